@@ -1,0 +1,112 @@
+# talkd: `make help` lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+TAGS     := hashicorpmetrics
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO       := go
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)'
+GOTEST   := $(GO) test -tags $(TAGS)
+TOOLS    := $(CURDIR)/.tools
+
+# Tools are pinned here and built from source into .tools.
+GOLANGCI_VERSION   := v2.15.0
+PROTOC_GEN_GO      := v1.36.12
+PROTOC_GEN_GO_GRPC := v1.6.2
+GOVULNCHECK        := v1.8.0
+
+WEB_SOURCES := $(shell find web/src web/index.html web/package-lock.json web/vite.config.ts web/tsconfig.json -type f 2>/dev/null)
+PROTOS      := $(shell git ls-files '*.proto')
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: web build ## a three-node cluster on this machine: open the printed URL in two windows and talk
+	@bin/talkd dev --nodes 3 --init-user admin:admin
+
+.PHONY: build
+build: ## bin/talkd, one static binary with the web client inside
+	@$(GOBUILD) -o bin/talkd ./cmd/talkd
+
+.PHONY: web
+web: web/dist/index.html ## the web client (only when its sources changed)
+
+# The built client is committed, so that the Go build needs no npm. A checkout
+# gives all files one time, hence the comparison by content and not by time.
+web/dist/index.html: $(WEB_SOURCES)
+	@sum=$$(cat $(sort $(WEB_SOURCES)) | sha256sum | cut -d' ' -f1); \
+	if [ "$$sum" != "$$(cat web/dist.sum 2>/dev/null)" ]; then \
+	  $(MAKE) --no-print-directory web/node_modules/.package-lock.json; \
+	  (cd web && npm run --silent build) && echo "$$sum" > web/dist.sum; \
+	else touch $@; fi
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+
+.PHONY: test
+test: build chromium web/node_modules/.package-lock.json ## every test but the long ones, browsers included
+	@cd web && npm test --silent
+	@$(GOTEST) -timeout 9m ./...
+
+.PHONY: e2e
+e2e: build chromium ## only the end-to-end tests, with their output
+	@$(GOTEST) -count=1 -v -timeout 9m ./test/e2e/...
+
+.PHONY: race
+race: ## every Go test but the end-to-end ones under the race detector
+	@$(GOTEST) -race -timeout 20m $$($(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
+
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@for p in $$($(GO) list -tags $(TAGS) ./...); do \
+	  for f in $$($(GOTEST) -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GOTEST) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Go benchmarks of the packet path and of the state machine
+	@$(GOTEST) -run '^$$' -bench . -benchmem ./store/... ./cluster/... ./media/... ./signaling/...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) web/node_modules/.package-lock.json ## vet, the import arrows, formatting, the web client's types
+	@$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run --timeout 15m
+	@$(GO) mod tidy -diff
+	@cd web && npm run --silent check && npm run --silent lint
+	@sum=$$(cat $(sort $(WEB_SOURCES)) | sha256sum | cut -d' ' -f1); \
+	[ "$$sum" = "$$(cat web/dist.sum)" ] || { echo "web/dist is older than web/src: run 'make web' and commit it" >&2; exit 1; }
+
+.PHONY: proto
+proto: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## the generated RPC code, after a change of a .proto
+	@command -v protoc >/dev/null || apt-get install -y protobuf-compiler
+	@PATH=$(TOOLS):$$PATH protoc --go_out=. --go_opt=paths=source_relative \
+	  --go-grpc_out=. --go-grpc_opt=paths=source_relative $(PROTOS)
+
+.PHONY: vuln
+vuln: ## known vulnerabilities of the module graph (needs the vulnerability database)
+	@$(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) -tags $(TAGS) ./...
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "no Chromium here and not root: the browser tests will be skipped" >&2
+
+$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) (once, some minutes)"
+	@GOFLAGS= GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(TOOLS)/golangci-lint $@
+
+$(TOOLS)/protoc-gen-go:
+	@GOBIN=$(TOOLS) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+
+$(TOOLS)/protoc-gen-go-grpc:
+	@GOBIN=$(TOOLS) $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf bin coverage.out
