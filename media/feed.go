@@ -1,0 +1,54 @@
+package media
+
+import (
+	"fmt"
+	"sync"
+)
+
+// feed is a publication as it is present on this node: its own publisher's, or
+// one that a relay brings.
+type feed struct {
+	pub    Publication
+	layers [][]*layer // by track, then by layer; set before the feed is shared
+	data   fanout
+
+	end  sync.Once
+	done chan struct{}
+	why  error // set before done is closed
+}
+
+func newFeed(pub Publication) *feed {
+	return &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
+}
+
+// finish marks the end of the publication; the first cause counts.
+func (f *feed) finish(cause error) {
+	f.end.Do(func() {
+		f.why = cause
+		close(f.done)
+	})
+}
+
+func (f *feed) cause() error {
+	select {
+	case <-f.done:
+		return f.why
+	default:
+		return nil
+	}
+}
+
+func (f *feed) layer(track, index uint8) (*layer, error) {
+	if int(track) >= len(f.layers) || int(index) >= len(f.layers[track]) || f.layers[track][index] == nil {
+		return nil, fmt.Errorf("%w: track %d, layer %d", ErrNotFound, track, index)
+	}
+	return f.layers[track][index], nil
+}
+
+func (f *feed) attach(track, index uint8, sink Sink) (*Attachment, error) {
+	l, err := f.layer(track, index)
+	if err != nil {
+		return nil, err
+	}
+	return l.attach(sink), nil
+}

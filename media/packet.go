@@ -1,0 +1,120 @@
+package media
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MaxPacket is the largest RTP packet that is forwarded, the MTU of Ethernet.
+const MaxPacket = 1500
+
+const rtpHeaderLen = 12
+
+// Packet is one RTP packet of a layer, in the cluster's form: payload type and
+// header extension ids are those of the cluster (see Ext* and PayloadType),
+// padding is removed, sequence number, timestamp and payload are the
+// publisher's. It is immutable once it has left its producer, and goes back to
+// its Pool with the last Release.
+type Packet struct {
+	Sequence  uint16
+	Timestamp uint32
+	Marker    bool
+	Arrival   time.Time
+
+	refs    atomic.Int32
+	pool    *Pool
+	n       int // length of the packet in buf
+	payload int // offset of the payload in buf
+	ext     int // offset of the extension's data, 0 without extension
+	extEnd  int
+	buf     [MaxPacket]byte
+}
+
+// Pool recycles packets. The zero value is ready.
+type Pool struct {
+	packets sync.Pool
+}
+
+// Get returns an empty packet with one reference.
+func (p *Pool) Get() *Packet {
+	pkt, ok := p.packets.Get().(*Packet)
+	if !ok {
+		pkt = &Packet{pool: p}
+	}
+	pkt.refs.Store(1)
+	pkt.n = 0
+	return pkt
+}
+
+// Buffer is where a producer puts the bytes of the packet before Parse.
+func (p *Packet) Buffer() []byte { return p.buf[:] }
+
+// Raw is the whole packet in wire form (RFC 3550 5.1).
+func (p *Packet) Raw() []byte { return p.buf[:p.n] }
+
+// Payload is the packet without header, extensions and padding.
+func (p *Packet) Payload() []byte { return p.buf[p.payload:p.n] }
+
+// PayloadType is the payload type of the packet.
+func (p *Packet) PayloadType() uint8 { return p.buf[1] & 0x7f }
+
+// SSRC is the publisher's, or the one that a relay gave.
+func (p *Packet) SSRC() uint32 { return binary.BigEndian.Uint32(p.buf[8:]) }
+
+// Retain adds a reference.
+func (p *Packet) Retain() {
+	if p.refs.Add(1) <= 1 {
+		panic("media: Retain of a released packet")
+	}
+}
+
+// Release gives a reference back; the packet must not be used afterwards.
+func (p *Packet) Release() {
+	switch n := p.refs.Add(-1); {
+	case n == 0:
+		p.pool.packets.Put(p)
+	case n < 0:
+		panic("media: Release of a released packet")
+	}
+}
+
+// Parse reads the header of the first n bytes of Buffer, and takes off padding
+// (RFC 3550 5.1).
+func (p *Packet) Parse(n int) error {
+	if n < rtpHeaderLen || n > MaxPacket {
+		return fmt.Errorf("%w: %d bytes", ErrBadPacket, n)
+	}
+	b := p.buf[:n]
+	if b[0]>>6 != 2 {
+		return fmt.Errorf("%w: version %d", ErrBadPacket, b[0]>>6)
+	}
+	at := rtpHeaderLen + 4*int(b[0]&0x0f)
+	p.ext, p.extEnd = 0, 0
+	if b[0]&0x10 != 0 {
+		if at+4 > n {
+			return fmt.Errorf("%w: cut short in the extension", ErrBadPacket)
+		}
+		length := 4 * int(binary.BigEndian.Uint16(b[at+2:]))
+		p.ext, p.extEnd = at+4, at+4+length
+		at = p.extEnd
+	}
+	if at > n {
+		return fmt.Errorf("%w: cut short in the header", ErrBadPacket)
+	}
+	if b[0]&0x20 != 0 {
+		pad := int(b[n-1])
+		if pad == 0 || at+pad > n {
+			return fmt.Errorf("%w: padding of %d bytes", ErrBadPacket, pad)
+		}
+		n -= pad
+		b[0] &^= 0x20
+	}
+	p.n, p.payload = n, at
+	p.Marker = b[1]&0x80 != 0
+	p.Sequence = binary.BigEndian.Uint16(b[2:])
+	p.Timestamp = binary.BigEndian.Uint32(b[4:])
+	return nil
+}
