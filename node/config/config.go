@@ -1,0 +1,312 @@
+// Package config is the configuration of a node: one strict YAML file, with
+// every key overridable from the environment.
+//
+//	defaults -> file (unknown key: an error that names the nearest one)
+//	         -> environment TALKD_SECTION_KEY -> command line -> Validate
+//
+// Each key has a default that is safe. docs/configuration.md is kept equal to
+// this package by a test.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/talkd/talkd/store"
+)
+
+// Config is everything an operator can decide. The doc tags are the source of
+// docs/configuration.md.
+type Config struct {
+	Node      Node      `yaml:"node" doc:"this node"`
+	HTTP      HTTP      `yaml:"http" doc:"the public listener: web client, signaling, Talk API"`
+	Admin     Admin     `yaml:"admin" doc:"the admin listener: health, metrics, cluster"`
+	Cluster   Cluster   `yaml:"cluster" doc:"membership and decisions"`
+	Media     Media     `yaml:"media" doc:"what clients send and receive"`
+	Relay     Relay     `yaml:"relay" doc:"media between nodes"`
+	Signaling Signaling `yaml:"signaling" doc:"sessions, rooms and Nextcloud backends"`
+	Accounts  Accounts  `yaml:"accounts" doc:"the embedded backend's users"`
+	Log       Log       `yaml:"log" doc:"what is written to stderr"`
+}
+
+// Node names the node and its place.
+type Node struct {
+	ID     string   `yaml:"id" doc:"the node's name for its whole life: lower-case letters, digits, hyphens; default: the host name"`
+	Data   string   `yaml:"data" doc:"directory of identity, Raft log and database (0700)"`
+	Region string   `yaml:"region" doc:"where the node stands; rooms prefer the region of their first participant"`
+	Roles  []string `yaml:"roles" doc:"what the node does: server, signaling, media"`
+	Dev    bool     `yaml:"dev" doc:"development: loopback only, short passwords, no throttling of loopback"`
+}
+
+// HTTP is the public listener.
+type HTTP struct {
+	Listen    string `yaml:"listen" doc:"address of the public HTTP listener"`
+	PublicURL string `yaml:"public_url" doc:"how browsers reach this node, e.g. https://n1.example.org; default: http://LISTEN"`
+	TLSCert   string `yaml:"tls_cert" doc:"PEM certificate chain; empty: plain HTTP behind a reverse proxy"`
+	TLSKey    string `yaml:"tls_key" doc:"PEM private key"`
+}
+
+// Admin is the operator's listener.
+type Admin struct {
+	Listen  string `yaml:"listen" doc:"address of the admin listener; anything but loopback needs TLS"`
+	TLSCert string `yaml:"tls_cert" doc:"PEM certificate chain"`
+	TLSKey  string `yaml:"tls_key" doc:"PEM private key"`
+}
+
+// Cluster is membership: Raft and RPC over TCP, gossip over UDP and TCP.
+type Cluster struct {
+	Listen          string   `yaml:"listen" doc:"TCP address of Raft and RPC"`
+	Advertise       string   `yaml:"advertise" doc:"how other nodes reach it; default: listen"`
+	GossipListen    string   `yaml:"gossip_listen" doc:"UDP and TCP address of gossip"`
+	GossipAdvertise string   `yaml:"gossip_advertise" doc:"how other nodes reach it; default: gossip_listen"`
+	Join            []string `yaml:"join" doc:"cluster addresses of nodes to join; empty: the first node"`
+	JoinToken       string   `yaml:"join_token" secret:"true" doc:"the token for the first start; not needed later"`
+	JoinTokenFile   string   `yaml:"join_token_file" doc:"file that holds the join token"`
+	Expect          int      `yaml:"expect" doc:"the first node prints join commands for this many nodes less one"`
+}
+
+// Media is the SFU of this node.
+type Media struct {
+	Listen           string   `yaml:"listen" doc:"UDP address of all media; ICE-TCP listens on the same port"`
+	Advertise        []string `yaml:"advertise" doc:"addresses that clients are told; default: the listen address, or all addresses of the machine"`
+	MaxVideoBitrate  int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream"`
+	MaxScreenBitrate int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream"`
+}
+
+// Relay carries RTP between nodes.
+type Relay struct {
+	Listen    string `yaml:"listen" doc:"UDP address of the node-to-node relay"`
+	Advertise string `yaml:"advertise" doc:"how other nodes reach it; default: listen"`
+}
+
+// Signaling is the door for Talk clients.
+type Signaling struct {
+	Embedded      bool          `yaml:"embedded" doc:"serve the embedded backend: accounts, conversations, the web client"`
+	Backends      []Backend     `yaml:"backends" doc:"Nextcloud instances this cluster serves"`
+	HelloTimeout  time.Duration `yaml:"hello_timeout" doc:"a connection that said no hello by then is closed"`
+	ResumeTimeout time.Duration `yaml:"resume_timeout" doc:"how long a cut session may come back"`
+}
+
+// Backend is a Nextcloud instance.
+type Backend struct {
+	URL        string `yaml:"url" doc:"base URL of the Nextcloud"`
+	Secret     string `yaml:"secret" secret:"true" doc:"shared secret, as entered in Nextcloud"`
+	SecretFile string `yaml:"secret_file" doc:"file that holds the secret"`
+}
+
+// Accounts is the embedded backend.
+type Accounts struct {
+	InitUser     string `yaml:"init_user" secret:"true" doc:"NAME:PASSWORD of a user to create at start, if missing"`
+	InitUserFile string `yaml:"init_user_file" doc:"file that holds init_user"`
+}
+
+// Log is structured text on stderr.
+type Log struct {
+	Level  string `yaml:"level" doc:"debug, info, warn or error"`
+	Format string `yaml:"format" doc:"text or json"`
+}
+
+// Roles a node may have in this version.
+var roles = []string{"server", "signaling", "media"}
+
+// Default is a single node on loopback with everything embedded.
+func Default() Config {
+	return Config{
+		Node:  Node{ID: defaultNodeID(), Data: "talkd-data", Roles: slices.Clone(roles)},
+		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
+		Admin: Admin{Listen: "127.0.0.1:8081"},
+		Cluster: Cluster{
+			Listen:       "127.0.0.1:8082",
+			GossipListen: "127.0.0.1:8083",
+		},
+		Media: Media{
+			Listen:           "127.0.0.1:8084",
+			MaxVideoBitrate:  1_000_000,
+			MaxScreenBitrate: 2_000_000,
+		},
+		Relay:     Relay{Listen: "127.0.0.1:8085"},
+		Signaling: Signaling{Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second},
+		Log:       Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultNodeID() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "n1"
+	}
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
+	if _, err := store.ParseNodeID(name); err != nil {
+		return "n1"
+	}
+	return name
+}
+
+// ErrInvalid is wrapped by each complaint of Validate.
+var ErrInvalid = errors.New("invalid configuration")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+// Complete fills in what follows from other keys and reads the secret files.
+func (c *Config) Complete() error {
+	if c.HTTP.PublicURL == "" {
+		scheme := "http"
+		if c.HTTP.TLSCert != "" {
+			scheme = "https"
+		}
+		c.HTTP.PublicURL = scheme + "://" + c.HTTP.Listen
+	}
+	c.HTTP.PublicURL = strings.TrimRight(c.HTTP.PublicURL, "/")
+	fallback(&c.Cluster.Advertise, c.Cluster.Listen)
+	fallback(&c.Cluster.GossipAdvertise, c.Cluster.GossipListen)
+	fallback(&c.Relay.Advertise, c.Relay.Listen)
+	// A missing token file is no error: the token is needed at the first start
+	// only, and may be removed afterwards.
+	if err := fromFile(&c.Cluster.JoinToken, c.Cluster.JoinTokenFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return invalid("cluster.join_token_file: %v", err)
+	}
+	if err := fromFile(&c.Accounts.InitUser, c.Accounts.InitUserFile); err != nil {
+		return invalid("accounts.init_user_file: %v", err)
+	}
+	for i := range c.Signaling.Backends {
+		b := &c.Signaling.Backends[i]
+		if err := fromFile(&b.Secret, b.SecretFile); err != nil {
+			return invalid("signaling.backends[%d].secret_file: %v", i, err)
+		}
+	}
+	data, err := filepath.Abs(c.Node.Data)
+	if err != nil {
+		return invalid("node.data: %v", err)
+	}
+	c.Node.Data = data
+	return nil
+}
+
+func fallback(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+func fromFile(s *string, path string) error {
+	if *s != "" || path == "" {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	*s = strings.TrimSpace(string(b))
+	return nil
+}
+
+// Validate says what is wrong, and what would be right.
+func (c *Config) Validate() error {
+	if _, err := store.ParseNodeID(c.Node.ID); err != nil {
+		return invalid("node.id: %v", err)
+	}
+	for _, r := range c.Node.Roles {
+		if !slices.Contains(roles, r) {
+			return invalid("node.roles: unknown role %q, known are %s", r, strings.Join(roles, ", "))
+		}
+	}
+	if !slices.Contains(c.Node.Roles, "server") {
+		return invalid("node.roles: a node without the role server is not supported yet")
+	}
+	for key, addr := range map[string]string{
+		"http.listen": c.HTTP.Listen, "admin.listen": c.Admin.Listen, "cluster.listen": c.Cluster.Listen,
+		"cluster.gossip_listen": c.Cluster.GossipListen, "media.listen": c.Media.Listen, "relay.listen": c.Relay.Listen,
+	} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return invalid("%s: %q is not host:port", key, addr)
+		}
+		if c.Node.Dev && !Loopback(addr) {
+			return invalid("%s: %q is not loopback; development nodes listen on loopback only", key, addr)
+		}
+	}
+	for key, addr := range map[string]string{
+		"cluster.advertise": c.Cluster.Advertise, "cluster.gossip_advertise": c.Cluster.GossipAdvertise, "relay.advertise": c.Relay.Advertise,
+	} {
+		host, port, err := net.SplitHostPort(addr)
+		if ip, ipErr := netip.ParseAddr(host); err != nil || host == "" || port == "" || port == "0" || (ipErr == nil && ip.IsUnspecified()) {
+			return invalid("%s: %q is no address that other nodes can reach; say --advertise IP", key, addr)
+		}
+	}
+	if u, err := url.Parse(c.HTTP.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
+		return invalid("http.public_url: %q is not http(s)://host[:port]", c.HTTP.PublicURL)
+	}
+	if (c.HTTP.TLSCert == "") != (c.HTTP.TLSKey == "") || (c.Admin.TLSCert == "") != (c.Admin.TLSKey == "") {
+		return invalid("tls_cert and tls_key come together")
+	}
+	if !Loopback(c.Admin.Listen) && c.Admin.TLSCert == "" {
+		return invalid("admin.listen: %q is not loopback; give admin.tls_cert and admin.tls_key, or use 127.0.0.1", c.Admin.Listen)
+	}
+	for i, b := range c.Signaling.Backends {
+		if err := b.validate(); err != nil {
+			return invalid("signaling.backends[%d]: %v", i, err)
+		}
+	}
+	if name, password, ok := strings.Cut(c.Accounts.InitUser, ":"); c.Accounts.InitUser != "" && (!ok || name == "" || password == "") {
+		return invalid("accounts.init_user: NAME:PASSWORD wanted")
+	}
+	if c.Cluster.Expect < 0 || c.Cluster.Expect > 64 {
+		return invalid("cluster.expect: %d is not between 0 and 64", c.Cluster.Expect)
+	}
+	if c.Media.MaxVideoBitrate < 50_000 || c.Media.MaxScreenBitrate < 50_000 {
+		return invalid("media: bitrates are in bit/s, at least 50000")
+	}
+	if c.Signaling.HelloTimeout <= 0 || c.Signaling.ResumeTimeout <= 0 {
+		return invalid("signaling: timeouts must be positive, e.g. 30s")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return invalid("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return invalid("log.format: %q is neither text nor json", c.Log.Format)
+	}
+	return nil
+}
+
+// sampleSecrets are the ones of documentation and of other servers' samples.
+var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "my-secret", "password"}
+
+func (b Backend) validate() error {
+	u, err := url.Parse(b.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("url: %q is not http(s)://host[/path]", b.URL)
+	}
+	if u.Scheme == "http" && !loopbackHost(u.Hostname()) {
+		return fmt.Errorf("url: %q: plain HTTP only on loopback, use https", b.URL)
+	}
+	if b.Secret == "" {
+		return fmt.Errorf("secret: missing for %q", b.URL)
+	}
+	if slices.Contains(sampleSecrets, b.Secret) {
+		return fmt.Errorf("secret: a sample value; make one with: openssl rand -hex 32")
+	}
+	return nil
+}
+
+// Loopback tells whether an address "host:port" is reached from this machine only.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && loopbackHost(host)
+}
+
+func loopbackHost(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
