@@ -1,0 +1,173 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/talkd/talkd/store"
+)
+
+// Version is the version of the protocol that we speak.
+const Version = "1.0"
+
+// Features a client may list in its hello.
+const (
+	// ClientRedirect: the client follows CodeRedirect to another node.
+	ClientRedirect = "redirect"
+	// ClientResumeMedia: the client publishes anew when a resumed session has
+	// lost its media.
+	ClientResumeMedia = "resume-media"
+)
+
+// Features a server may list in its welcome.
+const (
+	FeatureAudioVideoPermissions = "audio-video-permissions"
+	FeatureInCallAll             = "incall-all"
+	FeatureJoinFeatures          = "join-features"
+	FeatureMCU                   = "mcu"
+	FeatureRecipientCall         = "recipient-call"
+	FeatureRedirect              = "redirect"
+	FeatureSimulcast             = "simulcast"
+	FeatureSwitchTo              = "switchto"
+	FeatureUpdateSDP             = "update-sdp"
+	FeatureWelcome               = "welcome"
+)
+
+// Kinds of clients, by the type of their authentication.
+const (
+	AuthClient   = "client"
+	AuthTicket   = "ticket"
+	AuthInternal = "internal"
+)
+
+// Hello is the first message of a client. It has a ResumeID or an Auth.
+type Hello struct {
+	Version  string   `json:"version"`
+	ResumeID string   `json:"resumeid,omitempty"`
+	Features []string `json:"features,omitempty"`
+	Auth     *Auth    `json:"auth,omitempty"`
+}
+
+// HasFeature tells whether the client listed the feature.
+func (h *Hello) HasFeature(name string) bool { return slices.Contains(h.Features, name) }
+
+// Auth is how a client proves who it is. Params are for the backend and pass
+// through as they came; those of a ticket or an internal client are read with
+// Ticket and Internal.
+type Auth struct {
+	Type   string          `json:"type,omitempty"`
+	URL    string          `json:"url,omitempty"`
+	Params json.RawMessage `json:"params"`
+}
+
+// Kind is the type with the default filled in.
+func (a *Auth) Kind() string {
+	if a.Type == "" {
+		return AuthClient
+	}
+	return a.Type
+}
+
+// Ticket reads the params of a client that was redirected here.
+func (a *Auth) Ticket() (string, error) {
+	var p struct {
+		Ticket string `json:"ticket"`
+	}
+	if err := json.Unmarshal(a.Params, &p); err != nil {
+		return "", fmt.Errorf("%w: params of a ticket", ErrFormat)
+	}
+	if err := checkText("ticket", p.Ticket, 1, maxToken); err != nil {
+		return "", err
+	}
+	return p.Ticket, nil
+}
+
+// InternalAuth proves an internal client: Token is the hex HMAC-SHA256 of
+// Random under the secret it shares with the servers.
+type InternalAuth struct {
+	Random  string `json:"random"`
+	Token   string `json:"token"`
+	Backend string `json:"backend"`
+}
+
+// minRandom is what the protocol document asks of the random of an internal
+// client.
+const minRandom = 32
+
+// Internal reads the params of an internal client.
+func (a *Auth) Internal() (InternalAuth, error) {
+	var p InternalAuth
+	if err := json.Unmarshal(a.Params, &p); err != nil {
+		return p, fmt.Errorf("%w: params of an internal client", ErrFormat)
+	}
+	if err := checkText("random", p.Random, minRandom, maxToken); err != nil {
+		return p, err
+	}
+	if err := checkText("token", p.Token, 1, maxToken); err != nil {
+		return p, err
+	}
+	return p, checkText("backend", p.Backend, 0, maxURL)
+}
+
+func (h *Hello) validate() error {
+	if h.Version != Version {
+		return fmt.Errorf("%w: %.16q", ErrHelloVersion, h.Version)
+	}
+	if len(h.Features) > maxFeatures {
+		return fmt.Errorf("%w: more than %d features", ErrFormat, maxFeatures)
+	}
+	for _, f := range h.Features {
+		if err := checkText("feature", f, 1, maxFeature); err != nil {
+			return err
+		}
+	}
+	if h.ResumeID != "" {
+		return checkText("resumeid", h.ResumeID, 1, maxToken)
+	}
+	if h.Auth == nil {
+		return fmt.Errorf("%w: hello without auth or resumeid", ErrFormat)
+	}
+	return h.Auth.validate()
+}
+
+func (a *Auth) validate() error {
+	if !isObject(a.Params) {
+		return fmt.Errorf("%w: auth without params", ErrFormat)
+	}
+	switch a.Kind() {
+	case AuthClient:
+		return checkText("auth url", a.URL, 1, maxURL)
+	case AuthTicket:
+		_, err := a.Ticket()
+		return err
+	case AuthInternal:
+		_, err := a.Internal()
+		return err
+	default:
+		return fmt.Errorf("%w: %.32q", ErrClientType, a.Type)
+	}
+}
+
+// ServerInfo is the welcome of a node, and the part of its hello that says the
+// same. Clients replace the first by the second: both must be complete.
+type ServerInfo struct {
+	Version  string    `json:"version"`
+	Features []string  `json:"features,omitempty"`
+	Nodes    []NodeRef `json:"nodes,omitempty"`
+}
+
+// NodeRef names a node that a client may turn to when its own is gone.
+type NodeRef struct {
+	ID  store.NodeID `json:"id"`
+	URL string       `json:"url"`
+}
+
+// HelloReply tells a client who it is now.
+type HelloReply struct {
+	Version   string          `json:"version"`
+	SessionID store.SessionID `json:"sessionid"`
+	ResumeID  string          `json:"resumeid"`
+	UserID    string          `json:"userid"`
+	Server    *ServerInfo     `json:"server,omitempty"`
+}

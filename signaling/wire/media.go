@@ -1,0 +1,153 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/talkd/talkd/store"
+)
+
+// MediaType is the type of data that drive media.
+type MediaType string
+
+// The types of data that a node handles itself when they are addressed to a
+// session.
+const (
+	MediaOffer           MediaType = "offer"
+	MediaAnswer          MediaType = "answer"
+	MediaCandidate       MediaType = "candidate"
+	MediaEndOfCandidates MediaType = "endOfCandidates"
+	MediaRequestOffer    MediaType = "requestoffer"
+	MediaSendOffer       MediaType = "sendoffer"
+	MediaSelectStream    MediaType = "selectStream"
+	MediaUnshareScreen   MediaType = "unshareScreen"
+)
+
+// What a publication shows.
+const (
+	RoomTypeVideo  = "video"
+	RoomTypeScreen = "screen"
+)
+
+// MediaMessage is the data of a message about media, both ways.
+type MediaMessage struct {
+	Type        MediaType       `json:"type"`
+	From        store.SessionID `json:"from,omitempty"`
+	To          store.SessionID `json:"to,omitempty"`
+	SID         string          `json:"sid,omitempty"`
+	RoomType    string          `json:"roomType,omitempty"`
+	Broadcaster store.SessionID `json:"broadcaster,omitempty"`
+	Payload     *MediaPayload   `json:"payload,omitempty"`
+}
+
+// MediaPayload has the fields of all types. Type and SDP go with offer and
+// answer, Candidate with candidate, the last four with selectStream.
+type MediaPayload struct {
+	Type      string     `json:"type,omitempty"`
+	SDP       string     `json:"sdp,omitempty"`
+	Nick      string     `json:"nick,omitempty"`
+	Candidate *Candidate `json:"candidate,omitempty"`
+	Substream *int       `json:"substream,omitempty"`
+	Temporal  *int       `json:"temporal,omitempty"`
+	Video     *bool      `json:"video,omitempty"`
+	Audio     *bool      `json:"audio,omitempty"`
+}
+
+// Candidate is an ICE candidate as browsers write it.
+type Candidate struct {
+	Candidate     string  `json:"candidate"`
+	SDPMid        string  `json:"sdpMid"`
+	SDPMLineIndex *uint16 `json:"sdpMLineIndex,omitempty"`
+}
+
+// Limits of media messages.
+const (
+	maxMid       = 64
+	maxCandidate = 1024
+	maxLayer     = 15
+)
+
+// DecodeMedia reads the data of a message if they are about media. For all other
+// data it returns nil and no error: they are the business of the clients.
+//
+// The data must have come through Decode, which bounds them.
+func DecodeMedia(data json.RawMessage) (*MediaMessage, error) {
+	if !isObject(data) {
+		return nil, nil
+	}
+	// The type is read first and alone: data of other types may use the other
+	// names for whatever they like.
+	var head struct {
+		Type json.RawMessage `json:"type"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("%w: data: %w", ErrFormat, shapeOf(err))
+	}
+	var t MediaType
+	if json.Unmarshal(head.Type, &t) != nil || !t.known() {
+		return nil, nil
+	}
+	m := &MediaMessage{}
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("%w: data of %s: %w", ErrFormat, t, shapeOf(err))
+	}
+	return m, m.validate()
+}
+
+func (t MediaType) known() bool {
+	switch t {
+	case MediaOffer, MediaAnswer, MediaCandidate, MediaEndOfCandidates,
+		MediaRequestOffer, MediaSendOffer, MediaSelectStream, MediaUnshareScreen:
+		return true
+	}
+	return false
+}
+
+func (m *MediaMessage) validate() error {
+	switch m.RoomType {
+	case RoomTypeVideo, RoomTypeScreen:
+	default:
+		return fmt.Errorf("%w: roomType %.32q", ErrFormat, m.RoomType)
+	}
+	if err := checkText("sid", m.SID, 0, maxSID); err != nil {
+		return err
+	}
+	switch m.Type {
+	case MediaOffer, MediaAnswer:
+		if m.Payload == nil || m.Payload.SDP == "" {
+			return ErrNoSDP
+		}
+	case MediaCandidate:
+		if m.Payload == nil || m.Payload.Candidate == nil {
+			return ErrNoCandidate
+		}
+		return m.Payload.Candidate.validate()
+	case MediaSelectStream:
+		if m.Payload == nil {
+			return fmt.Errorf("%w: selectStream without payload", ErrFormat)
+		}
+		return m.Payload.validateSelection()
+	}
+	return nil
+}
+
+func (c *Candidate) validate() error {
+	if len(c.Candidate) > maxCandidate || checkText("candidate", c.Candidate, 0, maxCandidate) != nil ||
+		checkText("sdpMid", c.SDPMid, 0, maxMid) != nil {
+		return ErrInvalidCandidate
+	}
+	return nil
+}
+
+func (p *MediaPayload) validateSelection() error {
+	for _, layer := range []*int{p.Substream, p.Temporal} {
+		if layer != nil && (*layer < 0 || *layer > maxLayer) {
+			return fmt.Errorf("%w: no such layer", ErrFormat)
+		}
+	}
+	return nil
+}
+
+// Encode writes the data for a message. All fields are our own or went through
+// DecodeMedia, so there is nothing that could not be written.
+func (m *MediaMessage) Encode() json.RawMessage { return marshal(m) }

@@ -1,0 +1,40 @@
+package wire
+
+import "encoding/json"
+
+// RoomSessionID is a participant's session of a room as the backend names it.
+// It is not the id of the signaling session.
+type RoomSessionID string
+
+// JoinRoom asks to enter a room, or with an empty RoomID to leave the one the
+// session is in.
+type JoinRoom struct {
+	RoomID    string        `json:"roomid"`
+	SessionID RoomSessionID `json:"sessionid,omitempty"`
+	// Federation is there when the room lives at another server. It is kept
+	// to be refused.
+	Federation json.RawMessage `json:"federation,omitempty"`
+}
+
+func (r *JoinRoom) validate() error {
+	if isPresent(r.Federation) {
+		return ErrFederation
+	}
+	if err := checkText("roomid", r.RoomID, 0, maxRoomID); err != nil {
+		return err
+	}
+	return checkText("sessionid", string(r.SessionID), 0, maxSessionID)
+}
+
+// Room confirms that a session entered a room (RoomID is set) or left it.
+type Room struct {
+	RoomID     string          `json:"roomid"`
+	Properties json.RawMessage `json:"properties,omitempty"`
+	Bandwidth  *Bandwidth      `json:"bandwidth,omitempty"`
+}
+
+// Bandwidth limits what may be published, in bits per second.
+type Bandwidth struct {
+	MaxStreamBitrate uint64 `json:"maxstreambitrate"`
+	MaxScreenBitrate uint64 `json:"maxscreenbitrate"`
+}
