@@ -28,10 +28,10 @@ const (
 	maxSID       = 255
 )
 
-// checkJSON bounds what a decoder is given. Text that is not UTF-8 is refused as
+// CheckJSON bounds what a decoder is given. Text that is not UTF-8 is refused as
 // it would pass through to other clients, whose browsers close a WebSocket that
 // carries it (RFC 6455, section 8.1).
-func checkJSON(b []byte, size int) error {
+func CheckJSON(b []byte, size int) error {
 	if len(b) > size {
 		return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, size)
 	}

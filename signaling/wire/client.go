@@ -41,7 +41,7 @@ type Bye struct {
 // read, so that the answer finds its question.
 func Decode(frame []byte) (*ClientMessage, error) {
 	m := &ClientMessage{}
-	if err := checkJSON(frame, MaxFrame); err != nil {
+	if err := CheckJSON(frame, MaxFrame); err != nil {
 		return m, err
 	}
 	if err := json.Unmarshal(frame, m); err != nil {

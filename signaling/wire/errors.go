@@ -174,7 +174,7 @@ func ForeignError(code, message string, details json.RawMessage, fallback error)
 	if e.Message == "" {
 		e.Message = ErrorFor(fallback).Message
 	}
-	if len(details) <= maxErrorDetails && checkJSON(details, maxErrorDetails) == nil {
+	if len(details) <= maxErrorDetails && CheckJSON(details, maxErrorDetails) == nil {
 		e.Details = details
 	}
 	return e

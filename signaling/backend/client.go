@@ -1,0 +1,210 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// Config says how instances are asked. Zero values take the defaults.
+type Config struct {
+	// Timeout bounds one request with everything that belongs to it.
+	Timeout time.Duration
+	// MaxResponse bounds the body of an answer.
+	MaxResponse int64
+	// MaxConns bounds the connections to one instance. Requests beyond it wait
+	// for a free one, no longer than Timeout.
+	MaxConns int
+	// Features are told to the instance with each request.
+	Features []string
+	// UserAgent names the server.
+	UserAgent string
+}
+
+// Defaults of Config.
+const (
+	DefaultTimeout     = 10 * time.Second
+	DefaultMaxResponse = 1 << 20
+	DefaultMaxConns    = 32
+	defaultUserAgent   = "talkd"
+)
+
+// Client asks instances. Its methods may be called at the same time.
+type Client struct {
+	registry *Registry
+	cfg      Config
+	http     *http.Client
+	metrics  *metrics
+}
+
+// NewClient makes a client for the instances of the registry.
+func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Client, error) {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxResponse <= 0 {
+		cfg.MaxResponse = DefaultMaxResponse
+	}
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = DefaultMaxConns
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = defaultUserAgent
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m}, nil
+}
+
+// Close gives the pooled connections up.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Resolve finds the instance of the URL in a client's hello.
+func (c *Client) Resolve(authURL string) (store.BackendID, error) {
+	id, err := c.registry.Resolve(authURL)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", wire.ErrInvalidBackend, err)
+	}
+	return id, nil
+}
+
+// Authenticate asks who the client with these params is.
+func (c *Client) Authenticate(ctx context.Context, id store.BackendID, params json.RawMessage) (AuthResponse, error) {
+	answer, err := c.ask(ctx, id, question{Type: kindAuth, Auth: &authQuestion{Version: wire.Version, Params: params}}, wire.ErrAuthFailed)
+	if err != nil {
+		return AuthResponse{}, err
+	}
+	if answer.Type != kindAuth || answer.Auth == nil {
+		return AuthResponse{}, fmt.Errorf("%w: %w: no auth", wire.ErrAuthFailed, ErrBadResponse)
+	}
+	if len(answer.Auth.UserID) > maxName {
+		return AuthResponse{}, fmt.Errorf("%w: %w: user id too long", wire.ErrAuthFailed, ErrBadResponse)
+	}
+	return AuthResponse{UserID: answer.Auth.UserID, User: objectOrNil(answer.Auth.User)}, nil
+}
+
+// JoinRoom asks whether the participant may enter the room.
+func (c *Client) JoinRoom(ctx context.Context, r RoomRequest) (RoomResponse, error) {
+	answer, err := c.room(ctx, r, actionJoin)
+	if err != nil {
+		return RoomResponse{}, err
+	}
+	if answer.Type != kindRoom || answer.Room == nil {
+		return RoomResponse{}, fmt.Errorf("%w: %w: no room", wire.ErrRoomJoinFailed, ErrBadResponse)
+	}
+	room := answer.Room
+	if room.RoomID != "" && room.RoomID != r.Room.Name {
+		return RoomResponse{}, fmt.Errorf("%w: %w: another room", wire.ErrRoomJoinFailed, ErrBadResponse)
+	}
+	return RoomResponse{
+		RoomID:      r.Room.Name,
+		Properties:  room.Properties,
+		Permissions: room.Permissions,
+		Session:     objectOrNil(room.Session),
+	}, nil
+}
+
+// LeaveRoom tells that the participant left the room.
+func (c *Client) LeaveRoom(ctx context.Context, r RoomRequest) error {
+	_, err := c.room(ctx, r, actionLeave)
+	return err
+}
+
+func (c *Client) room(ctx context.Context, r RoomRequest, action string) (*answer, error) {
+	return c.ask(ctx, r.Room.Backend, question{Type: kindRoom, Room: &roomQuestion{
+		Version:   wire.Version,
+		RoomID:    r.Room.Name,
+		UserID:    r.UserID,
+		SessionID: r.SessionID,
+		Action:    action,
+	}}, wire.ErrRoomJoinFailed)
+}
+
+// maxPing is how many participants are named in one request.
+const maxPing = 200
+
+// Ping tells which participants are still in the room. All are told even if a
+// request in between fails.
+func (c *Client) Ping(ctx context.Context, room store.RoomID, entries []PingEntry) error {
+	var errs []error
+	for batch := range slices.Chunk(entries, maxPing) {
+		_, err := c.ask(ctx, room.Backend, question{Type: kindPing, Ping: &pingQuestion{
+			Version: wire.Version,
+			RoomID:  room.Name,
+			Entries: batch,
+		}}, wire.ErrProcessingFailed)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// ask sends one question. An error has the code that the instance named, or
+// that of fallback.
+func (c *Client) ask(ctx context.Context, id store.BackendID, q question, fallback error) (*answer, error) {
+	in, err := c.registry.get(id)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", wire.ErrInvalidBackend, err)
+	}
+	start := time.Now()
+	a, err := c.post(ctx, in, q)
+	if err == nil && a.Type == kindError {
+		err = a.refusal(fallback)
+		c.metrics.observe(q.Type, resultRefused, time.Since(start))
+		return nil, err
+	}
+	if err != nil {
+		c.metrics.observe(q.Type, resultFailed, time.Since(start))
+		return nil, fmt.Errorf("%w: %w", fallback, err)
+	}
+	c.metrics.observe(q.Type, resultDone, time.Since(start))
+	return a, nil
+}
+
+// endpoint is where instances take questions, below their base URL.
+const endpoint = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+
+func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.base.String()+endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	req.Header.Set("OCS-APIRequest", "true")
+	if len(c.cfg.Features) > 0 {
+		req.Header.Set(HeaderFeatures, strings.Join(c.cfg.Features, ", "))
+	}
+	Sign(req.Header, in.secret, in.base.String()+"/", body)
+
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return decodeAnswer(resp.StatusCode, text, c.cfg.MaxResponse)
+}

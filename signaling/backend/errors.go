@@ -1,0 +1,16 @@
+package backend
+
+import "errors"
+
+// Errors of this package. Those that a client caused are wrapped together with
+// the sentinel of package wire that has the code for it; an error that the
+// instance itself named is a *wire.Error.
+var (
+	ErrUnknownBackend = errors.New("no such backend configured")
+	ErrConfig         = errors.New("backend configuration not valid")
+	ErrChecksum       = errors.New("checksum does not match")
+	ErrUnreachable    = errors.New("backend does not answer")
+	ErrBadResponse    = errors.New("backend answers with something else")
+	ErrBadRequest     = errors.New("not a request of a backend")
+	ErrUnknownRequest = errors.New("unknown type of backend request")
+)

@@ -1,0 +1,198 @@
+package backend
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"github.com/talkd/talkd/store"
+)
+
+// Instance is a Nextcloud as the operator configures it.
+type Instance struct {
+	URL    string
+	Secret string
+}
+
+// Registry knows the configured instances. It is read only.
+type Registry struct {
+	byID map[store.BackendID]*instance
+	// ordered has the longest paths first, so that an instance below another
+	// one's path is found before it.
+	ordered []*instance
+}
+
+type instance struct {
+	id     store.BackendID
+	base   *url.URL // normalised, no slash at the end
+	secret []byte
+}
+
+// NewRegistry checks the configuration.
+func NewRegistry(configured []Instance) (*Registry, error) {
+	r := &Registry{byID: make(map[store.BackendID]*instance, len(configured))}
+	for _, c := range configured {
+		base, err := normalise(c.URL)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		if c.Secret == "" {
+			return nil, fmt.Errorf("%w: %s has no secret", ErrConfig, base.Redacted())
+		}
+		in := &instance{id: idOf(base), base: base, secret: []byte(c.Secret)}
+		if _, taken := r.byID[in.id]; taken {
+			return nil, fmt.Errorf("%w: %s is there twice", ErrConfig, base.Redacted())
+		}
+		r.byID[in.id] = in
+		r.ordered = append(r.ordered, in)
+	}
+	slices.SortStableFunc(r.ordered, func(a, b *instance) int { return len(b.base.Path) - len(a.base.Path) })
+	return r, nil
+}
+
+// Resolve finds the instance of a URL that a client or an instance gave: the
+// same origin, and a path at or below the configured one.
+func (r *Registry) Resolve(rawURL string) (store.BackendID, error) {
+	in, err := r.resolve(rawURL)
+	if err != nil {
+		return "", err
+	}
+	return in.id, nil
+}
+
+// Len says how many instances are configured.
+func (r *Registry) Len() int { return len(r.ordered) }
+
+// VerifyRequest finds out which instance sent a request with this body, and
+// whether it really did.
+func (r *Registry) VerifyRequest(h http.Header, body []byte) (store.BackendID, error) {
+	in, err := r.sender(h.Get(HeaderBackend))
+	if err != nil {
+		return "", err
+	}
+	if !VerifyChecksum(in.secret, h.Get(HeaderRandom), body, h.Get(HeaderChecksum)) {
+		return "", ErrChecksum
+	}
+	return in.id, nil
+}
+
+// sender finds the instance of a header. Instances of old do not send it; that
+// is unambiguous as long as there is only one.
+func (r *Registry) sender(header string) (*instance, error) {
+	if header == "" && len(r.ordered) == 1 {
+		return r.ordered[0], nil
+	}
+	return r.resolve(header)
+}
+
+func (r *Registry) resolve(rawURL string) (*instance, error) {
+	u, err := normalise(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnknownBackend, err)
+	}
+	for _, in := range r.ordered {
+		if u.Scheme == in.base.Scheme && u.Host == in.base.Host && below(u.Path, in.base.Path) {
+			return in, nil
+		}
+	}
+	return nil, ErrUnknownBackend
+}
+
+func (r *Registry) get(id store.BackendID) (*instance, error) {
+	in, ok := r.byID[id]
+	if !ok {
+		return nil, ErrUnknownBackend
+	}
+	return in, nil
+}
+
+// below tells whether p is base or lies under it, at the border of a segment.
+func below(p, base string) bool {
+	rest, ok := strings.CutPrefix(p, base)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// idOf makes an id that every node makes of the same configuration, and that
+// stays when the order of the configuration changes.
+func idOf(base *url.URL) store.BackendID {
+	h := sha256.Sum256([]byte(base.String()))
+	return store.BackendID(hex.EncodeToString(h[:6]))
+}
+
+// maxURL is the longest URL that is looked at.
+const maxURL = 2048
+
+// normalise makes URLs comparable. What could be read in two ways, such as
+// encoded slashes or dots in a path, is refused rather than interpreted. Errors
+// do not quote the URL: it comes from outside.
+func normalise(rawURL string) (*url.URL, error) {
+	if rawURL == "" || len(rawURL) > maxURL {
+		return nil, fmt.Errorf("a URL of %d characters", len(rawURL))
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("not a URL")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return nil, fmt.Errorf("a URL with more than origin and path")
+	}
+	host, err := normaliseHost(u)
+	if err != nil {
+		return nil, err
+	}
+	p := strings.TrimSuffix(u.Path, "/")
+	if u.RawPath != "" || p != "" && path.Clean(p) != p {
+		return nil, fmt.Errorf("a path that is not clean")
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host, Path: p}, nil
+}
+
+func normaliseHost(u *url.URL) (string, error) {
+	name, port := u.Hostname(), u.Port()
+	if name == "" {
+		return "", fmt.Errorf("a URL without a host")
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		name = ip.Unmap().String()
+	} else if name, err = idna.Lookup.ToASCII(name); err != nil {
+		return "", fmt.Errorf("not a host name")
+	}
+	switch u.Scheme {
+	case "https":
+		if port == "443" {
+			port = ""
+		}
+	case "http":
+		if !isLoopback(name) {
+			return "", fmt.Errorf("plain HTTP beyond loopback")
+		}
+		if port == "80" {
+			port = ""
+		}
+	default:
+		return "", fmt.Errorf("a scheme other than https")
+	}
+	if strings.Contains(name, ":") {
+		name = "[" + name + "]"
+	}
+	if port != "" {
+		name += ":" + port
+	}
+	return name, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,44 @@
+package backend
+
+import (
+	"encoding/json"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// AuthResponse says who a client is. A guest has no UserID.
+type AuthResponse struct {
+	UserID string
+	User   json.RawMessage // object or nil; shown to the other participants
+}
+
+// RoomRequest asks to let a participant in or out.
+type RoomRequest struct {
+	Room      store.RoomID
+	UserID    string
+	SessionID wire.RoomSessionID
+}
+
+// RoomResponse says what a participant finds and may do.
+type RoomResponse struct {
+	RoomID      string
+	Properties  json.RawMessage // nil if not sent
+	Permissions []string        // nil if not sent: nothing is restricted
+	Session     json.RawMessage // object or nil; joins the User of the join event
+}
+
+// Permissions that an instance may grant.
+const (
+	PermissionPublishMedia  = "publish-media"
+	PermissionPublishAudio  = "publish-audio"
+	PermissionPublishVideo  = "publish-video"
+	PermissionPublishScreen = "publish-screen"
+	PermissionControl       = "control"
+)
+
+// PingEntry names a participant that is still there.
+type PingEntry struct {
+	UserID    string             `json:"userid,omitempty"`
+	SessionID wire.RoomSessionID `json:"sessionid"`
+}
