@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,9 +34,16 @@ type Client struct {
 	closed chan struct{} // closed by the reader at its end
 
 	mu    sync.Mutex
-	mail  []wire.ServerMessage // guarded by mu
-	news  chan struct{}        // guarded by mu; closed and replaced at each message
-	cause error                // guarded by mu; why the reader ended
+	mail  []letter      // guarded by mu
+	news  chan struct{} // guarded by mu; closed and replaced at each message
+	cause error         // guarded by mu; why the reader ended
+}
+
+// letter is a message with the frame it came in, as a message of ours does not
+// hold what we do not know.
+type letter struct {
+	message wire.ServerMessage
+	frame   json.RawMessage
 }
 
 // maxServerFrame is what a client takes from a server; a list of participants
@@ -128,7 +136,7 @@ func (c *Client) read() {
 			return
 		}
 		c.mu.Lock()
-		c.mail = append(c.mail, m)
+		c.mail = append(c.mail, letter{m, frame})
 		close(c.news)
 		c.news = make(chan struct{})
 		c.mu.Unlock()
@@ -172,12 +180,17 @@ func (c *Client) Ask(m wire.ClientMessage) wire.ServerMessage {
 // waits for it if it is not there yet.
 func (c *Client) Expect(what string, is func(*wire.ServerMessage) bool) wire.ServerMessage {
 	c.t.Helper()
+	return c.expect(what, func(l *letter) bool { return is(&l.message) }).message
+}
+
+func (c *Client) expect(what string, is func(*letter) bool) letter {
+	c.t.Helper()
 	deadline := time.NewTimer(Patience)
 	defer deadline.Stop()
 	for {
-		m, found, news, cause := c.take(is)
+		l, found, news, cause := c.take(is)
 		if found {
-			return m
+			return l
 		}
 		if cause != nil {
 			c.t.Fatalf("%s: connection ended: %v; unread: %s", what, cause, c.unread())
@@ -270,8 +283,8 @@ func (c *Client) Barrier() {
 // first waits for something that comes after, such as Barrier.
 func (c *Client) ExpectNone(what string, is func(*wire.ServerMessage) bool) {
 	c.t.Helper()
-	if m, found, _, _ := c.take(is); found {
-		c.t.Fatalf("%s: came all the same: %s", what, encode(c.t, m))
+	if l, found, _, _ := c.take(func(l *letter) bool { return is(&l.message) }); found {
+		c.t.Fatalf("%s: came all the same: %s", what, l.frame)
 	}
 }
 
@@ -279,32 +292,40 @@ func (c *Client) ExpectNone(what string, is func(*wire.ServerMessage) bool) {
 func (c *Client) Drain() []wire.ServerMessage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := c.mail
+	all := make([]wire.ServerMessage, len(c.mail))
+	for i, l := range c.mail {
+		all[i] = l.message
+	}
 	c.mail = nil
 	return all
 }
 
-func (c *Client) take(is func(*wire.ServerMessage) bool) (m wire.ServerMessage, found bool, news <-chan struct{}, cause error) {
+func (c *Client) take(is func(*letter) bool) (l letter, found bool, news <-chan struct{}, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.mail {
 		if is(&c.mail[i]) {
-			m = c.mail[i]
-			c.mail = append(c.mail[:i:i], c.mail[i+1:]...)
-			return m, true, nil, nil
+			l = c.mail[i]
+			c.mail = slices.Delete(c.mail, i, i+1)
+			return l, true, nil, nil
 		}
 	}
-	return m, false, c.news, c.cause
+	return l, false, c.news, c.cause
 }
 
+// unread shows the mailbox for the message of a failed test.
 func (c *Client) unread() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, err := json.Marshal(c.mail)
-	if err != nil {
-		return err.Error()
+	if len(c.mail) == 0 {
+		return "nothing"
 	}
-	return string(b)
+	var b strings.Builder
+	for _, l := range c.mail {
+		b.WriteString("\n  ")
+		b.Write(l.frame)
+	}
+	return b.String()
 }
 
 func encode(t testing.TB, v any) []byte {
