@@ -3,6 +3,7 @@ package backend
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Config struct {
 	Features []string
 	// UserAgent names the server.
 	UserAgent string
+	// RootCAs verify instances whose certificates no public authority signed;
+	// nil takes those of the system.
+	RootCAs *x509.CertPool
 }
 
 // Defaults of Config.

@@ -39,7 +39,7 @@ func newHTTPClient(cfg Config) *http.Client {
 func newTransport(cfg Config, d *net.Dialer) *http.Transport {
 	return &http.Transport{
 		DialContext:            d.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
 		TLSHandshakeTimeout:    dialTimeout,
 		ForceAttemptHTTP2:      true,
 		MaxConnsPerHost:        cfg.MaxConns,

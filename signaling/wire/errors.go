@@ -140,20 +140,44 @@ func (e *Error) Unwrap() error {
 	return nil
 }
 
-// ErrorFor says how err is told to a client. Only the text of the sentinel goes
-// out, never what was wrapped around it: that may name addresses or files. An
-// error that is in no table is CodeProcessingFailed.
+// ErrorFor says how err is told to a client. Of several sentinels in one error
+// the outermost counts: who wraps knows better what it means for the client.
+// Only the text of the sentinel goes out, never what was wrapped around it,
+// which may name addresses or files. An error that is in no table is
+// CodeProcessingFailed.
 func ErrorFor(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e := find(err); e != nil {
+		return e
+	}
+	return &Error{Code: CodeProcessingFailed, Message: ErrProcessingFailed.Error()}
+}
+
+// find looks through the tree of err as errors.Is does, from the outside.
+func find(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	//nolint:errorlint // this is the walk through the tree itself
+	if e, ok := err.(*Error); ok {
 		return e
 	}
 	for _, c := range codes {
-		if errors.Is(err, c.err) {
+		if err == c.err { //nolint:errorlint // see above
 			return &Error{Code: c.code, Message: c.err.Error()}
 		}
 	}
-	return &Error{Code: CodeProcessingFailed, Message: ErrProcessingFailed.Error()}
+	//nolint:errorlint // see above
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		return find(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range err.Unwrap() {
+			if e := find(inner); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
 }
 
 // Limits of an error that comes from elsewhere.

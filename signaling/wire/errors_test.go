@@ -69,6 +69,15 @@ func TestErrorForOthers(t *testing.T) {
 	if e := ErrorFor(fmt.Errorf("asking: %w", own)); e != own {
 		t.Errorf("an Error becomes %v", e)
 	}
+	if e := ErrorFor(fmt.Errorf("%w: %w", ErrAuthFailed, fmt.Errorf("answer: %w", ErrTooDeep))); e.Code != CodeAuthFailed {
+		t.Errorf("of two sentinels %v counts, not the outer one", e)
+	}
+	if e := ErrorFor(errors.Join(errors.New("x"), fmt.Errorf("y: %w", ErrNoSuchRoom))); e.Code != CodeNoSuchRoom {
+		t.Errorf("of several errors %v counts", e)
+	}
+	if e := ErrorFor(nil); e.Code != CodeProcessingFailed {
+		t.Errorf("no error becomes %v", e)
+	}
 	if own.Unwrap() != nil {
 		t.Error("a strange code leads to a sentinel")
 	}
