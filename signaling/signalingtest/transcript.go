@@ -33,7 +33,7 @@ type Stage struct {
 //	alice< {…}          her next message is this
 //	alice<? {…}         this is among her unread messages, or comes
 //	alice> cut          her connection breaks
-//	alice< closed 1000  the server closes it (any status if left out)
+//	alice< closed 1000  the server closes it (any status if left out), and said nothing more
 //	!200 room {…}       the Nextcloud posts this for the room, and gets status 200
 //
 // In what is expected, "*" matches anything and {"*":"*"} allows further
@@ -226,6 +226,9 @@ func (p *player) next(s *step) {
 		}
 		if got := int(c.ExpectClose()); want != 0 && got != want {
 			p.fail(s, "closed with status %d", got)
+		}
+		if left := c.Drain(); len(left) > 0 {
+			p.fail(s, "before that it said %s", wire.Encode(left[0]))
 		}
 		return
 	}
