@@ -67,6 +67,7 @@ func DialStatus(t testing.TB, nodeURL string, header http.Header) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
+	//nolint:bodyclose // the library closes the body of the answer itself
 	ws, resp, err := websocket.Dial(ctx, socketURL(nodeURL), &websocket.DialOptions{
 		HTTPHeader: header,
 		// A client that follows redirects could not tell them.
@@ -84,8 +85,8 @@ func DialStatus(t testing.TB, nodeURL string, header http.Header) int {
 func dial(t testing.TB, nodeURL string) (*Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	// The library closes the body of the answer itself.
-	ws, _, err := websocket.Dial(ctx, socketURL(nodeURL), nil) //nolint:bodyclose // see above
+	//nolint:bodyclose // the library closes the body of the answer itself
+	ws, _, err := websocket.Dial(ctx, socketURL(nodeURL), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -155,11 +156,10 @@ func atoi(s string, otherwise int) (int, error) {
 	return strconv.Atoi(s)
 }
 
-func isName(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' || r == '-')
-	})
-}
+// clientName is what clients may be called in a transcript.
+var clientName = regexp.MustCompile(`^[a-z0-9_-]+$`)
+
+func isName(s string) bool { return clientName.MatchString(s) }
 
 func writeTranscript(steps []step) []byte {
 	var b bytes.Buffer
