@@ -81,6 +81,7 @@ func TestRooms(t *testing.T) {
 		Properties:         json.RawMessage(`{"name":"Team"}`),
 		Users:              []string{"alice", "bob"},
 		SessionPermissions: map[wire.RoomSessionID][]string{"mute": {}, "loud": {backend.PermissionPublishAudio}},
+		Sessions:           map[wire.RoomSessionID]json.RawMessage{"loud": json.RawMessage(`{"displayname":"Bob"}`), "mute": json.RawMessage(`[]`)},
 	})
 	c, id := newClient(t, backend.Config{}, nc.Instance())
 	room := store.RoomID{Backend: id, Name: "team"}
@@ -90,11 +91,11 @@ func TestRooms(t *testing.T) {
 		t.Errorf("join: %+v, %v", got, err)
 	}
 	got, err = c.JoinRoom(t.Context(), backend.RoomRequest{Room: room, UserID: "alice", SessionID: "mute"})
-	if err != nil || got.Permissions == nil || len(got.Permissions) != 0 {
+	if err != nil || got.Permissions == nil || len(got.Permissions) != 0 || got.Session != nil {
 		t.Errorf("join without permissions: %+v, %v", got, err)
 	}
 	got, err = c.JoinRoom(t.Context(), backend.RoomRequest{Room: room, UserID: "bob", SessionID: "loud"})
-	if err != nil || len(got.Permissions) != 1 || got.Permissions[0] != backend.PermissionPublishAudio {
+	if err != nil || len(got.Permissions) != 1 || got.Permissions[0] != backend.PermissionPublishAudio || string(got.Session) != `{"displayname":"Bob"}` {
 		t.Errorf("join with a permission: %+v, %v", got, err)
 	}
 	_, err = c.JoinRoom(t.Context(), backend.RoomRequest{Room: room, UserID: "eve", SessionID: "s"})

@@ -47,6 +47,9 @@ type Room struct {
 	// permissions come before them.
 	Permissions        []string
 	SessionPermissions map[wire.RoomSessionID][]string
+	// Sessions has what the instance tells about a participant on joining, such
+	// as the name a guest gave itself.
+	Sessions map[wire.RoomSessionID]json.RawMessage
 }
 
 // Question is what a node asked. Kind is auth, room or ping.
@@ -311,6 +314,9 @@ func (n *Nextcloud) roomLocked(q question) any {
 	}
 	if permissions != nil {
 		data["permissions"] = permissions
+	}
+	if session, ok := room.Sessions[q.Room.SessionID]; ok {
+		data["session"] = session
 	}
 	return map[string]any{"type": "room", "room": data}
 }
