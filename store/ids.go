@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // NodeID names a node for its whole life: lower-case letters, digits and
@@ -25,14 +26,15 @@ const Embedded BackendID = ""
 // RoomID names a room in the whole cluster. Rooms of two backends never meet,
 // also when their names are equal.
 type RoomID struct {
-	Backend BackendID
-	Name    string
+	Backend BackendID `json:"backend,omitempty"`
+	Name    string    `json:"name"`
 }
 
 // Limits of names that come from outside.
 const (
-	MaxNodeID   = 63
-	MaxRoomName = 255
+	MaxNodeID    = 63
+	MaxBackendID = 64
+	MaxRoomName  = 255
 )
 
 // Errors of identifiers that come from outside.
@@ -50,16 +52,39 @@ func (r RoomID) String() string {
 	return string(r.Backend) + "~" + r.Name
 }
 
-// ParseRoomID reads what String wrote.
+// ParseRoomID reads what String wrote, and nothing else.
 func ParseRoomID(s string) (RoomID, error) {
 	backend, name, found := strings.Cut(s, "~")
 	if !found {
 		backend, name = "", s
 	}
-	if name == "" || len(name) > MaxRoomName || strings.ContainsFunc(s, isControl) {
-		return RoomID{}, fmt.Errorf("%w: %.64q", ErrBadRoomID, s)
+	r := RoomID{Backend: BackendID(backend), Name: name}
+	if found && backend == "" {
+		return RoomID{}, fmt.Errorf("%w: empty backend id", ErrBadRoomID)
 	}
-	return RoomID{Backend: BackendID(backend), Name: name}, nil
+	if err := r.Validate(); err != nil {
+		return RoomID{}, err
+	}
+	return r, nil
+}
+
+// Validate checks a room id that comes from outside. A valid one survives
+// String and ParseRoomID, and JSON.
+func (r RoomID) Validate() error {
+	if r.Name == "" || len(r.Name) > MaxRoomName || !utf8.ValidString(r.Name) || strings.ContainsFunc(r.Name, isControl) {
+		return fmt.Errorf("%w: name %.64q", ErrBadRoomID, r.Name)
+	}
+	if r.Backend == Embedded {
+		if strings.Contains(r.Name, "~") {
+			return fmt.Errorf("%w: name %.64q", ErrBadRoomID, r.Name)
+		}
+		return nil
+	}
+	b := string(r.Backend)
+	if len(b) > MaxBackendID || !utf8.ValidString(b) || strings.Contains(b, "~") || strings.ContainsFunc(b, isControl) {
+		return fmt.Errorf("%w: backend %.64q", ErrBadRoomID, b)
+	}
+	return nil
 }
 
 // ParseNodeID checks a node id that comes from outside.

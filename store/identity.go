@@ -1,0 +1,106 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Limits of the cluster's identity, secrets and join tokens.
+const (
+	MaxClusterID   = 64
+	MaxCertificate = 16 << 10
+	MaxSecretName  = 32
+	MaxSecretKey   = 64
+	MaxSecrets     = 64
+	MaxJoinTokens  = 1000
+)
+
+// Identity is what makes the cluster this cluster.
+type Identity struct {
+	ClusterID   string    `json:"cluster_id"`
+	CACert      []byte    `json:"ca_cert"`
+	SealedCAKey []byte    `json:"sealed_ca_key"`
+	Created     time.Time `json:"created"` // set by cluster_init
+}
+
+// Validate checks the identity against the limits.
+func (i Identity) Validate() error {
+	if err := checkText("cluster id", i.ClusterID, 1, MaxClusterID); err != nil {
+		return err
+	}
+	if err := checkBytes("CA certificate", i.CACert, 1, MaxCertificate); err != nil {
+		return err
+	}
+	return checkBytes("sealed CA key", i.SealedCAKey, 1, MaxCertificate)
+}
+
+func (i Identity) clone() Identity {
+	i.CACert, i.SealedCAKey = bytes.Clone(i.CACert), bytes.Clone(i.SealedCAKey)
+	return i
+}
+
+// Secret is a key that all nodes share. Secrets of one name are a ring: the
+// highest id seals, all of them open.
+type Secret struct {
+	Name    string    `json:"name"`
+	ID      uint32    `json:"id"`
+	Key     []byte    `json:"key"`
+	Created time.Time `json:"created"` // set by the command
+}
+
+// Validate checks the secret against the limits.
+func (s Secret) Validate() error {
+	if err := checkText("secret name", s.Name, 1, MaxSecretName); err != nil {
+		return err
+	}
+	return checkBytes("secret key", s.Key, 16, MaxSecretKey)
+}
+
+// String keeps the key out of logs.
+func (s Secret) String() string { return fmt.Sprintf("%s/%d", s.Name, s.ID) }
+
+// GoString keeps the key out of logs.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue keeps the key out of logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+func (s Secret) clone() Secret {
+	s.Key = bytes.Clone(s.Key)
+	return s
+}
+
+// TokenHash is the SHA-256 of a login or join token. The tokens themselves
+// carry enough random bits to need no salt, and are never stored.
+type TokenHash [sha256.Size]byte
+
+// HashToken hashes a token as it came from its bearer.
+func HashToken(token string) TokenHash { return sha256.Sum256([]byte(token)) }
+
+// String writes the hash in hexadecimal.
+func (h TokenHash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText writes the hash in hexadecimal.
+func (h TokenHash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (h *TokenHash) UnmarshalText(b []byte) error {
+	if hex.DecodedLen(len(b)) != len(h) {
+		return fmt.Errorf("%w: token hash of %d characters", ErrMalformed, len(b))
+	}
+	if _, err := hex.Decode(h[:], b); err != nil {
+		return fmt.Errorf("%w: token hash", ErrMalformed)
+	}
+	return nil
+}
+
+// JoinToken lets one node into the cluster, once.
+type JoinToken struct {
+	Hash    TokenHash `json:"hash"`
+	Expires time.Time `json:"expires"`
+	Used    bool      `json:"used,omitempty"`
+}

@@ -1,0 +1,73 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// image is the memory part of a snapshot. Everything is in order, so that
+// equal states give equal bytes.
+type image struct {
+	Applied    uint64      `json:"applied"`
+	Identity   Identity    `json:"identity"`
+	Nodes      []Node      `json:"nodes"`
+	LastEpoch  uint64      `json:"last_epoch"`
+	Secrets    []Secret    `json:"secrets"`
+	JoinTokens []JoinToken `json:"join_tokens"`
+	Homes      []homeImage `json:"homes"`
+}
+
+// homeImage is short: there are as many as rooms.
+type homeImage struct {
+	Backend BackendID `json:"b,omitempty"`
+	Name    string    `json:"r"`
+	Node    NodeID    `json:"n"`
+	Epoch   uint64    `json:"e"`
+	Created int64     `json:"c"` // Unix milliseconds
+}
+
+func newImage(applied uint64, m memory) image {
+	i := image{
+		Applied: applied, Identity: m.identity, Nodes: sortedNodes(m.nodes), LastEpoch: m.lastEpoch,
+		Homes: make([]homeImage, 0, len(m.homes)),
+	}
+	for _, s := range m.secrets {
+		i.Secrets = append(i.Secrets, s)
+	}
+	slices.SortFunc(i.Secrets, func(a, b Secret) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	for _, t := range m.tokens {
+		i.JoinTokens = append(i.JoinTokens, t)
+	}
+	slices.SortFunc(i.JoinTokens, func(a, b JoinToken) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
+	for r, h := range m.homes {
+		i.Homes = append(i.Homes, homeImage{Backend: r.Backend, Name: r.Name, Node: h.Node, Epoch: h.Epoch, Created: h.Created.UnixMilli()})
+	}
+	slices.SortFunc(i.Homes, func(a, b homeImage) int {
+		return cmp.Or(cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Name, b.Name))
+	})
+	return i
+}
+
+// memory turns the image back. The checksum says that the bytes are those
+// that were written; what is checked here would break the epochs' promise.
+func (i image) memory() (memory, error) {
+	m := newMemory()
+	m.identity, m.lastEpoch = i.Identity, i.LastEpoch
+	for _, n := range i.Nodes {
+		m.nodes[n.ID] = n
+	}
+	for _, s := range i.Secrets {
+		m.secrets[secretKey{s.Name, s.ID}] = s
+	}
+	for _, t := range i.JoinTokens {
+		m.tokens[t.Hash] = t
+	}
+	for _, h := range i.Homes {
+		if h.Epoch == 0 || h.Epoch > i.LastEpoch {
+			return memory{}, fmt.Errorf("%w: a room at epoch %d of %d", ErrBadSnapshot, h.Epoch, i.LastEpoch)
+		}
+		m.setHome(RoomID{h.Backend, h.Name}, Home{Node: h.Node, Epoch: h.Epoch, Created: readTime(h.Created)})
+	}
+	return m, nil
+}

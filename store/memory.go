@@ -1,0 +1,202 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// memory is the part of the state that is never in SQLite. It is a plain
+// value: State guards it.
+type memory struct {
+	identity  Identity
+	nodes     map[NodeID]Node
+	homes     map[RoomID]Home
+	perNode   map[NodeID]int // homes of each node; follows homes
+	lastEpoch uint64         // the highest epoch ever given
+	secrets   map[secretKey]Secret
+	tokens    map[TokenHash]JoinToken
+}
+
+type secretKey struct {
+	name string
+	id   uint32
+}
+
+func newMemory() memory {
+	return memory{
+		nodes:   map[NodeID]Node{},
+		homes:   map[RoomID]Home{},
+		perNode: map[NodeID]int{},
+		secrets: map[secretKey]Secret{},
+		tokens:  map[TokenHash]JoinToken{},
+	}
+}
+
+// clone is what a snapshot writes while commands go on being applied. The
+// values in the maps are replaced, never changed in place.
+func (m memory) clone() memory {
+	m.nodes = maps.Clone(m.nodes)
+	m.homes = maps.Clone(m.homes)
+	m.perNode = maps.Clone(m.perNode)
+	m.secrets = maps.Clone(m.secrets)
+	m.tokens = maps.Clone(m.tokens)
+	return m
+}
+
+// memoryOperation changes the memory, or refuses and leaves it as it was.
+type memoryOperation interface {
+	operation
+	applyMemory(m *memory, at time.Time) (Result, []Event, error)
+}
+
+func (o *clusterInit) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	if m.identity.ClusterID != "" {
+		return Result{}, nil, fmt.Errorf("%w: cluster identity", ErrExists)
+	}
+	secrets := maps.Clone(m.secrets)
+	for _, s := range o.Secrets {
+		s.Created = at
+		if _, taken := secrets[secretKey{s.Name, s.ID}]; taken {
+			return Result{}, nil, fmt.Errorf("%w: secret %s", ErrExists, s)
+		}
+		secrets[secretKey{s.Name, s.ID}] = s
+	}
+	if len(secrets) > MaxSecrets {
+		return Result{}, nil, fmt.Errorf("%w: secrets", ErrLimit)
+	}
+	o.Identity.Created = at
+	m.identity, m.secrets = o.Identity, secrets
+	return Result{}, []Event{{Kind: EventClusterInit}}, nil
+}
+
+func (o *putNode) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	n := o.Node
+	n.Joined = at
+	if old, ok := m.nodes[n.ID]; ok {
+		n.Joined = old.Joined
+	}
+	m.nodes[n.ID] = n
+	return Result{}, []Event{{Kind: EventNodePut, Node: n.ID}}, nil
+}
+
+func (o *removeNode) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
+	if _, ok := m.nodes[o.Node]; !ok {
+		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
+	}
+	delete(m.nodes, o.Node)
+	return Result{}, []Event{{Kind: EventNodeRemoved, Node: o.Node}}, nil
+}
+
+func (o *assignHome) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	previous := m.homes[o.Room]
+	if previous.Epoch != o.PrevEpoch {
+		return Result{}, nil, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, previous.Epoch)
+	}
+	if _, ok := m.nodes[o.Node]; !ok {
+		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
+	}
+	m.lastEpoch++
+	home := Home{Node: o.Node, Epoch: m.lastEpoch, Created: at}
+	if previous.Epoch != 0 {
+		home.Created = previous.Created
+	}
+	m.setHome(o.Room, home)
+	return Result{Home: home}, []Event{{Kind: EventHomeAssigned, Room: o.Room, Node: o.Node, Home: home, Previous: previous}}, nil
+}
+
+func (o *releaseRoom) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
+	home, ok := m.homes[o.Room]
+	if !ok {
+		return Result{}, nil, fmt.Errorf("%w: room has no home", ErrNotFound)
+	}
+	if home.Epoch != o.Epoch {
+		return Result{}, nil, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, home.Epoch)
+	}
+	m.setHome(o.Room, Home{})
+	return Result{}, []Event{{Kind: EventHomeReleased, Room: o.Room, Node: home.Node, Home: home}}, nil
+}
+
+// setHome writes or, with a zero home, deletes the home of a room.
+func (m *memory) setHome(room RoomID, home Home) {
+	if old, ok := m.homes[room]; ok {
+		if m.perNode[old.Node]--; m.perNode[old.Node] == 0 {
+			delete(m.perNode, old.Node)
+		}
+	}
+	if home.Epoch == 0 {
+		delete(m.homes, room)
+		return
+	}
+	m.homes[room] = home
+	m.perNode[home.Node]++
+}
+
+func (o *putSecret) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	key := secretKey{o.Secret.Name, o.Secret.ID}
+	if _, ok := m.secrets[key]; ok {
+		return Result{}, nil, fmt.Errorf("%w: secret %s", ErrExists, o.Secret)
+	}
+	if len(m.secrets) >= MaxSecrets {
+		return Result{}, nil, fmt.Errorf("%w: secrets", ErrLimit)
+	}
+	o.Secret.Created = at
+	m.secrets[key] = o.Secret
+	return Result{}, []Event{{Kind: EventSecretsChanged}}, nil
+}
+
+func (o *removeSecret) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
+	key := secretKey{o.Name, o.ID}
+	if _, ok := m.secrets[key]; !ok {
+		return Result{}, nil, fmt.Errorf("%w: secret", ErrNotFound)
+	}
+	delete(m.secrets, key)
+	return Result{}, []Event{{Kind: EventSecretsChanged}}, nil
+}
+
+func (o *createJoinToken) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	// A used token is kept until it expires, so that its second use is told
+	// from an invention; after that there is no need for it.
+	maps.DeleteFunc(m.tokens, func(_ TokenHash, t JoinToken) bool { return expired(t.Expires, at) })
+	if _, ok := m.tokens[o.Hash]; ok {
+		return Result{}, nil, fmt.Errorf("%w: join token", ErrExists)
+	}
+	if len(m.tokens) >= MaxJoinTokens {
+		return Result{}, nil, fmt.Errorf("%w: join tokens", ErrLimit)
+	}
+	m.tokens[o.Hash] = JoinToken{Hash: o.Hash, Expires: storedTime(o.Expires)}
+	return Result{}, nil, nil
+}
+
+func (o *useJoinToken) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	t, ok := m.tokens[o.Hash]
+	switch {
+	case !ok:
+		return Result{}, nil, fmt.Errorf("%w: join token", ErrNotFound)
+	case t.Used:
+		return Result{}, nil, ErrTokenUsed
+	case expired(t.Expires, at):
+		return Result{}, nil, ErrTokenExpired
+	}
+	t.Used = true
+	m.tokens[o.Hash] = t
+	return Result{}, nil, nil
+}
+
+// expired says whether what is valid until expires is so no more.
+func expired(expires, at time.Time) bool { return !at.Before(expires) }
+
+func compareRooms(a, b RoomID) int {
+	return cmp.Or(cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Name, b.Name))
+}
+
+func sortedNodes(m map[NodeID]Node) []Node {
+	nodes := make([]Node, 0, len(m))
+	for _, n := range m {
+		nodes = append(nodes, n.clone())
+	}
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
+	return nodes
+}

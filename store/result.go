@@ -1,0 +1,50 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Result is what an applied command says to whoever proposed it.
+type Result struct {
+	Err  error // a refusal: nothing changed
+	Home Home  // of assign_home
+	ID   int64 // of create_conversation and add_attendee
+}
+
+// Code is the refusal as it travels between nodes, "" for none.
+func (r Result) Code() string { return errorCode(r.Err) }
+
+type resultWire struct {
+	Code string `json:"code,omitempty"`
+	Home Home   `json:"home,omitzero"`
+	ID   int64  `json:"id,omitempty"`
+}
+
+// MarshalJSON writes the result for another node.
+func (r Result) MarshalJSON() ([]byte, error) {
+	return json.Marshal(resultWire{Code: r.Code(), Home: r.Home, ID: r.ID})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Result) UnmarshalJSON(b []byte) error {
+	var w resultWire
+	if err := json.Unmarshal(b, &w); err != nil {
+		return fmt.Errorf("result: %w", err)
+	}
+	*r = Result{Err: ErrorFromCode(w.Code), Home: w.Home, ID: w.ID}
+	return nil
+}
+
+// Entry is an entry of the log that holds a command.
+type Entry struct {
+	Index uint64
+	Data  []byte // as Command.Encode wrote it
+}
+
+// Applied is the effect of one entry.
+type Applied struct {
+	Index  uint64
+	Result Result
+	Events []Event
+}
