@@ -1,0 +1,156 @@
+import {
+  addCandidate,
+  candidateData,
+  DISCONNECTED_GRACE,
+  EarlyCandidates,
+  OFFER_RETRY,
+  parseStatus,
+  type PeerDeps,
+  type StatusMessage,
+} from './peer';
+import type { CandidateInit } from './wire';
+
+/**
+ * What one participant publishes, received: the node offers, we answer. A new
+ * sid is a new connection, the same one an update.
+ */
+export class Subscriber {
+  readonly stream: MediaStream;
+  onchange: () => void = () => {};
+  onstatus: (m: StatusMessage) => void = () => {};
+  /** Packets of this kind have begun to arrive. */
+  onmedia: (kind: 'audio' | 'video') => void = () => {};
+  problem = false;
+
+  private sid = '';
+  private pc: RTCPeerConnection | null = null;
+  private closed = false;
+  private retry: ReturnType<typeof setTimeout> | undefined;
+  private grace: ReturnType<typeof setTimeout> | undefined;
+  private early = new EarlyCandidates();
+  // Descriptions are applied one after the other.
+  private chain: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly deps: PeerDeps,
+    private readonly session: string,
+    private readonly kind: 'video' | 'screen',
+    newStream: () => MediaStream,
+  ) {
+    this.stream = newStream();
+  }
+
+  /** Asks for an offer, every 10 s until one comes. */
+  request(): void {
+    if (this.closed) return;
+    clearTimeout(this.retry);
+    this.deps.send({ type: 'session', sessionid: this.session }, { type: 'requestoffer', to: this.session, roomType: this.kind });
+    this.retry = setTimeout(() => this.request(), OFFER_RETRY);
+  }
+
+  offer(sid: string, sdp: string): Promise<void> {
+    clearTimeout(this.retry);
+    this.chain = this.chain.then(() => this.apply(sid, sdp));
+    return this.chain;
+  }
+
+  async candidate(sid: string, c: CandidateInit): Promise<void> {
+    if (this.pc?.remoteDescription && sid === this.sid) await addCandidate(this.pc, c);
+    else this.early.add(sid, c);
+  }
+
+  close(): void {
+    this.closed = true;
+    clearTimeout(this.retry);
+    this.drop();
+  }
+
+  private async apply(sid: string, sdp: string): Promise<void> {
+    if (this.closed) return;
+    if (!this.pc || sid !== this.sid) this.connect(sid);
+    const pc = this.pc;
+    if (!pc) return;
+    try {
+      await pc.setRemoteDescription({ type: 'offer', sdp });
+      for (const c of this.early.take(sid)) await addCandidate(pc, c);
+      const answer = await pc.createAnswer();
+      await pc.setLocalDescription(answer);
+      if (pc !== this.pc) return;
+      this.deps.send(
+        { type: 'session', sessionid: this.session },
+        { type: 'answer', to: this.session, sid, roomType: this.kind, payload: { type: 'answer', sdp: answer.sdp ?? '' } },
+      );
+    } catch {
+      if (pc === this.pc && !this.closed) this.retry = setTimeout(() => this.request(), OFFER_RETRY);
+    }
+  }
+
+  private connect(sid: string): void {
+    this.drop();
+    this.sid = sid;
+    const pc = (this.pc = this.deps.peer());
+    // Created before the offer is applied: the offer has a section for it, and
+    // some publishers' messages come over a channel that the node opens.
+    if (this.kind === 'video') this.listen(pc.createDataChannel('status', { ordered: true }));
+    pc.ondatachannel = (event) => this.listen(event.channel);
+    pc.ontrack = (event) => this.add(event.track);
+    pc.onicecandidate = (event) => {
+      if (!event.candidate?.candidate || pc !== this.pc) return;
+      this.deps.send(
+        { type: 'session', sessionid: this.session },
+        { type: 'candidate', to: this.session, sid, roomType: this.kind, payload: { candidate: candidateData(event.candidate) } },
+      );
+    };
+    pc.onconnectionstatechange = () => {
+      if (pc === this.pc) this.watch(pc.connectionState);
+    };
+  }
+
+  private watch(state: RTCPeerConnectionState): void {
+    clearTimeout(this.grace);
+    if (state === 'disconnected') {
+      this.grace = setTimeout(() => this.setProblem(true), DISCONNECTED_GRACE);
+    } else if (state === 'failed') {
+      this.setProblem(true);
+      this.request();
+    } else if (state === 'connected') {
+      this.setProblem(false);
+    }
+  }
+
+  private add(track: MediaStreamTrack): void {
+    for (const old of this.stream.getTracks()) {
+      if (old.kind === track.kind && old !== track) this.stream.removeTrack(old);
+    }
+    this.stream.addTrack(track);
+    const kind = track.kind === 'audio' ? 'audio' : 'video';
+    track.onunmute = () => this.onmedia(kind);
+    if (!track.muted) this.onmedia(kind);
+    this.onchange();
+  }
+
+  private listen(channel: RTCDataChannel): void {
+    channel.onmessage = (event) => {
+      const m = parseStatus(event.data);
+      if (m) this.onstatus(m);
+    };
+  }
+
+  private setProblem(problem: boolean): void {
+    if (problem === this.problem) return;
+    this.problem = problem;
+    this.onchange();
+  }
+
+  private drop(): void {
+    clearTimeout(this.grace);
+    const pc = this.pc;
+    this.pc = null;
+    if (!pc) return;
+    pc.onicecandidate = null;
+    pc.onconnectionstatechange = null;
+    pc.ontrack = null;
+    pc.ondatachannel = null;
+    pc.close();
+  }
+}
