@@ -35,9 +35,7 @@ func (s *State) ApplyBatch(batch []Entry) ([]Applied, error) {
 	entries := make([]entry, len(batch))
 	for i, b := range batch {
 		e := entry{index: b.Index}
-		if e.cmd, e.err = DecodeCommand(b.Data); e.err == nil {
-			e.body, e.err = e.cmd.operation()
-		}
+		e.cmd, e.body, e.err = decodeCommand(b.Data)
 		entries[i] = e
 	}
 	return s.apply(entries)
@@ -46,6 +44,9 @@ func (s *State) ApplyBatch(batch []Entry) ([]Applied, error) {
 func (s *State) apply(entries []entry) ([]Applied, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	if s.db.closed {
+		return nil, ErrClosed
+	}
 
 	last := s.Applied()
 	for i := range entries {

@@ -10,8 +10,9 @@ import (
 )
 
 // CommandVersion is the highest command version this binary applies. A new
-// op, a new field of an op and a new meaning of either need a higher one: a
-// binary that knew the version but not the field would apply something else.
+// op, a new field of an op, a new meaning of either, and a limit that is drawn
+// elsewhere need a higher one: a binary that knew the version but not the
+// change would apply something else.
 const CommandVersion uint16 = 1
 
 // MaxCommand bounds an encoded command.
@@ -125,6 +126,15 @@ func newCommand(op string, at time.Time, body operation) Command {
 // so too.
 func (c Command) Err() error { return c.err }
 
+// Validate checks the command as Apply will.
+func (c Command) Validate() error {
+	body, err := c.operation()
+	if err != nil {
+		return err
+	}
+	return body.validate()
+}
+
 // String names the command; its body may hold secrets.
 func (c Command) String() string { return fmt.Sprintf("%.64s/%d", c.Op, c.Version) }
 
@@ -150,40 +160,63 @@ func (c Command) Encode() ([]byte, error) {
 // DecodeCommand reads what Encode wrote. ErrMalformed is for what no binary
 // can apply and all refuse alike, ErrUnknownCommand for what a newer one can.
 func DecodeCommand(b []byte) (Command, error) {
-	if len(b) == 0 || len(b) > MaxCommand {
-		return Command{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
-	}
-	if b[0] != formatJSON {
-		return Command{}, fmt.Errorf("%w: format %d, this binary knows format %d; upgrade this node", ErrUnknownCommand, b[0], formatJSON)
-	}
-	var c Command
-	if err := unmarshal(b[1:], &c); err != nil {
-		return Command{}, err
-	}
-	c.At = storedTime(c.At)
-	if _, err := c.operation(); err != nil {
-		return Command{}, err
-	}
-	return c, nil
+	c, _, err := decodeCommand(b)
+	return c, err
 }
 
-// operation decodes and checks the body.
+func decodeCommand(b []byte) (Command, operation, error) {
+	if len(b) == 0 || len(b) > MaxCommand {
+		return Command{}, nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+	}
+	if b[0] != formatJSON {
+		return Command{}, nil, fmt.Errorf("%w: format %d, this binary knows format %d; upgrade this node", ErrUnknownCommand, b[0], formatJSON)
+	}
+	b = b[1:]
+	// Version and op come first, by themselves: in a newer version anything
+	// else may look different.
+	var head struct {
+		Version uint64 `json:"v"`
+		Op      string `json:"op"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Command{}, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if MinVersion(head.Op) == 0 || head.Version > uint64(CommandVersion) {
+		return Command{}, nil, unknownCommand(head.Op, head.Version)
+	}
+	var c Command
+	if err := unmarshal(b, &c); err != nil {
+		return Command{}, nil, fmt.Errorf("op %s of version %d: %w", head.Op, head.Version, err)
+	}
+	c.At = storedTime(c.At)
+	body, err := c.operation()
+	if err != nil {
+		return Command{}, nil, err
+	}
+	return c, body, nil
+}
+
+// operation decodes the body.
 func (c Command) operation() (operation, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
 	body, since := newOperation(c.Op)
 	if body == nil || c.Version > CommandVersion {
-		return nil, fmt.Errorf("%w: op %.64q of version %d, this binary knows versions up to %d; upgrade this node",
-			ErrUnknownCommand, c.Op, c.Version, CommandVersion)
+		return nil, unknownCommand(c.Op, uint64(c.Version))
 	}
 	if c.Version < since {
 		return nil, fmt.Errorf("%w: op %s of version %d came with version %d", ErrMalformed, c.Op, c.Version, since)
 	}
 	if err := unmarshal(c.Body, body); err != nil {
-		return nil, fmt.Errorf("op %s: %w", c.Op, err)
+		return nil, fmt.Errorf("op %s of version %d: %w", c.Op, c.Version, err)
 	}
 	return body, nil
+}
+
+func unknownCommand(op string, version uint64) error {
+	return fmt.Errorf("%w: op %.64q of version %d, this binary knows versions up to %d; upgrade this node",
+		ErrUnknownCommand, op, version, CommandVersion)
 }
 
 // unmarshal decodes strictly. A field this binary does not know is a newer

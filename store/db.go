@@ -32,6 +32,7 @@ type DB struct {
 	// Guarded by State.applying.
 	write   *sql.DB // one connection
 	applied uint64  // index of the last entry in the database
+	closed  bool
 
 	mu   sync.RWMutex // guards read; held during a query, so that Restore can swap the file
 	read *sql.DB
@@ -148,6 +149,7 @@ func globEscape(path string) string {
 
 // close closes the handles. The caller holds State.applying.
 func (d *DB) close() error {
+	d.closed = true
 	d.releaseSnapshots()
 	d.mu.Lock()
 	defer d.mu.Unlock()

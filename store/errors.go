@@ -14,6 +14,8 @@ var (
 	ErrOutOfOrder = errors.New("command applied out of order")
 	// ErrDamaged means that the database holds what no command could write.
 	ErrDamaged = errors.New("database damaged")
+	// ErrClosed means that the state was closed.
+	ErrClosed = errors.New("store closed")
 )
 
 // Errors of snapshots.

@@ -19,6 +19,9 @@ import (
 func (s *State) Restore(r io.Reader) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	if s.db.closed {
+		return ErrClosed
+	}
 	ctx := context.Background()
 
 	f, err := os.CreateTemp(s.db.dir, tempPattern)
@@ -75,6 +78,9 @@ func readSnapshot(r io.Reader, db *os.File) (image, error) {
 		return img, fmt.Errorf("%w: memory part: %w", ErrBadSnapshot, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) || section.N != 0 {
+		if in.err != nil {
+			return img, truncated(in.err)
+		}
 		return img, fmt.Errorf("%w: memory part is longer than its JSON", ErrBadSnapshot)
 	}
 

@@ -50,6 +50,9 @@ type Snapshot struct {
 func (s *State) Capture() (*Snapshot, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	if s.db.closed {
+		return nil, ErrClosed
+	}
 	snap := &Snapshot{db: s.db}
 	snap.ctx, snap.cancel = context.WithCancel(context.Background())
 	if err := snap.pin(); err != nil {
