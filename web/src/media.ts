@@ -216,7 +216,8 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
     this.meter = setInterval(() => {
       analyser.getFloatTimeDomainData(samples);
       const level = this.micOn ? rms(samples) : 0;
-      this.emit('level', Math.min(1, level * 4));
+      // Ears hear in ratios: a root spreads the quiet levels over the meter.
+      this.emit('level', Math.min(1, Math.sqrt(level) * 1.6));
       const was = this.detector.speaking;
       const now = this.micOn && this.detector.push(level, Date.now());
       if (now !== was) this.emit('speaking', now);
