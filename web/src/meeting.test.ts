@@ -55,6 +55,7 @@ function meet(account = ''): Meeting {
         return p.asPeer();
       },
       newStream: () => ({ getTracks: () => [], addTrack: () => {}, removeTrack: () => {} }) as unknown as MediaStream,
+      random: () => 0.5,
       guests: {
         get: () => guest,
         set: (_, t) => {

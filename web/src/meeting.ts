@@ -24,6 +24,7 @@ export interface MeetingDeps {
   open: SocketFactory;
   peer(ice: RTCIceServer[]): RTCPeerConnection;
   newStream(): MediaStream;
+  random(): number;
   guests: GuestStore;
 }
 
@@ -62,7 +63,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     super();
     this.bearer = options.account || deps.guests.get(options.room);
     this.signaling = new Signaling(
-      { open: deps.open, credentials: (origin) => this.credentials(origin), random: () => Math.random() },
+      { open: deps.open, credentials: (origin) => this.credentials(origin), random: () => deps.random() },
       options.stay,
     );
     this.call = new Call({
