@@ -93,7 +93,8 @@ func ParseNodeID(s string) (NodeID, error) {
 		return "", fmt.Errorf("%w: %.64q", ErrBadNodeID, s)
 	}
 	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-') {
+		letter, digit := c >= 'a' && c <= 'z', c >= '0' && c <= '9'
+		if !letter && !digit && c != '-' {
 			return "", fmt.Errorf("%w: %.64q (lower-case letters, digits and hyphens)", ErrBadNodeID, s)
 		}
 	}
