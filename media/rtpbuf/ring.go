@@ -15,19 +15,15 @@ type Item interface {
 	Release()
 }
 
-// Ring is a history by RTP sequence number. It holds a reference to each item
+// Ring is a history by RTP sequence number: of the newest packet and those
+// before it, as many as the ring has slots. It holds a reference to each item
 // in it. Its methods may be called by several goroutines.
 type Ring[T Item] struct {
 	mu    sync.Mutex
-	slots []slot[T] // guarded by mu; the length is a power of two
+	slots []T // guarded by mu; the length is a power of two
 	mask  uint16
 	last  uint16 // guarded by mu; the newest sequence number
 	any   bool   // guarded by mu; something was put
-}
-
-type slot[T Item] struct {
-	seq  uint16
-	item T
 }
 
 // New returns a ring for the given number of packets, rounded up to a power of
@@ -37,7 +33,7 @@ func New[T Item](size int) *Ring[T] {
 	for n < size && n < 1<<15 {
 		n <<= 1
 	}
-	return &Ring[T]{slots: make([]slot[T], n), mask: uint16(n - 1)}
+	return &Ring[T]{slots: make([]T, n), mask: uint16(n - 1)}
 }
 
 // Put stores an item and retains it. It reports whether the item is new: false
@@ -47,23 +43,25 @@ func (r *Ring[T]) Put(seq uint16, item T) bool {
 	var zero T
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch ahead := int16(seq - r.last); {
+	switch ahead := int(int16(seq - r.last)); {
 	case !r.any:
 		r.any, r.last = true, seq
 	case ahead > 0:
+		// What the ring no longer reaches goes, also for numbers that are
+		// missing: after 65536 more it would pass for a new packet.
+		for i := range min(ahead, len(r.slots)) {
+			r.dropLocked(seq - uint16(i))
+		}
 		r.last = seq
-	case -int(ahead) >= len(r.slots):
+	case -ahead >= len(r.slots):
 		return false
 	}
 	s := &r.slots[seq&r.mask]
-	if s.item != zero {
-		if s.seq == seq {
-			return false
-		}
-		s.item.Release()
+	if *s != zero {
+		return false
 	}
 	item.Retain()
-	s.seq, s.item = seq, item
+	*s = item
 	return true
 }
 
@@ -72,27 +70,31 @@ func (r *Ring[T]) Get(seq uint16) (T, bool) {
 	var zero T
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.any || int16(r.last-seq) < 0 || int(r.last-seq) >= len(r.slots) {
+	if !r.any || int(r.last-seq) >= len(r.slots) {
 		return zero, false
 	}
-	s := &r.slots[seq&r.mask]
-	if s.item == zero || s.seq != seq {
+	item := r.slots[seq&r.mask]
+	if item == zero {
 		return zero, false
 	}
-	s.item.Retain()
-	return s.item, true
+	item.Retain()
+	return item, true
 }
 
 // Clear releases everything.
 func (r *Ring[T]) Clear() {
-	var zero T
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.slots {
-		if r.slots[i].item != zero {
-			r.slots[i].item.Release()
-			r.slots[i] = slot[T]{}
-		}
+		r.dropLocked(uint16(i))
 	}
 	r.any = false
+}
+
+func (r *Ring[T]) dropLocked(seq uint16) {
+	var zero T
+	if s := &r.slots[seq&r.mask]; *s != zero {
+		(*s).Release()
+		*s = zero
+	}
 }
