@@ -1,0 +1,264 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/store"
+)
+
+// announce tells the leader this node's record until it is in the state and
+// the node is a voter; then Ready is closed. It does so again when this node
+// seems to have been removed: somebody says so, or its lease ran out. The
+// leader stops talking to a removed node, maybe before that has heard of it.
+func (c *Cluster) announce(ctx context.Context) error {
+	for {
+		index, err := c.announceOnce(ctx)
+		if err != nil {
+			return err
+		}
+		if index > 0 && c.applied(ctx, index) {
+			if err := c.peers.save(c.state.Nodes()); err != nil {
+				c.log.Warn("addresses not saved", "error", err)
+			}
+			if !c.isReady() {
+				c.log.Info("node is part of the cluster", "leader", c.leader())
+				close(c.ready)
+				c.members.tick()
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.announceNow:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(announceInterval):
+		}
+	}
+}
+
+// applied waits for the leader to send what it has decided, but not for ever:
+// it may have changed its mind.
+func (c *Cluster) applied(ctx context.Context, index uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
+	return c.fsm.wait(ctx, index) == nil
+}
+
+// announceOnce asks whoever may be or know the leader. It gives the index at
+// which the record is in the state, 0 when nobody took it.
+func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
+	record, err := encodeJSON(c.record)
+	if err != nil {
+		return 0, err
+	}
+	request := &clusterpb.AnnounceRequest{Node: record}
+	leader := c.leader()
+	if leader == c.Self() {
+		return c.announced(c.serveAnnounce(ctx, c.Self(), request))
+	}
+	asked := make(map[store.NodeID]bool)
+	ask := func(id store.NodeID) (*clusterpb.AnnounceReply, error) {
+		asked[id] = true
+		ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+		defer cancel()
+		connecting, done := context.WithTimeout(ctx, forwardConnect)
+		defer done()
+		conn, err := c.mesh.Connected(connecting, id)
+		if err != nil {
+			return nil, err
+		}
+		return clusterpb.NewClusterClient(conn).Announce(ctx, request)
+	}
+	known := c.knownPeers()
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	candidates := []store.NodeID{leader}
+	for _, p := range known {
+		candidates = append(candidates, p.ID)
+	}
+	for len(candidates) > 0 && ctx.Err() == nil {
+		id := candidates[0]
+		candidates = candidates[1:]
+		if id == "" || id == c.Self() || asked[id] {
+			continue
+		}
+		reply, err := ask(id)
+		if err != nil {
+			c.log.Debug("announcing", keyNode, id, "error", err)
+			continue
+		}
+		if reply.GetStatus() != clusterpb.Status_STATUS_NOT_LEADER {
+			return c.announced(reply)
+		}
+		candidates = append([]store.NodeID{c.learnLeader(reply)}, candidates...)
+	}
+	// Nobody known answers: addresses may have changed. Those to join are what
+	// the operator keeps right.
+	for _, addr := range c.config.Join {
+		if ctx.Err() != nil {
+			return 0, nil
+		}
+		reply, err := c.announceAt(ctx, addr, request)
+		if err != nil {
+			c.log.Debug("announcing", "error", err)
+			continue
+		}
+		if reply.GetStatus() == clusterpb.Status_STATUS_NOT_LEADER {
+			id := c.learnLeader(reply)
+			if id == "" || asked[id] {
+				continue
+			}
+			if reply, err = ask(id); err != nil {
+				continue
+			}
+		}
+		return c.announced(reply)
+	}
+	return 0, nil
+}
+
+func (c *Cluster) announceAt(ctx context.Context, addr string, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
+	conn, err := c.mesh.DialAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return clusterpb.NewClusterClient(conn).Announce(ctx, q)
+}
+
+// learnLeader notes what a node that does not lead says.
+func (c *Cluster) learnLeader(reply *clusterpb.AnnounceReply) store.NodeID {
+	for _, p := range reply.GetPeers() {
+		c.peers.learn(peer{ID: store.NodeID(p.GetId()), Cluster: p.GetClusterAddr(), Gossip: p.GetGossipAddr()})
+	}
+	id := store.NodeID(reply.GetLeaderId())
+	c.peers.learn(peer{ID: id, Cluster: reply.GetLeaderAddr()})
+	return id
+}
+
+// announced is what the leader's answer means.
+func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
+	switch reply.GetStatus() {
+	case clusterpb.Status_STATUS_OK:
+		c.learnLeader(reply)
+		return reply.GetIndex(), nil
+	case clusterpb.Status_STATUS_REMOVED:
+		return 0, ErrRemoved
+	case clusterpb.Status_STATUS_BAD_REQUEST:
+		return 0, fmt.Errorf("%w: the leader refuses this node's record: %s", ErrConfig, reply.GetDetail())
+	default:
+		c.log.Debug("announcing", "status", reply.GetStatus(), "detail", reply.GetDetail())
+		return 0, nil
+	}
+}
+
+// serveAnnounce is the leader's side. Whoever has no record was removed: a
+// node that joins gets its record before its certificate.
+func (c *Cluster) serveAnnounce(ctx context.Context, caller store.NodeID, q *clusterpb.AnnounceRequest) *clusterpb.AnnounceReply {
+	reply := func(s clusterpb.Status, detail string) *clusterpb.AnnounceReply {
+		leader := c.leader()
+		addr := c.record.ClusterAddr
+		if leader != c.Self() {
+			addr, _ = c.resolve(leader)
+		}
+		return &clusterpb.AnnounceReply{
+			Status: s, LeaderId: string(leader), LeaderAddr: addr, Detail: detail, Peers: c.toldPeers(), Index: c.fsm.index(),
+		}
+	}
+	r := c.raft.Load()
+	if r == nil || !c.leading.acts() {
+		return reply(clusterpb.Status_STATUS_NOT_LEADER, "")
+	}
+	node, err := decodeJSON[store.Node](q.GetNode())
+	if err == nil {
+		err = node.Validate()
+	}
+	if err != nil {
+		return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
+	}
+	if node.ID != caller || !(peer{ID: node.ID, Cluster: node.ClusterAddr, Gossip: node.GossipAddr}).valid() {
+		return reply(clusterpb.Status_STATUS_BAD_REQUEST, "the record does not fit the node")
+	}
+	old, ok := c.state.Node(caller)
+	if !ok {
+		return reply(clusterpb.Status_STATUS_REMOVED, "")
+	}
+	node.Joined = old.Joined
+	if !reflect.DeepEqual(node, old) {
+		cmd := store.NewPutNode(time.Now(), node)
+		data, err := cmd.Encode()
+		if err != nil {
+			return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
+		}
+		result, _, err := c.apply(ctx, cmd, data)
+		if err != nil {
+			return reply(statusOf(err), err.Error())
+		}
+		if result.Err != nil {
+			return reply(clusterpb.Status_STATUS_BAD_REQUEST, result.Err.Error())
+		}
+	}
+	if raftRole(c.servers(), caller) != RaftVoter {
+		err := r.AddVoter(raft.ServerID(caller), raft.ServerAddress(caller), 0, raftApply).Error()
+		if err != nil {
+			return reply(clusterpb.Status_STATUS_UNKNOWN, err.Error())
+		}
+		c.log.Info("node is a voter", keyNode, caller)
+	}
+	return reply(clusterpb.Status_STATUS_OK, "")
+}
+
+// follow reacts to what was decided about nodes.
+func (c *Cluster) follow(ctx context.Context) error {
+	events, cancel := c.watchers.watch()
+	defer cancel()
+	for {
+		var e store.Event
+		select {
+		case <-ctx.Done():
+			return nil
+		case e = <-events:
+		}
+		switch e.Kind {
+		case store.EventNodePut, store.EventNodeRemoved, store.EventRestored, store.EventLagged:
+		case store.EventHomeAssigned, store.EventHomeReleased:
+			c.members.tick() // rooms of each node
+			continue
+		default:
+			continue
+		}
+		c.members.tick()
+		if !c.isReady() {
+			continue // these are old news, and the book may know more
+		}
+		if err := c.peers.save(c.state.Nodes()); err != nil {
+			c.log.Warn("addresses not saved", "error", err)
+		}
+		if e.Kind == store.EventNodeRemoved && e.Node != c.Self() {
+			c.mesh.Forget(e.Node)
+		}
+		if _, ok := c.state.Node(c.Self()); !ok {
+			c.announceAgain()
+		}
+	}
+}
+
+// announceAgain has the leader say whether this node still belongs.
+func (c *Cluster) announceAgain() {
+	select {
+	case c.announceNow <- struct{}{}:
+	default: // it will
+	}
+}

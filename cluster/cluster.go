@@ -1,0 +1,353 @@
+// Package cluster makes nodes act as one: who is there, who decides, and which
+// node is the home of a room.
+//
+//	memberlist ── gossip ── who is alive, draining, how loaded
+//	                 │
+//	Place, Propose ──┼─ leader? ── raft.Apply ── log on a majority
+//	       │         │  no: rpc, one hop            │
+//	       │    reconcile: rooms of the dead    fsm: store.State
+//	       │    lease: who may act as a home        │
+//	       └─────────────── Lookup ◄────────────────┴─► Watch
+//
+// Cluster.Run owns all goroutines: the mesh's, Raft's, memberlist's, and one
+// each for leading (leader.go), renewing the lease (lease.go), announcing
+// (announce.go), following events, renewing the certificate, and three for
+// gossip (peers.go): telling the load, calling the lost, dropping the dead. All
+// timeouts are in timeouts.go.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/store"
+)
+
+// Cluster is this node's part in the cluster. It is safe for concurrent use.
+type Cluster struct {
+	config  Config
+	state   *store.State
+	log     *slog.Logger
+	load    func() Load
+	dialer  rpc.Dialer
+	metrics *metrics
+
+	record    store.Node // of this node, as it announces it
+	identity  identityRef
+	db        *raftboltdb.BoltStore
+	mesh      *rpc.Mesh
+	gossip    *gossip
+	peers     *peerBook
+	fsm       *fsm
+	watchers  *watchers
+	members   *tickers // changes of members, leader and load
+	leading   *leadership
+	placing   *placements
+	joinLimit *rate.Limiter
+
+	raft        atomic.Pointer[raft.Raft] // nil until the node has joined
+	heldUntil   atomic.Pointer[time.Time] // nil: no lease
+	bootstraps  atomic.Pointer[bootstrap] // what this node has still to propose
+	ready       chan struct{}
+	announceNow chan struct{} // asks for another announcement
+	failed      chan error    // the first one stops the node
+	stopped     chan struct{} // closed when Run stops
+	release     func() error  // closes what Open opened, once
+}
+
+// Open takes the ports and the data directory. The state is the caller's, who
+// closes it after Run has returned.
+func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.State == nil || deps.Logger == nil {
+		return nil, fmt.Errorf("%w: no state or no logger", ErrConfig)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, err
+	}
+	var undo closers
+	defer func() {
+		if err != nil {
+			_ = undo.close() // the first error says why
+		}
+	}()
+
+	db, err := openLog(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	undo.add(db.Close)
+	id, err := loadIdentity(cfg.DataDir, cfg.NodeID, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if id == nil && len(cfg.Join) > 0 && cfg.JoinToken == "" {
+		return nil, ErrTokenNeeded
+	}
+	peers, err := openPeers(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.ClusterListen)
+	if err != nil {
+		return nil, fmt.Errorf("cluster port: %w", err)
+	}
+	undo.add(listener.Close)
+	clusterAddr, err := advertised(cfg.ClusterAdvertise, listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newGossipTransport(cfg.GossipListen, newGossipLog(deps.Logger))
+	if err != nil {
+		return nil, fmt.Errorf("gossip port: %w", err)
+	}
+	undo.add(transport.Shutdown)
+	gossipAddr, err := advertised(cfg.GossipAdvertise, transport.addr())
+	if err != nil {
+		return nil, err
+	}
+
+	c := &Cluster{
+		config: cfg, state: deps.State, log: deps.Logger, load: deps.Load, dialer: deps.Dialer,
+		db: db, peers: peers,
+		members: newTickers(), leading: newLeadership(), placing: newPlacements(),
+		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst),
+		ready:     make(chan struct{}), announceNow: make(chan struct{}, 1),
+		failed: make(chan error, 1), stopped: make(chan struct{}),
+		record: store.Node{
+			ID: cfg.NodeID, PublicURL: cfg.PublicURL, ClusterAddr: clusterAddr, GossipAddr: gossipAddr,
+			RelayAddr: cfg.RelayAddr, Region: cfg.Region, Version: cfg.Version, Roles: cfg.Roles, Commands: store.CommandVersion,
+		},
+	}
+	if err := c.record.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if c.dialer == nil {
+		c.dialer = &net.Dialer{Timeout: joinDial}
+	}
+	c.identity.p.Store(id)
+	c.metrics = newMetrics()
+	c.watchers = newWatchers(c.metrics.lagged.Inc)
+	c.fsm = newFSM(deps.State, c.watchers.publish, c.fail)
+	var wrapped memberlist.NodeAwareTransport = transport
+	if deps.GossipTransport != nil {
+		wrapped = deps.GossipTransport(transport)
+	}
+	c.gossip = newGossip(c.record, wrapped, deps.Logger, c.members.tick)
+	c.mesh = rpc.New(rpc.Config{
+		Self: cfg.NodeID, Listener: listener, Identity: &c.identity, Resolve: c.resolve, Join: c.serveJoin,
+		Dialer: deps.Dialer, Logger: deps.Logger, Registerer: deps.Registerer,
+	})
+	c.mesh.Register(func(r grpc.ServiceRegistrar) { clusterpb.RegisterClusterServer(r, &server{c: c}) })
+	c.metrics.register(deps.Registerer, c)
+	c.release = sync.OnceValue(undo.close)
+	return c, nil
+}
+
+// Close releases what Open took. It is only for a cluster that is not run.
+func (c *Cluster) Close() error {
+	return errors.Join(c.mesh.Close(), ignoreClosed(c.release()))
+}
+
+// Run joins or makes the cluster and takes part in it until ctx ends; then it
+// hands over, leaves, and returns nil when every goroutine is gone. Any other
+// return says why this node cannot go on.
+func (c *Cluster) Run(ctx context.Context) error {
+	err := c.run(ctx)
+	if closeErr := ignoreClosed(c.release()); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (c *Cluster) run(ctx context.Context) error {
+	defer close(c.stopped)
+	fresh, err := c.prepareIdentity(ctx)
+	if err != nil {
+		_ = c.mesh.Close() // the first error says why
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+
+	// The mesh outlives the workers: handing over needs it.
+	meshCtx, stopMesh := context.WithCancel(context.WithoutCancel(ctx))
+	var meshes sync.WaitGroup
+	meshes.Go(func() {
+		if err := c.mesh.Run(meshCtx); err != nil {
+			c.fail(err)
+		}
+	})
+	defer meshes.Wait()
+	defer stopMesh()
+
+	id := c.identity.p.Load()
+	if err := c.gossip.start(id.gossipKeys); err != nil {
+		return err
+	}
+	defer c.gossip.stop()
+	r, stopRaft, err := c.startRaft(fresh)
+	if err != nil {
+		return err
+	}
+	defer stopRaft()
+	c.raft.Store(r)
+
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	work, workCtx := errgroup.WithContext(workCtx)
+	for _, worker := range []func(context.Context) error{
+		c.lead, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate,
+	} {
+		work.Go(func() error {
+			err := worker(workCtx)
+			if err != nil && workCtx.Err() == nil {
+				c.fail(err)
+			}
+			return err
+		})
+	}
+
+	select {
+	case <-ctx.Done():
+	case err = <-c.failed:
+	}
+	c.handOver(r)
+	stopWork()
+	_ = work.Wait() // what mattered has gone through c.failed
+	if err == nil {
+		select {
+		case err = <-c.failed:
+		default:
+		}
+	}
+	return err
+}
+
+// handOver leaves such that nobody waits for this node: others lead, and know
+// that it has gone.
+func (c *Cluster) handOver(r *raft.Raft) {
+	c.leading.stop() // no lease is granted after another node may lead
+	c.heldUntil.Store(nil)
+	if r.State() == raft.Leader {
+		done := make(chan error, 1)
+		go func() { done <- r.LeadershipTransfer().Error() }() // ends with Raft at the latest
+		select {
+		case err := <-done:
+			c.log.Debug("leadership handed over", "error", err)
+		case <-time.After(raftTransfer):
+		}
+	}
+	c.gossip.leave()
+}
+
+// fail stops the node. The first error counts.
+func (c *Cluster) fail(err error) {
+	select {
+	case c.failed <- err:
+	default:
+	}
+}
+
+// Ready is closed when this node is part of the cluster: there is a leader, it
+// has this node's record, and this node has applied that.
+func (c *Cluster) Ready() <-chan struct{} { return c.ready }
+
+// Self is this node.
+func (c *Cluster) Self() store.NodeID { return c.config.NodeID }
+
+// Addr is where other nodes reach this one.
+func (c *Cluster) Addr() (cluster, gossip string) { return c.record.ClusterAddr, c.record.GossipAddr }
+
+// Lookup is the home of a room as this node knows it. It never places one.
+func (c *Cluster) Lookup(room store.RoomID) (store.Home, bool) { return c.state.Home(room) }
+
+// Watch gives the events of the state as they are applied here. Who reads too
+// slowly gets a store.EventLagged and must read the state again.
+func (c *Cluster) Watch() (events <-chan store.Event, cancel func()) { return c.watchers.watch() }
+
+// WatchMembers ticks after changes of what Members and Status tell.
+func (c *Cluster) WatchMembers() (changes <-chan struct{}, cancel func()) { return c.members.watch() }
+
+// RPC connects to the other nodes. Services are registered before Run.
+func (c *Cluster) RPC() *rpc.Mesh { return c.mesh }
+
+// Sealer encrypts small texts for one purpose such that all nodes can open
+// them.
+func (c *Cluster) Sealer(purpose string) *Sealer { return newSealer(purpose, c.state) }
+
+// SetDraining tells the others whether this node wants no new rooms.
+func (c *Cluster) SetDraining(draining bool) { c.gossip.setDraining(draining) }
+
+// resolve is where a node is: gossip has the newest address, the record the
+// agreed one, and the book the one of before the start.
+func (c *Cluster) resolve(id store.NodeID) (string, bool) {
+	if addr, ok := c.gossip.clusterAddr(id); ok {
+		return addr, true
+	}
+	if n, ok := c.state.Node(id); ok && n.ClusterAddr != "" {
+		return n.ClusterAddr, true
+	}
+	return c.peers.clusterAddr(id)
+}
+
+// isReady tells whether Ready is closed.
+func (c *Cluster) isReady() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// advertised is the address to tell others: the configured one, or the one
+// that is listened on.
+func advertised(configured, listening string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	if host, _, err := net.SplitHostPort(listening); err != nil || unspecified(host) {
+		return "", fmt.Errorf("%w: listening on %s, but no address to advertise", ErrConfig, listening)
+	}
+	return listening, nil
+}
+
+// closers undo a constructor, last first.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c *closers) close() error {
+	var all error
+	for i := len(*c) - 1; i >= 0; i-- {
+		all = errors.Join(all, (*c)[i]())
+	}
+	return all
+}
+
+// ignoreClosed is for what Run has closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,352 @@
+// Package clustertest runs the nodes of a cluster in one process, with links
+// that can be cut.
+//
+//	Kit ── Node ── cluster.Cluster ── loopback sockets
+//	  └─ Network: in the way of all that nodes send each other
+//
+// Each running node has a goroutine in Run; Kit's cleanup waits for all.
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/store"
+)
+
+// Patience is how long the kit waits for anything.
+const Patience = 30 * time.Second
+
+// Kit is a cluster of nodes n1, n2, ….
+type Kit struct {
+	Net *Network
+	tb  testing.TB
+	dir string
+	log *tail
+
+	mu    sync.Mutex // guards nodes
+	nodes []*Node
+}
+
+// Node is one node of a kit.
+type Node struct {
+	ID  store.NodeID
+	kit *Kit
+
+	// Config is what the next start uses.
+	Config cluster.Config
+	// Load is what the node tells of itself; nil: nothing.
+	Load func() cluster.Load
+
+	*cluster.Cluster // of the last start
+	State            *store.State
+
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // of Run; read after done
+}
+
+// New makes a kit without nodes.
+func New(tb testing.TB) *Kit {
+	tb.Helper()
+	// The directory first: it must be removed after the nodes have ended.
+	k := &Kit{tb: tb, dir: tb.TempDir(), Net: newNetwork(), log: new(tail)}
+	tb.Cleanup(k.close)
+	return k
+}
+
+// Start makes a kit of n nodes and waits until all are ready.
+func Start(tb testing.TB, n int) *Kit {
+	tb.Helper()
+	k := New(tb)
+	for range n {
+		k.Add()
+	}
+	return k
+}
+
+// Prepare adds a node without starting it. The first one makes the cluster,
+// the others join with a token of the first node that runs.
+func (k *Kit) Prepare() *Node {
+	k.tb.Helper()
+	k.mu.Lock()
+	id := store.NodeID(fmt.Sprintf("n%d", len(k.nodes)+1))
+	k.mu.Unlock()
+	n := &Node{ID: id, kit: k, Config: cluster.Config{
+		DataDir: filepath.Join(k.dir, string(id), "cluster"), NodeID: id,
+		ClusterListen: "127.0.0.1:0", GossipListen: "127.0.0.1:0",
+		PublicURL: "http://" + string(id) + ".example", Version: "test",
+	}}
+	for _, other := range k.Running() {
+		addr, _ := other.Addr()
+		n.Config.Join = append(n.Config.Join, addr)
+	}
+	if len(n.Config.Join) > 0 {
+		n.Config.JoinToken = k.Token()
+	}
+	k.mu.Lock()
+	k.nodes = append(k.nodes, n)
+	k.mu.Unlock()
+	return n
+}
+
+// Add adds a node, starts it and waits until it is ready.
+func (k *Kit) Add() *Node {
+	k.tb.Helper()
+	n := k.Prepare()
+	n.Start()
+	n.AwaitReady()
+	return n
+}
+
+// Token makes a join token on the first node that runs.
+func (k *Kit) Token() string {
+	k.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	token, err := k.Running()[0].CreateJoinToken(ctx, 0)
+	if err != nil {
+		k.tb.Fatalf("join token: %v", err)
+	}
+	return token
+}
+
+// Node is the i-th node, from 0.
+func (k *Kit) Node(i int) *Node {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.nodes[i]
+}
+
+// ByID is the node of that id.
+func (k *Kit) ByID(id store.NodeID) *Node {
+	k.tb.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range k.nodes {
+		if n.ID == id {
+			return n
+		}
+	}
+	k.tb.Fatalf("no node %q", id)
+	return nil
+}
+
+// Running are the nodes that were started and neither stopped nor killed.
+func (k *Kit) Running() []*Node {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var running []*Node
+	for _, n := range k.nodes {
+		if n.cancel != nil {
+			running = append(running, n)
+		}
+	}
+	return running
+}
+
+// AwaitLeader waits until all of these nodes (none: all that run) know one
+// leader among themselves.
+func (k *Kit) AwaitLeader(among ...*Node) *Node {
+	k.tb.Helper()
+	if len(among) == 0 {
+		among = k.Running()
+	}
+	var leader *Node
+	k.Await("a leader", func() bool {
+		leader = nil
+		for _, n := range among {
+			if n.Status().Leader == n.ID {
+				leader = n
+			}
+		}
+		for _, n := range among {
+			if leader == nil || n.Status().Leader != leader.ID {
+				return false
+			}
+		}
+		return true
+	})
+	return leader
+}
+
+// Followers are the running nodes but the leader.
+func (k *Kit) Followers() []*Node {
+	k.tb.Helper()
+	leader := k.AwaitLeader()
+	var followers []*Node
+	for _, n := range k.Running() {
+		if n != leader {
+			followers = append(followers, n)
+		}
+	}
+	return followers
+}
+
+// Await waits until the condition holds.
+func (k *Kit) Await(what string, holds func() bool) {
+	k.tb.Helper()
+	deadline := time.Now().Add(Patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			k.tb.Fatalf("waited %s in vain for %s", Patience, what)
+		}
+		time.Sleep(5 * time.Millisecond) // polling: not all that is awaited has an event
+	}
+}
+
+// Start opens the node and runs it.
+func (n *Node) Start() {
+	n.kit.tb.Helper()
+	if err := n.TryStart(); err != nil {
+		n.kit.tb.Fatalf("%s: %v", n.ID, err)
+	}
+}
+
+// TryStart is Start for a node that may refuse.
+func (n *Node) TryStart() (err error) {
+	n.await()
+	n.kit.Net.setDown(n.ID, false)
+	state, err := store.Open(filepath.Join(n.kit.dir, string(n.ID)))
+	if err != nil {
+		return err
+	}
+	c, err := cluster.Open(n.Config, cluster.Deps{
+		State: state, Load: n.Load,
+		Logger: slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", n.ID),
+		Dialer: dialer{n: n.kit.Net, from: n.ID},
+		GossipTransport: func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
+			return &transport{NodeAwareTransport: inner, n: n.kit.Net, from: n.ID}
+		},
+	})
+	if err != nil {
+		_ = state.Close() // the first error says why
+		return err
+	}
+	// A restart finds the ports that the others know.
+	n.Config.ClusterListen, n.Config.GossipListen = c.Addr()
+	n.kit.Net.know(n.Config.ClusterListen, n.ID)
+	n.kit.Net.know(n.Config.GossipListen, n.ID)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	n.kit.mu.Lock()
+	n.Cluster, n.State, n.cancel, n.done, n.err = c, state, cancel, done, nil
+	n.kit.mu.Unlock()
+	go func() {
+		defer close(done)
+		defer cancel()
+		err := c.Run(ctx)
+		if closeErr := state.Close(); err == nil {
+			err = closeErr
+		}
+		n.err = err
+	}()
+	return nil
+}
+
+// AwaitReady waits until the node is part of the cluster.
+func (n *Node) AwaitReady() {
+	n.kit.tb.Helper()
+	select {
+	case <-n.Ready():
+	case <-n.done:
+		n.kit.tb.Fatalf("%s ended before it was ready: %v", n.ID, n.err)
+	case <-time.After(Patience):
+		n.kit.tb.Fatalf("%s was not ready within %s", n.ID, Patience)
+	}
+}
+
+// Wait waits until the node ends by itself, and says why.
+func (n *Node) Wait() error {
+	n.kit.tb.Helper()
+	select {
+	case <-n.done:
+		n.forget()
+		return n.err
+	case <-time.After(Patience):
+		n.kit.tb.Fatalf("%s did not end within %s", n.ID, Patience)
+		return nil
+	}
+}
+
+// Stop stops the node as SIGTERM does.
+func (n *Node) Stop() error {
+	n.kit.tb.Helper()
+	if cancel := n.forget(); cancel != nil {
+		cancel()
+	}
+	return n.Wait()
+}
+
+// Kill makes the node vanish for the others as SIGKILL does. What is left of
+// it in this process goes by itself.
+func (n *Node) Kill() {
+	n.kit.Net.setDown(n.ID, true)
+	if cancel := n.forget(); cancel != nil {
+		cancel()
+	}
+}
+
+// forget takes the node out of the running ones.
+func (n *Node) forget() context.CancelFunc {
+	n.kit.mu.Lock()
+	defer n.kit.mu.Unlock()
+	cancel := n.cancel
+	n.cancel = nil
+	return cancel
+}
+
+func (n *Node) await() {
+	if n.done != nil {
+		<-n.done
+	}
+}
+
+func (k *Kit) close() {
+	k.mu.Lock()
+	nodes := k.nodes
+	k.mu.Unlock()
+	// All go at the same time: nobody waits for one that is gone already.
+	for _, n := range nodes {
+		n.Kill()
+	}
+	for _, n := range nodes {
+		n.await()
+	}
+	if k.tb.Failed() {
+		k.tb.Logf("the end of the nodes' logs:\n%s", k.log)
+	}
+}
+
+// tail keeps the end of the log of a test.
+type tail struct {
+	mu  sync.Mutex // guards buf
+	buf []byte
+}
+
+const tailSize = 256 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.buf)+len(p) > 2*tailSize {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailSize:]...)
+	}
+	t.buf = append(t.buf, p...)
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}

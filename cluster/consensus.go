@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/store"
+)
+
+// Raft names servers by node id and nothing else: where a node is, the mesh
+// finds out at each connect. So a node may move without a change of Raft's
+// configuration.
+
+const (
+	fileLog         = "raft.db"
+	snapshotsKept   = 2
+	raftConnections = 3 // kept per node
+	leaderBacklog   = 8
+)
+
+// openLog opens Raft's log and terms. Its lock is the lock of the data
+// directory.
+func openLog(dir string) (*raftboltdb.BoltStore, error) {
+	db, err := raftboltdb.New(raftboltdb.Options{
+		Path:        filepath.Join(dir, fileLog),
+		BoltOptions: &bbolt.Options{Timeout: lockTimeout},
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("raft log: %w", err)
+	}
+	return db, nil
+}
+
+// startRaft starts Raft; first says that this node may be its only member. The
+// returned function stops it and waits for its goroutines.
+func (c *Cluster) startRaft(first bool) (*raft.Raft, func(), error) {
+	logger := raftLog{log: c.log, name: "raft"}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.config.DataDir, snapshotsKept, logger)
+	if err != nil {
+		return nil, nil, fmt.Errorf("snapshots: %w", err)
+	}
+	config := raft.DefaultConfig()
+	config.LocalID = raft.ServerID(c.Self())
+	config.HeartbeatTimeout, config.ElectionTimeout = raftHeartbeat, raftElection
+	config.LeaderLeaseTimeout, config.CommitTimeout = raftLeaderLease, raftCommit
+	config.ShutdownOnRemove = false // announce finds out, and says why the node stops
+	config.NoLegacyTelemetry = true
+	config.Logger = logger
+	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  &streamLayer{Listener: c.mesh.RaftListener(), mesh: c.mesh, self: c.Self()},
+		MaxPool: raftConnections, Timeout: raftIO, Logger: logger,
+	})
+	stopTransport := func() { _ = transport.Close() } // always nil
+	if first {
+		used, err := raft.HasExistingState(c.db, c.db, snapshots)
+		if err == nil && !used {
+			err = raft.BootstrapCluster(config, c.db, c.db, snapshots, transport, raft.Configuration{
+				Servers: []raft.Server{{ID: config.LocalID, Address: transport.LocalAddr()}},
+			})
+		}
+		if err != nil {
+			stopTransport()
+			return nil, nil, fmt.Errorf("raft: %w", err)
+		}
+	}
+	r, err := raft.NewRaft(config, c.fsm, c.db, c.db, snapshots, transport)
+	if err != nil {
+		stopTransport()
+		return nil, nil, fmt.Errorf("raft: %w", err)
+	}
+	return r, func() {
+		if err := r.Shutdown().Error(); err != nil {
+			c.log.Warn("raft did not stop cleanly", "error", err)
+		}
+		stopTransport()
+	}, nil
+}
+
+// leader is the leader as Raft knows it here, "" for none.
+func (c *Cluster) leader() store.NodeID {
+	r := c.raft.Load()
+	if r == nil {
+		return ""
+	}
+	_, id := r.LeaderWithID()
+	return store.NodeID(id)
+}
+
+// watchLeader gives a tick whenever Raft says that the leader changed.
+func watchLeader(r *raft.Raft) (<-chan raft.Observation, func()) {
+	ch := make(chan raft.Observation, leaderBacklog)
+	observer := raft.NewObserver(ch, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	r.RegisterObserver(observer)
+	return ch, func() { r.DeregisterObserver(observer) }
+}
+
+// raftRole is a node's part in Raft's configuration.
+func raftRole(servers []raft.Server, id store.NodeID) RaftRole {
+	for _, s := range servers {
+		if s.ID == raft.ServerID(id) {
+			if s.Suffrage == raft.Voter {
+				return RaftVoter
+			}
+			return RaftNonvoter
+		}
+	}
+	return RaftNonvoter
+}
+
+// servers is Raft's configuration, as far as it is known here.
+func (c *Cluster) servers() []raft.Server {
+	r := c.raft.Load()
+	if r == nil {
+		return nil
+	}
+	f := r.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return f.Configuration().Servers
+}
+
+// streamLayer is the mesh as Raft wants it.
+type streamLayer struct {
+	net.Listener
+	mesh *rpc.Mesh
+	self store.NodeID
+}
+
+// Dial connects to a node.
+func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.mesh.DialRaft(ctx, store.NodeID(address))
+}
+
+// Addr is what Raft tells others of this node.
+func (s *streamLayer) Addr() net.Addr { return nodeAddr(s.self) }
+
+type nodeAddr store.NodeID
+
+func (nodeAddr) Network() string  { return "talkd" }
+func (a nodeAddr) String() string { return string(a) }

@@ -1,0 +1,50 @@
+package cluster
+
+import "errors"
+
+// Errors of proposals and placement. Refusals of a command are errors of
+// package store.
+var (
+	// ErrNotReady means that this node has not joined or not caught up yet.
+	ErrNotReady = errors.New("node is not ready")
+	// ErrNoLeader means that no leader was found in time. Nothing was done.
+	ErrNoLeader = errors.New("cluster has no leader")
+	// ErrUnknownOutcome means that the leader or the way to it was lost while
+	// the command was under way: it may be committed or not.
+	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrNoNode means that no node can be the home of a room.
+	ErrNoNode = errors.New("no node can take the room")
+	// ErrUnsupported means that a server of the cluster is too old for the
+	// command.
+	ErrUnsupported = errors.New("not every node of the cluster supports this yet")
+	// ErrClosed means that the cluster was stopped.
+	ErrClosed = errors.New("cluster stopped")
+)
+
+// Errors of start and identity.
+var (
+	ErrConfig = errors.New("invalid cluster configuration")
+	// ErrLocked means that another process runs on the data directory.
+	ErrLocked = errors.New("data directory is in use by another process")
+	// ErrIdentity means that the data directory belongs to another node or is
+	// incomplete.
+	ErrIdentity = errors.New("data directory does not fit")
+	// ErrRemoved means that this node was removed from the cluster.
+	ErrRemoved = errors.New("this node was removed from the cluster")
+)
+
+// Errors of joining.
+var (
+	ErrTokenNeeded  = errors.New("the first start of a joining node needs a join token")
+	ErrBadToken     = errors.New("not a join token")
+	ErrPinMismatch  = errors.New("the node at that address does not belong to the cluster of the token")
+	ErrTokenUnknown = errors.New("join token unknown to the cluster, or it expired a while ago; make a new one")
+	ErrTokenUsed    = errors.New("join token was used already; make a new one")
+	ErrTokenExpired = errors.New("join token has expired; make a new one")
+	ErrNodeExists   = errors.New("the cluster has a node of that id already; choose another id or remove that node first")
+	ErrJoinBusy     = errors.New("too many join attempts; try again later")
+	ErrJoinRefused  = errors.New("joining was refused")
+)
+
+// ErrNotSealed is all that is told about a text that does not open.
+var ErrNotSealed = errors.New("not sealed by this cluster")

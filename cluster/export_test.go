@@ -1,0 +1,25 @@
+package cluster
+
+import "time"
+
+// Bounds that tests hold the cluster to.
+const (
+	PlacementAnew = placementAnew
+	LeaseRenew    = leaseRenew
+)
+
+// ApplyRaw puts anything into the log, as a newer binary could.
+func (c *Cluster) ApplyRaw(data []byte) error {
+	return c.raft.Load().Apply(data, time.Second).Error()
+}
+
+// TakeSnapshot makes Raft write a snapshot, which usually takes thousands of
+// commands.
+func (c *Cluster) TakeSnapshot() error { return c.raft.Load().Snapshot().Error() }
+
+// RenewCertificate does what is due at a time, and tells until when the
+// certificate is good.
+func (c *Cluster) RenewCertificate(now time.Time) (until time.Time, err error) {
+	err = c.renewIfDue(now)
+	return c.identity.p.Load().cert.Load().Leaf.NotAfter, err
+}

@@ -1,0 +1,369 @@
+package cluster
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/talkd/talkd/store"
+)
+
+// gossip is what this node knows of the others without asking: who is alive
+// (memberlist's own messages), and how they do (a user message of each node
+// once a second, passed on by all). Whoever has a key of the ring can say
+// anything about anybody, so nothing that must be true depends on it.
+type gossip struct {
+	self      store.Node
+	log       *slog.Logger
+	changed   func() // must not block
+	transport memberlist.NodeAwareTransport
+	queue     *memberlist.TransmitLimitedQueue
+	dead      chan store.NodeID // found dead or left; bounded, the oldest stay
+	meta      []byte
+
+	list *memberlist.Memberlist // set by start
+
+	mu   sync.Mutex // guards what follows; callbacks of memberlist take it
+	seen map[store.NodeID]*sighting
+	own  news
+}
+
+// sighting is what is known of another node.
+type sighting struct {
+	alive   bool
+	cluster string    // address
+	heard   time.Time // of its news
+	news    news
+}
+
+// news is what a node tells of itself. A later one has a higher (Boot, Seq).
+type news struct {
+	Node     store.NodeID `json:"n"`
+	Boot     int64        `json:"b"`
+	Seq      uint64       `json:"s"`
+	Draining bool         `json:"d,omitempty"`
+	Load     Load         `json:"l"`
+}
+
+func (n news) after(o news) bool { return n.Boot > o.Boot || n.Boot == o.Boot && n.Seq > o.Seq }
+
+// gossipMeta travels with memberlist's own message that a node is alive.
+type gossipMeta struct {
+	Cluster string `json:"c"`
+}
+
+// Limits of what others can make this node hold.
+const (
+	maxSeen     = 4096
+	maxNews     = 1200 // fits a packet
+	maxNewsList = 4 << 20
+	deadBacklog = 64
+	// callAtOnce is how many lost nodes are called in one round.
+	callAtOnce = 3
+)
+
+var (
+	_ memberlist.Delegate         = (*gossip)(nil)
+	_ memberlist.EventDelegate    = (*gossip)(nil)
+	_ memberlist.ConflictDelegate = (*gossip)(nil)
+)
+
+func newGossip(self store.Node, transport memberlist.NodeAwareTransport, log *slog.Logger, changed func()) *gossip {
+	meta, err := json.Marshal(gossipMeta{Cluster: self.ClusterAddr})
+	if err != nil || len(meta) > memberlist.MetaMaxSize {
+		meta = nil // the record has the address too
+	}
+	g := &gossip{
+		self: self, log: log, changed: changed, transport: transport, meta: meta,
+		dead: make(chan store.NodeID, deadBacklog),
+		seen: make(map[store.NodeID]*sighting),
+		own:  news{Node: self.ID, Boot: time.Now().UnixNano()},
+	}
+	g.queue = &memberlist.TransmitLimitedQueue{NumNodes: g.count, RetransmitMult: gossipRetransmit}
+	return g
+}
+
+// start begins to gossip; nobody is known yet.
+func (g *gossip) start(keys [][]byte) error {
+	ring, err := memberlist.NewKeyring(keys, keys[0])
+	if err != nil {
+		return err
+	}
+	host, portText, err := net.SplitHostPort(g.self.GossipAddr)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return err
+	}
+	ip, err := lookupIP(host)
+	if err != nil {
+		return err
+	}
+	c := memberlist.DefaultLANConfig()
+	c.Name = string(g.self.ID)
+	c.Transport = g.transport
+	c.AdvertiseAddr, c.AdvertisePort = ip, port
+	c.Keyring = ring
+	c.TCPTimeout = gossipStream
+	c.ProbeInterval, c.ProbeTimeout = gossipProbe, gossipProbeTimeout
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = gossipSuspicionMult, gossipSuspicionMaxMult
+	c.PushPullInterval = gossipPushPull
+	c.GossipInterval, c.GossipToTheDeadTime = gossipInterval, gossipToTheDead
+	c.DeadNodeReclaimTime = gossipReclaim
+	c.EnableCompression = false // small messages, sent often
+	c.Delegate, c.Events, c.Conflict = g, g, g
+	c.Logger = newGossipLog(g.log)
+	g.list, err = memberlist.Create(c)
+	return err
+}
+
+// leave tells the others that this node goes.
+func (g *gossip) leave() {
+	if err := g.list.Leave(gossipLeave); err != nil {
+		g.log.Debug("leaving gossip", "error", err)
+	}
+}
+
+// stop ends the goroutines.
+func (g *gossip) stop() {
+	_ = g.list.Shutdown() // only ever logs
+}
+
+// join calls nodes and returns how many answered. It may take a while.
+func (g *gossip) join(nodes []peer) int {
+	addrs := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		addrs = append(addrs, string(n.ID)+"/"+n.Gossip)
+	}
+	n, err := g.list.Join(addrs)
+	if err != nil {
+		g.log.Debug("calling nodes", "error", err)
+	}
+	return n
+}
+
+// state of a node at a time. A node that gossip has never seen is dead.
+func (g *gossip) state(id store.NodeID, now time.Time) (MemberState, Load) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if id == g.self.ID {
+		if g.own.Draining {
+			return StateDraining, g.own.Load
+		}
+		return StateAlive, g.own.Load
+	}
+	s := g.seen[id]
+	switch {
+	case s == nil || !s.alive:
+		return StateDead, Load{}
+	case now.Sub(s.heard) > loadStale:
+		return StateSuspect, s.news.Load
+	case s.news.Draining:
+		return StateDraining, s.news.Load
+	}
+	return StateAlive, s.news.Load
+}
+
+// sees tells whether memberlist has a node among the living.
+func (g *gossip) sees(id store.NodeID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.seen[id]
+	return id == g.self.ID || s != nil && s.alive
+}
+
+func (g *gossip) clusterAddr(id store.NodeID) (string, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.seen[id]
+	if s == nil || !s.alive || s.cluster == "" {
+		return "", false
+	}
+	return s.cluster, true
+}
+
+func (g *gossip) setDraining(draining bool) {
+	g.mu.Lock()
+	same := g.own.Draining == draining
+	g.own.Draining = draining
+	g.mu.Unlock()
+	if !same {
+		g.tell(nil)
+		g.changed()
+	}
+}
+
+// tell gives the others this node's newest load; nil: the one of before.
+func (g *gossip) tell(load *Load) {
+	g.mu.Lock()
+	if load != nil {
+		g.own.Load = load.finite()
+	}
+	g.own.Seq++
+	own := g.own
+	g.mu.Unlock()
+	g.pass(own)
+}
+
+// pass puts news on the queue; older news of the same node leave it.
+func (g *gossip) pass(n news) {
+	data, err := json.Marshal(n)
+	if err != nil || len(data) > maxNews {
+		g.log.Warn("load cannot be told", "error", err, "bytes", len(data))
+		return
+	}
+	g.queue.QueueBroadcast(&newsBroadcast{node: n.Node, data: data})
+}
+
+// hear takes what a node said, from wherever it came, and tells whether it was
+// new.
+func (g *gossip) hear(n news) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.seen[n.Node]
+	if s == nil || !n.after(s.news) {
+		return false
+	}
+	s.news, s.heard = n, time.Now()
+	return true
+}
+
+func (g *gossip) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 1
+	for _, s := range g.seen {
+		if s.alive {
+			n++
+		}
+	}
+	return n
+}
+
+// NotifyJoin notes a node that appeared. memberlist holds its lock.
+func (g *gossip) NotifyJoin(n *memberlist.Node) { g.note(n, true) }
+
+// NotifyUpdate notes a new address.
+func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
+
+// NotifyLeave notes a node that died or left.
+func (g *gossip) NotifyLeave(n *memberlist.Node) { g.note(n, false) }
+
+func (g *gossip) note(n *memberlist.Node, alive bool) {
+	id, err := store.ParseNodeID(n.Name)
+	if err != nil || id == g.self.ID {
+		return
+	}
+	var meta gossipMeta
+	if json.Unmarshal(n.Meta, &meta) != nil || checkAddr(meta.Cluster) != nil {
+		meta.Cluster = ""
+	}
+	g.mu.Lock()
+	s := g.seen[id]
+	if s == nil {
+		if len(g.seen) >= maxSeen {
+			g.mu.Unlock()
+			return
+		}
+		s = new(sighting)
+		g.seen[id] = s
+	}
+	was := s.alive
+	s.alive, s.cluster = alive, meta.Cluster
+	if alive && !was {
+		s.heard = time.Now() // it gets the time to tell
+	}
+	g.mu.Unlock()
+	if was && !alive {
+		select {
+		case g.dead <- id:
+		default: // its connections end by keepalive
+		}
+	}
+	if was != alive {
+		g.log.Info("node in gossip", keyNode, id, "alive", alive)
+	}
+	g.changed()
+}
+
+// NotifyConflict tells of two machines with one name.
+func (g *gossip) NotifyConflict(existing, _ *memberlist.Node) {
+	g.log.Warn("two nodes gossip under one id, or one has just moved", keyNode, existing.Name)
+}
+
+// NodeMeta is this node's address for RPC.
+func (g *gossip) NodeMeta(limit int) []byte {
+	if len(g.meta) > limit {
+		return nil
+	}
+	return g.meta
+}
+
+// NotifyMsg takes news and passes them on if they are. It must not block.
+func (g *gossip) NotifyMsg(data []byte) {
+	var n news
+	if len(data) > maxNews || json.Unmarshal(data, &n) != nil {
+		return
+	}
+	if g.hear(n) {
+		g.pass(n)
+		g.changed()
+	}
+}
+
+// GetBroadcasts gives what fits the next packet.
+func (g *gossip) GetBroadcasts(overhead, limit int) [][]byte {
+	return g.queue.GetBroadcasts(overhead, limit)
+}
+
+// LocalState is all news, for a node that has just come.
+func (g *gossip) LocalState(bool) []byte {
+	g.mu.Lock()
+	all := []news{g.own}
+	for _, s := range g.seen {
+		if s.alive && s.news.Node != "" {
+			all = append(all, s.news)
+		}
+	}
+	g.mu.Unlock()
+	data, err := json.Marshal(all)
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// MergeRemoteState takes another node's news.
+func (g *gossip) MergeRemoteState(data []byte, _ bool) {
+	var all []news
+	if len(data) > maxNewsList || json.Unmarshal(data, &all) != nil || len(all) > maxSeen {
+		return
+	}
+	for _, n := range all {
+		g.hear(n)
+	}
+	g.changed()
+}
+
+// newsBroadcast is the news of one node on the queue.
+type newsBroadcast struct {
+	node store.NodeID
+	data []byte
+}
+
+var _ memberlist.NamedBroadcast = (*newsBroadcast)(nil)
+
+func (b *newsBroadcast) Invalidates(other memberlist.Broadcast) bool {
+	o, ok := other.(*newsBroadcast)
+	return ok && o.node == b.node
+}
+func (b *newsBroadcast) Name() string    { return string(b.node) }
+func (b *newsBroadcast) Message() []byte { return b.data }
+func (b *newsBroadcast) Finished()       {}

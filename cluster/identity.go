@@ -1,0 +1,315 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/store"
+)
+
+// Files of an identity. The certificate is written last: where it is, the rest
+// is too.
+const (
+	fileNodeKey    = "node.key"
+	fileNodeCert   = "node.crt"
+	fileCACert     = "ca.crt"
+	fileClusterKey = "cluster.key"
+	fileGossipKeys = "gossip.keys" // the one to encrypt with first
+	fileBootstrap  = "bootstrap.json"
+)
+
+// gossipKeySize makes it AES-256.
+const gossipKeySize = 32
+
+// identity is what makes this node a node of its cluster.
+type identity struct {
+	dir        string
+	node       store.NodeID
+	key        *ecdsa.PrivateKey
+	ca         *x509.Certificate
+	roots      *x509.CertPool
+	clusterKey []byte
+	gossipKeys [][]byte
+
+	cert atomic.Pointer[tls.Certificate] // replaced by renew
+}
+
+// bootstrap is what the first node proposes as soon as it leads. It is kept on
+// disk until that is committed: the CA's key is nowhere else.
+type bootstrap struct {
+	Identity store.Identity `json:"identity"`
+	Secrets  []store.Secret `json:"secrets"`
+}
+
+// newIdentity makes a cluster with this node in it.
+func newIdentity(dir string, node store.NodeID, now time.Time) (*identity, *bootstrap, error) {
+	clusterID := "c-" + rand.Text()[:16]
+	ca, err := newAuthority(clusterID, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	id := &identity{dir: dir, node: node, clusterKey: randomBytes(clusterKeySize), gossipKeys: [][]byte{randomBytes(gossipKeySize)}}
+	if id.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, nil, err
+	}
+	leaf, err := ca.issue(node, id.key.Public(), now)
+	if err != nil {
+		return nil, nil, err
+	}
+	sealed, err := ca.seal(id.clusterKey, clusterID)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &bootstrap{Identity: sealed, Secrets: []store.Secret{{Name: sealRing, ID: 1, Key: randomBytes(sealKeySize)}}}
+	encoded, err := json.Marshal(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := writeFile(filepath.Join(dir, fileBootstrap), encoded); err != nil {
+		return nil, nil, err
+	}
+	if err := id.adopt(leaf, ca.cert.Raw); err != nil {
+		return nil, nil, err
+	}
+	return id, b, id.save()
+}
+
+// adopt takes the node's certificate and the CA, which must fit.
+func (id *identity) adopt(leaf, ca []byte) error {
+	var err error
+	if id.ca, err = x509.ParseCertificate(ca); err != nil {
+		return fmt.Errorf("CA certificate: %w", err)
+	}
+	id.roots = x509.NewCertPool()
+	id.roots.AddCert(id.ca)
+	return id.replace(leaf)
+}
+
+// replace takes a new certificate for the node's key.
+func (id *identity) replace(leaf []byte) error {
+	cert, err := x509.ParseCertificate(leaf)
+	if err != nil {
+		return fmt.Errorf("node certificate: %w", err)
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{
+		Roots: id.roots, CurrentTime: cert.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}); err != nil {
+		return fmt.Errorf("%w: node certificate: %w", ErrIdentity, err)
+	}
+	if name, err := rpc.CertificateNode(cert); err != nil || name != id.node {
+		return fmt.Errorf("%w: it belongs to node %s, this is %s", ErrIdentity, name, id.node)
+	}
+	if !id.key.PublicKey.Equal(cert.PublicKey) {
+		return fmt.Errorf("%w: %s is not the key of %s", ErrIdentity, fileNodeKey, fileNodeCert)
+	}
+	// The CA goes along: a joining node has only the hash of its key.
+	id.cert.Store(&tls.Certificate{Certificate: [][]byte{leaf, id.ca.Raw}, PrivateKey: id.key, Leaf: cert})
+	return nil
+}
+
+// renewDue says whether the certificate should be replaced.
+func (id *identity) renewDue(now time.Time) bool {
+	return now.Add(certificateRenew).After(id.cert.Load().Leaf.NotAfter)
+}
+
+// renew replaces the certificate by one from the cluster's CA. Connections
+// that are open keep the old one.
+func (id *identity) renew(ca *authority, now time.Time) error {
+	leaf, err := ca.issue(id.node, id.key.Public(), now)
+	if err != nil {
+		return err
+	}
+	if err := id.replace(leaf); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(id.dir, fileNodeCert), pemBlock("CERTIFICATE", leaf))
+}
+
+func (id *identity) save() error {
+	key, err := x509.MarshalPKCS8PrivateKey(id.key)
+	if err != nil {
+		return err
+	}
+	var gossip []byte
+	for _, k := range id.gossipKeys {
+		gossip = append(base64.StdEncoding.AppendEncode(gossip, k), '\n')
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{fileNodeKey, pemBlock("PRIVATE KEY", key)},
+		{fileCACert, pemBlock("CERTIFICATE", id.ca.Raw)},
+		{fileClusterKey, id.clusterKey},
+		{fileGossipKeys, gossip},
+		{fileNodeCert, pemBlock("CERTIFICATE", id.cert.Load().Certificate[0])},
+	} {
+		if err := writeFile(filepath.Join(id.dir, f.name), f.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadIdentity reads what save wrote; nil when the node has none yet.
+func loadIdentity(dir string, node store.NodeID, now time.Time) (*identity, error) {
+	leaf, err := readPEM(dir, fileNodeCert, "CERTIFICATE")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ca, err := readPEM(dir, fileCACert, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	der, err := readPEM(dir, fileNodeKey, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", fileNodeKey, err)
+	}
+	id := &identity{dir: dir, node: node}
+	var ok bool
+	if id.key, ok = parsed.(*ecdsa.PrivateKey); !ok {
+		return nil, fmt.Errorf("%w: %s of type %T", ErrIdentity, fileNodeKey, parsed)
+	}
+	if id.clusterKey, err = os.ReadFile(filepath.Join(dir, fileClusterKey)); err != nil {
+		return nil, err
+	}
+	if len(id.clusterKey) != clusterKeySize {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIdentity, fileClusterKey, len(id.clusterKey))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, fileGossipKeys))
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(text) {
+		k, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(line)))
+		if err != nil || len(k) != gossipKeySize {
+			return nil, fmt.Errorf("%w: %s is no list of keys", ErrIdentity, fileGossipKeys)
+		}
+		id.gossipKeys = append(id.gossipKeys, k)
+	}
+	if len(id.gossipKeys) == 0 {
+		return nil, fmt.Errorf("%w: %s is empty", ErrIdentity, fileGossipKeys)
+	}
+	if err := id.adopt(leaf, ca); err != nil {
+		return nil, err
+	}
+	if until := id.cert.Load().Leaf.NotAfter; now.After(until) {
+		return nil, fmt.Errorf("%w: the certificate expired on %s; remove %s and join with a new token",
+			ErrIdentity, until.Format(time.DateOnly), filepath.Join(dir, fileNodeCert))
+	}
+	return id, nil
+}
+
+// loadBootstrap reads what the first node has not committed yet, nil if
+// nothing.
+func loadBootstrap(dir string) (*bootstrap, error) {
+	data, err := os.ReadFile(filepath.Join(dir, fileBootstrap))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := new(bootstrap)
+	if err := json.Unmarshal(data, b); err != nil {
+		return nil, fmt.Errorf("%s: %w", fileBootstrap, err)
+	}
+	return b, nil
+}
+
+// identityRef is the identity as the mesh sees it: there is none until the
+// node has joined.
+type identityRef struct{ p atomic.Pointer[identity] }
+
+func (r *identityRef) Certificate() (*tls.Certificate, error) {
+	id := r.p.Load()
+	if id == nil {
+		return nil, rpc.ErrNoIdentity
+	}
+	return id.cert.Load(), nil
+}
+
+func (r *identityRef) Roots() (*x509.CertPool, error) {
+	id := r.p.Load()
+	if id == nil {
+		return nil, rpc.ErrNoIdentity
+	}
+	return id.roots, nil
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (Go 1.24)
+	return b
+}
+
+func pemBlock(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+func readPEM(dir, name, kind string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != kind {
+		return nil, fmt.Errorf("%w: %s holds no %s", ErrIdentity, name, kind)
+	}
+	return block.Bytes, nil
+}
+
+// writeFile replaces a file as a whole or not at all, also when the machine
+// dies in between.
+func writeFile(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name()) // the first error says why
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

@@ -1,0 +1,132 @@
+package cluster_test
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/cluster/clustertest"
+	"github.com/talkd/talkd/store"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestJoinTokens(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 1)
+	first := k.Node(0)
+	used := k.Token()
+	second := k.Prepare()
+	second.Config.JoinToken = used
+	second.Start()
+	second.AwaitReady()
+
+	stranger := clustertest.Start(t, 1)
+	foreign := stranger.Token()
+
+	for _, c := range []struct {
+		name   string
+		change func(*cluster.Config)
+		want   error
+	}{
+		{"used", func(c *cluster.Config) { c.JoinToken = used }, cluster.ErrTokenUsed},
+		{"expired", func(c *cluster.Config) {
+			token, err := first.CreateJoinToken(within(t), time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.JoinToken = token
+		}, cluster.ErrTokenExpired},
+		{"of another cluster", func(c *cluster.Config) { c.JoinToken = foreign }, cluster.ErrPinMismatch},
+		{"none", func(c *cluster.Config) { c.JoinToken = "" }, cluster.ErrTokenNeeded},
+		{"mistyped", func(c *cluster.Config) { c.JoinToken += "x" }, cluster.ErrConfig},
+		{"id taken", func(c *cluster.Config) { c.NodeID = "n2" }, cluster.ErrNodeExists},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := k.Prepare()
+			c.change(&n.Config)
+			err := n.TryStart()
+			if err == nil {
+				err = n.Wait()
+			}
+			if !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
+	}
+
+	t.Run("through a follower", func(t *testing.T) {
+		n := k.Prepare()
+		addr, _ := k.Followers()[0].Addr()
+		n.Config.Join = []string{addr}
+		n.Start()
+		n.AwaitReady()
+		if err := n.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		n.Config.JoinToken = "" // the second start needs none
+		n.Start()
+		n.AwaitReady()
+	})
+}
+
+func TestFirstTokens(t *testing.T) {
+	t.Parallel()
+	k := clustertest.New(t)
+	n := k.Prepare()
+	n.Config.Expect = 3
+	n.Start()
+	n.AwaitReady()
+	tokens, err := n.FirstTokens(within(t))
+	if err != nil || len(tokens) != 2 || tokens[0] == tokens[1] {
+		t.Fatalf("%d tokens: %v", len(tokens), err)
+	}
+	for _, token := range tokens {
+		joiner := k.Prepare()
+		joiner.Config.JoinToken = token
+		joiner.Start()
+		joiner.AwaitReady()
+	}
+	if tokens, err := n.FirstTokens(within(t)); err != nil || len(tokens) != 0 {
+		t.Errorf("%d tokens with all nodes there: %v", len(tokens), err)
+	}
+}
+
+func TestRemovedNodeStops(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 3)
+	n := k.Followers()[0]
+	leader := k.AwaitLeader()
+	if _, err := leader.Propose(within(t), store.NewRemoveNode(time.Now(), n.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Wait(); !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("Run: %v", err)
+	}
+	k.Await("two voters", func() bool { return leader.Status().Voters == 2 })
+	n.Start()
+	if err := n.Wait(); !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("Run, started again: %v", err)
+	}
+}
+
+func TestUnknownCommandStops(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 1)
+	n := k.Node(0)
+	go func() { // the answer never comes: the node stops
+		_ = n.ApplyRaw([]byte("\x01" + `{"v":99,"op":"assign_home","at":"2026-01-01T00:00:00Z","body":{}}`))
+	}()
+	err := n.Wait()
+	if !errors.Is(err, store.ErrUnknownCommand) {
+		t.Fatalf("Run: %v", err)
+	}
+	t.Log(err)
+	// It is no better after a restart.
+	n.Start()
+	if err := n.Wait(); !errors.Is(err, store.ErrUnknownCommand) {
+		t.Errorf("Run, started again: %v", err)
+	}
+}

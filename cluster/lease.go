@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/store"
+)
+
+// See timeouts.go for why this is safe.
+
+// Lease tells whether this node may act as a home now. It is cheap.
+func (c *Cluster) Lease() bool {
+	until := c.heldUntil.Load()
+	if until == nil {
+		return false
+	}
+	// The monotonic clock stands still while the machine is suspended, the
+	// wall clock may be set: the lease ends with whichever ends first.
+	now := time.Now()
+	return now.Before(*until) && now.Round(0).Before(until.Round(0))
+}
+
+// renewLease is the holder's side.
+func (c *Cluster) renewLease(ctx context.Context) error {
+	tick := time.NewTicker(leaseRenew)
+	defer tick.Stop()
+	r := c.raft.Load()
+	changes, cancel := watchLeader(r)
+	defer cancel()
+	held := false
+	for {
+		sent := time.Now()
+		if c.renewOnce(ctx) && ctx.Err() == nil && !c.stopping() {
+			until := sent.Add(lease)
+			c.heldUntil.Store(&until)
+		}
+		if now := c.Lease(); now != held {
+			held = now
+			c.log.Info("lease", "held", held)
+			if !held {
+				c.metrics.leasesLost.Inc()
+				c.announceAgain()
+			}
+			c.members.tick()
+		}
+		select {
+		case <-ctx.Done():
+			c.heldUntil.Store(nil)
+			return nil
+		case <-tick.C:
+		case <-changes:
+		}
+	}
+}
+
+// stopping tells whether this node is handing over.
+func (c *Cluster) stopping() bool {
+	c.leading.mu.Lock()
+	defer c.leading.mu.Unlock()
+	return c.leading.stopping
+}
+
+// renewOnce asks the leader, and waits until this node knows what the leader
+// says it must.
+func (c *Cluster) renewOnce(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaseRPC)
+	defer cancel()
+	var reply *clusterpb.RenewReply
+	switch leader := c.leader(); leader {
+	case "":
+		return false
+	case c.Self():
+		reply = c.serveRenew(ctx, c.Self())
+	default:
+		conn, err := c.mesh.Connected(ctx, leader)
+		if err != nil {
+			return false
+		}
+		if reply, err = clusterpb.NewClusterClient(conn).Renew(ctx, &clusterpb.RenewRequest{}); err != nil {
+			return false
+		}
+	}
+	if reply.GetStatus() == clusterpb.Status_STATUS_REMOVED {
+		c.announceAgain()
+	}
+	if reply.GetStatus() != clusterpb.Status_STATUS_OK {
+		c.log.Debug("lease not renewed", "status", reply.GetStatus(), "detail", reply.GetDetail())
+		return false
+	}
+	return c.fsm.wait(ctx, reply.GetIndex()) == nil
+}
+
+// serveRenew is the leader's side.
+func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID) *clusterpb.RenewReply {
+	notLeader := &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_NOT_LEADER, LeaderId: string(c.leader())}
+	r := c.raft.Load()
+	if r == nil || !c.leading.acts() {
+		return notLeader
+	}
+	if _, ok := c.state.Node(node); !ok {
+		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_REMOVED}
+	}
+	if err := c.verifyLeader(ctx, r); err != nil {
+		notLeader.Detail = err.Error()
+		return notLeader
+	}
+	if !c.leading.grant(node, time.Now()) {
+		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: "not now"}
+	}
+	return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: c.fsm.index()}
+}
+
+// verifyLeader hears a majority, unless it did lately.
+func (c *Cluster) verifyLeader(ctx context.Context, r *raft.Raft) error {
+	now := time.Now()
+	if c.leading.verifiedSince(now.Add(-leaseVerified / 2)) {
+		return nil
+	}
+	term := r.CurrentTerm()
+	done := make(chan error, 1)
+	go func() { done <- r.VerifyLeader().Error() }() // ends when Raft steps down, within raftLeaderLease
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !c.leading.setVerified(term, now) {
+		return errors.New("another term")
+	}
+	return nil
+}
+
+func (l *leadership) verifiedSince(t time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term != 0 && l.verified.After(t)
+}
+
+// setVerified notes when this node asked a majority that then answered.
+func (l *leadership) setVerified(term uint64, asked time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.term != term {
+		return false
+	}
+	if asked.After(l.verified) {
+		l.verified = asked
+	}
+	return true
+}
+
+// grant gives a lease, if a majority was heard lately and the node's rooms are
+// not on their way to others.
+func (l *leadership) grant(node store.NodeID, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.term == 0 || !l.caughtUp || l.paused || l.stopping || l.moving[node] || now.Sub(l.verified) >= leaseVerified {
+		return false
+	}
+	l.renewed[node] = now
+	return true
+}
+
+// silence is how long a node has renewed nothing with this leader.
+func (l *leadership) silence(node store.NodeID, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silenceLocked(node, now)
+}
+
+func (l *leadership) silenceLocked(node store.NodeID, now time.Time) time.Duration {
+	last := l.since
+	if r := l.renewed[node]; r.After(last) {
+		last = r
+	}
+	return now.Sub(last)
+}
+
+// claim takes the rooms of a node that was silent for long enough: until
+// unclaim it gets no lease.
+func (l *leadership) claim(node store.NodeID, after time.Duration, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.term == 0 || !l.caughtUp || l.moving[node] || l.silenceLocked(node, now) < after {
+		return false
+	}
+	l.moving[node] = true
+	return true
+}
+
+func (l *leadership) unclaim(node store.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.moving, node)
+}

@@ -1,0 +1,76 @@
+package cluster
+
+import "github.com/talkd/talkd/store"
+
+// MemberState is what gossip says of a node.
+type MemberState string
+
+// States of a member.
+const (
+	StateAlive    MemberState = "alive"
+	StateSuspect  MemberState = "suspect"
+	StateDead     MemberState = "dead"
+	StateDraining MemberState = "draining"
+)
+
+// RaftRole is a node's part in decisions.
+type RaftRole string
+
+// Roles in Raft.
+const (
+	RaftVoter    RaftRole = "voter"
+	RaftNonvoter RaftRole = "nonvoter"
+	RaftClient   RaftRole = "client"
+)
+
+// Member is a node as this node sees it.
+type Member struct {
+	store.Node
+	State  MemberState
+	Raft   RaftRole
+	Leader bool
+	Load   Load
+	Score  float64 // what placement makes of the load; lower is better
+	Rooms  int     // of which it is the home
+}
+
+// Load is what a node measures of itself. Limits of zero mean none.
+type Load struct {
+	CPU         float64 `json:"cpu"` // share of the machine, 0–1
+	EgressBps   float64 `json:"egress_bps"`
+	IngressBps  float64 `json:"ingress_bps"`
+	EgressPps   float64 `json:"egress_pps"`
+	Sessions    int     `json:"sessions"`
+	Publishers  int     `json:"publishers"`
+	Subscribers int     `json:"subscribers"`
+
+	MaxEgressBps float64 `json:"max_egress_bps,omitempty"`
+	MaxSessions  int     `json:"max_sessions,omitempty"`
+
+	// Started is when the process started, in Unix seconds.
+	Started int64 `json:"started,omitempty"`
+}
+
+// finite leaves out what could not be measured: JSON has no word for it.
+func (l Load) finite() Load {
+	for _, f := range []*float64{&l.CPU, &l.EgressBps, &l.IngressBps, &l.EgressPps, &l.MaxEgressBps} {
+		*f = finite(*f)
+	}
+	return l
+}
+
+// Status is the cluster as this node sees it.
+type Status struct {
+	ClusterID string
+	Self      store.NodeID
+	Leader    store.NodeID // empty: none is known
+	Term      uint64
+	Commit    uint64
+	Applied   uint64
+	Voters    int
+	Alive     int  // voters that gossip sees
+	Quorum    bool // this node is in contact with a majority
+	Lease     bool
+	Ready     bool
+	Rooms     int
+}

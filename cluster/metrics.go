@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	lagged        prometheus.Counter
+	leaderChanges prometheus.Counter
+	leasesLost    prometheus.Counter
+	proposals     *prometheus.CounterVec
+	placements    *prometheus.CounterVec
+	joins         *prometheus.CounterVec
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	vector := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
+	return &metrics{
+		lagged:        counter("talkd_cluster_watch_lagged_total", "Readers of events that were too slow."),
+		leaderChanges: counter("talkd_cluster_leader_changes_total", "Changes of the leader that this node saw."),
+		leasesLost:    counter("talkd_cluster_leases_lost_total", "Times this node lost its lease as a home."),
+		proposals:     vector("talkd_cluster_proposals_total", "Commands that this node proposed, by outcome.", "outcome"),
+		placements:    vector("talkd_cluster_placements_total", "Decisions of this node as the leader.", "kind"),
+		joins:         vector("talkd_cluster_joins_total", "Nodes that asked this one to join, by outcome.", "outcome"),
+	}
+}
+
+// register offers the metrics, and what the cluster is asked for at each
+// scrape.
+func (m *metrics) register(reg prometheus.Registerer, c *Cluster) {
+	if reg == nil {
+		return
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	reg.MustRegister(m.lagged, m.leaderChanges, m.leasesLost, m.proposals, m.placements, m.joins,
+		gauge("talkd_cluster_leader", "1 while this node leads.", func() float64 { return number(c.leader() == c.Self()) }),
+		gauge("talkd_cluster_lease", "1 while this node may act as a home.", func() float64 { return number(c.Lease()) }),
+		gauge("talkd_cluster_ready", "1 when this node is part of the cluster.", func() float64 { return number(c.isReady()) }),
+		gauge("talkd_cluster_applied_index", "Last entry of the log that is applied here.", func() float64 { return float64(c.fsm.index()) }),
+		gauge("talkd_cluster_rooms", "Rooms that have a home.", func() float64 { return float64(c.state.Rooms()) }),
+		&membersCollector{c: c, desc: prometheus.NewDesc("talkd_cluster_members", "Nodes, by what gossip says of them.", []string{"state"}, nil)},
+	)
+}
+
+// proposed counts a proposal.
+func (m *metrics) proposed(err error) {
+	outcome := "refused"
+	switch {
+	case err == nil:
+		outcome = "ok"
+	case errors.Is(err, ErrNoLeader), errors.Is(err, ErrNotReady):
+		outcome = "no_leader"
+	case errors.Is(err, ErrUnknownOutcome):
+		outcome = "unknown"
+	case errors.Is(err, ErrUnsupported):
+		outcome = "unsupported"
+	}
+	m.proposals.WithLabelValues(outcome).Inc()
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+type membersCollector struct {
+	c    *Cluster
+	desc *prometheus.Desc
+}
+
+// Describe sends the metric's description.
+func (m *membersCollector) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
+
+// Collect counts the members.
+func (m *membersCollector) Collect(ch chan<- prometheus.Metric) {
+	counts := map[MemberState]int{StateAlive: 0, StateSuspect: 0, StateDead: 0, StateDraining: 0}
+	for _, n := range m.c.Members() {
+		counts[n.State]++
+	}
+	for state, n := range counts {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(n), string(state))
+	}
+}

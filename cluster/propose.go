@@ -1,0 +1,224 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/store"
+)
+
+// Propose commits a command and waits until it is applied on this node too. A
+// refused command's Result.Err is also the error. ErrNoLeader says that nothing
+// was done, ErrUnknownOutcome that nobody knows.
+func (c *Cluster) Propose(ctx context.Context, cmd store.Command) (store.Result, error) {
+	result, err := c.propose(ctx, cmd)
+	c.metrics.proposed(err)
+	return result, err
+}
+
+func (c *Cluster) propose(ctx context.Context, cmd store.Command) (store.Result, error) {
+	data, err := cmd.Encode()
+	if err != nil {
+		return store.Result{}, err
+	}
+	request := &clusterpb.ProposeRequest{Command: data}
+	reply, err := atLeader(ctx, c, once,
+		func(ctx context.Context) *clusterpb.ProposeReply { return c.servePropose(ctx, request) },
+		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.ProposeReply, error) {
+			return l.Propose(ctx, request)
+		})
+	if err != nil {
+		return store.Result{}, err
+	}
+	result, err := decodeJSON[store.Result](reply.GetResult())
+	if err != nil {
+		return store.Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	if err := c.fsm.wait(ctx, reply.GetIndex()); err != nil {
+		return result, fmt.Errorf("%w: committed, but not applied here yet: %w", ErrUnknownOutcome, err)
+	}
+	return result, result.Err
+}
+
+// servePropose is the leader's side.
+func (c *Cluster) servePropose(ctx context.Context, q *clusterpb.ProposeRequest) *clusterpb.ProposeReply {
+	cmd, err := store.DecodeCommand(q.GetCommand())
+	if err == nil {
+		err = cmd.Validate()
+	}
+	if errors.Is(err, store.ErrUnknownCommand) { // of a node that is newer than this one
+		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_UNSUPPORTED, Detail: err.Error()}
+	}
+	if err != nil {
+		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
+	}
+	result, index, err := c.apply(ctx, cmd, q.GetCommand())
+	if err != nil {
+		return &clusterpb.ProposeReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
+	}
+	encoded, err := encodeJSON(result)
+	if err != nil {
+		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
+	}
+	return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: index, Result: encoded}
+}
+
+// errNotLeader says that this node did nothing.
+var errNotLeader = errors.New("this node does not lead")
+
+// apply commits a command as the leader. It is the only way into the log but
+// for reconcile's batches.
+func (c *Cluster) apply(_ context.Context, cmd store.Command, data []byte) (store.Result, uint64, error) {
+	r := c.raft.Load()
+	if r == nil || r.State() != raft.Leader {
+		return store.Result{}, 0, errNotLeader
+	}
+	if all := c.state.CommandVersionOfAll(); cmd.Version > all {
+		return store.Result{}, 0, fmt.Errorf("%w: %s needs version %d, all nodes know %d", ErrUnsupported, cmd.Op, cmd.Version, all)
+	}
+	// Without a majority Raft steps down within raftLeaderLease and answers,
+	// so the caller's context need not end this wait.
+	f := r.Apply(data, raftApply)
+	switch err := f.Error(); {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return store.Result{}, 0, fmt.Errorf("%w: %w", errNotLeader, err)
+	default:
+		return store.Result{}, 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	response, ok := f.Response().(response)
+	if !ok {
+		return store.Result{}, 0, fmt.Errorf("%w: response of type %T", ErrUnknownOutcome, f.Response())
+	}
+	if response.err != nil {
+		return store.Result{}, 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, response.err)
+	}
+	return response.result, f.Index(), nil
+}
+
+// statusOf is how an error of apply travels.
+func statusOf(err error) clusterpb.Status {
+	switch {
+	case errors.Is(err, errNotLeader):
+		return clusterpb.Status_STATUS_NOT_LEADER
+	case errors.Is(err, ErrUnsupported):
+		return clusterpb.Status_STATUS_UNSUPPORTED
+	}
+	return clusterpb.Status_STATUS_UNKNOWN
+}
+
+// repeat says what to do when nobody knows whether the leader did something.
+type repeat bool
+
+const (
+	once       repeat = false
+	idempotent repeat = true
+)
+
+type leaderReply interface {
+	GetStatus() clusterpb.Status
+	GetDetail() string
+}
+
+// atLeader asks the leader, here or over one hop, and looks for it until the
+// context ends.
+func atLeader[R leaderReply](
+	ctx context.Context, c *Cluster, again repeat,
+	local func(context.Context) R, remote func(context.Context, clusterpb.ClusterClient) (R, error),
+) (R, error) {
+	var none R
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, proposeTimeout)
+		defer cancel()
+	}
+	doubt := false // an attempt may have done something
+	for {
+		reply, asked, err := askLeader(ctx, c, local, remote)
+		switch {
+		case status.Code(err) == codes.PermissionDenied:
+			return none, ErrRemoved
+		case err != nil && asked && !bool(again):
+			return none, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+		case err != nil:
+			doubt = doubt || asked
+		default:
+			if done, err := outcome(reply); done && (!errors.Is(err, ErrUnknownOutcome) || !bool(again)) {
+				return reply, err
+			}
+			doubt = doubt || reply.GetStatus() == clusterpb.Status_STATUS_UNKNOWN
+		}
+		select {
+		case <-ctx.Done():
+			if doubt {
+				return none, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+			}
+			if c.raft.Load() == nil {
+				return none, fmt.Errorf("%w: %w", ErrNotReady, ctx.Err())
+			}
+			return none, fmt.Errorf("%w: %w", ErrNoLeader, ctx.Err())
+		case <-c.stopped:
+			return none, ErrClosed
+		case <-time.After(proposeRetry):
+		}
+	}
+}
+
+// askLeader makes one attempt. asked tells whether the leader may have seen
+// it.
+func askLeader[R leaderReply](
+	ctx context.Context, c *Cluster,
+	local func(context.Context) R, remote func(context.Context, clusterpb.ClusterClient) (R, error),
+) (reply R, asked bool, err error) {
+	leader := c.leader()
+	switch leader {
+	case "":
+		return reply, false, ErrNoLeader
+	case c.Self():
+		return local(ctx), true, nil
+	}
+	connecting, cancel := context.WithTimeout(ctx, forwardConnect)
+	conn, err := c.mesh.Connected(connecting, leader)
+	cancel()
+	if err != nil {
+		return reply, false, err
+	}
+	reply, err = remote(ctx, clusterpb.NewClusterClient(conn))
+	return reply, true, err
+}
+
+// outcome is what a reply says; not done means that the leader is elsewhere.
+func outcome(reply leaderReply) (done bool, err error) {
+	switch reply.GetStatus() {
+	case clusterpb.Status_STATUS_OK:
+		return true, nil
+	case clusterpb.Status_STATUS_NOT_LEADER:
+		return false, nil
+	case clusterpb.Status_STATUS_NO_NODE:
+		return true, ErrNoNode
+	case clusterpb.Status_STATUS_BAD_REQUEST:
+		return true, fmt.Errorf("%w: %s", store.ErrInvalid, reply.GetDetail())
+	case clusterpb.Status_STATUS_UNSUPPORTED:
+		return true, fmt.Errorf("%w: %s", ErrUnsupported, reply.GetDetail())
+	case clusterpb.Status_STATUS_REMOVED:
+		return true, ErrRemoved
+	case clusterpb.Status_STATUS_UNKNOWN, clusterpb.Status_STATUS_UNSPECIFIED:
+	}
+	return true, fmt.Errorf("%w: %s", ErrUnknownOutcome, reply.GetDetail())
+}
+
+func encodeJSON(v any) ([]byte, error) { return json.Marshal(v) }
+
+func decodeJSON[T any](data []byte) (T, error) {
+	var v T
+	err := json.Unmarshal(data, &v)
+	return v, err
+}

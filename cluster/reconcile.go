@@ -1,0 +1,244 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/store"
+)
+
+// movesAtOnce bounds commands under way when a node with many rooms dies.
+const movesAtOnce = 64
+
+// reconcile makes what was decided true: rooms have homes that answer, Raft
+// counts the nodes that have records. It removes no node by itself.
+func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
+	now := time.Now()
+	for node := range c.state.HomeCounts() {
+		if node == c.Self() {
+			continue
+		}
+		after := placementAnewAlive
+		if state, _ := c.gossip.state(node, now); state == StateDead {
+			after = placementAnew
+		}
+		if c.leading.claim(node, after, now) {
+			c.placeAnew(ctx, r, node)
+			c.leading.unclaim(node)
+		}
+	}
+	c.dropServers(r)
+}
+
+// placeAnew gives the rooms of a silent node new homes.
+func (c *Cluster) placeAnew(ctx context.Context, r *raft.Raft, from store.NodeID) {
+	rooms := c.state.HomesOf(from)
+	c.log.Warn("placing the rooms of a silent node anew", keyNode, from, "rooms", len(rooms))
+	for batch := range slices.Chunk(rooms, movesAtOnce) {
+		if ctx.Err() != nil {
+			return
+		}
+		moves := make([]raft.ApplyFuture, 0, len(batch))
+		for _, room := range batch {
+			home, ok := c.state.Home(room)
+			if !ok || home.Node != from {
+				continue
+			}
+			to, err := c.chooseAnew(room, from)
+			if err != nil {
+				c.metrics.placements.WithLabelValues("no_node").Inc()
+				c.log.Warn("room stays without a home", keyRoom, room.String(), "error", err)
+				continue
+			}
+			data, err := store.NewAssignHome(time.Now(), room, to, home.Epoch).Encode()
+			if err != nil {
+				c.log.Error("room cannot be placed anew", keyRoom, room.String(), "error", err)
+				continue
+			}
+			moves = append(moves, r.Apply(data, raftApply))
+		}
+		for _, move := range moves {
+			if err := move.Error(); err != nil {
+				c.log.Warn("placing anew", "error", err)
+				return // the next round, or the next leader, goes on
+			}
+			c.metrics.placements.WithLabelValues("anew").Inc()
+		}
+	}
+}
+
+// chooseAnew prefers nodes where the room's participants are.
+func (c *Cluster) chooseAnew(room store.RoomID, not store.NodeID) (store.NodeID, error) {
+	candidates := slices.DeleteFunc(c.candidates(time.Now()), func(m Candidate) bool { return m.ID == not })
+	var hint Hint
+	if c.config.Prefer != nil {
+		preferred := c.config.Prefer(room)
+		near := slices.DeleteFunc(slices.Clone(candidates), func(m Candidate) bool { return !slices.Contains(preferred, m.ID) })
+		if id, err := c.choose(near, room, hint); err == nil {
+			return id, nil
+		}
+	}
+	return c.choose(candidates, room, hint)
+}
+
+// dropServers takes nodes without a record out of Raft: somebody removed them.
+func (c *Cluster) dropServers(r *raft.Raft) {
+	for _, s := range c.servers() {
+		id := store.NodeID(s.ID)
+		if _, ok := c.state.Node(id); ok {
+			continue
+		}
+		if id == c.Self() {
+			// The others will take this node out, if one of them leads. No lease
+			// may be granted after that.
+			c.leading.pause(true)
+			err := r.LeadershipTransfer().Error()
+			c.log.Info("this node was removed: handing leadership over", "error", err)
+			c.leading.pause(false)
+			return
+		}
+		err := r.RemoveServer(s.ID, 0, raftApply).Error()
+		c.log.Info("removed node taken out of raft", keyNode, id, "error", err)
+		c.mesh.Forget(id)
+	}
+}
+
+// placements are the decisions of the last moments, whose load nobody has
+// measured yet.
+type placements struct {
+	mu     sync.Mutex // guards recent, and orders decisions
+	recent []placement
+}
+
+type placement struct {
+	node store.NodeID
+	at   time.Time
+}
+
+func newPlacements() *placements { return new(placements) }
+
+func (p *placements) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recent = nil
+}
+
+// choose decides, and counts the decision in those that follow.
+func (c *Cluster) choose(candidates []Candidate, room store.RoomID, hint Hint) (store.NodeID, error) {
+	p, now := c.placing, time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	settled, _ := slices.BinarySearchFunc(p.recent, now.Add(-loadSettle), func(r placement, t time.Time) int { return r.at.Compare(t) })
+	p.recent = p.recent[settled:]
+	fresh := make(map[store.NodeID]int)
+	for _, r := range p.recent {
+		fresh[r.node]++
+	}
+	for i := range candidates {
+		candidates[i].Fresh = fresh[candidates[i].ID]
+	}
+	id, err := Place(candidates, room, hint)
+	if err == nil {
+		p.recent = append(p.recent, placement{node: id, at: now})
+	}
+	return id, err
+}
+
+// candidates are all nodes as the leader sees them. One that has renewed no
+// lease lately could not act as a home.
+func (c *Cluster) candidates(now time.Time) []Candidate {
+	nodes, rooms := c.state.Nodes(), c.state.HomeCounts()
+	all := make([]Candidate, 0, len(nodes))
+	for _, n := range nodes {
+		state, load := c.gossip.state(n.ID, now)
+		if state == StateAlive && c.leading.silence(n.ID, now) > lease {
+			state = StateSuspect
+		}
+		all = append(all, Candidate{ID: n.ID, Region: n.Region, State: state, Roles: n.Roles, Load: load, Rooms: rooms[n.ID]})
+	}
+	return all
+}
+
+// Place gives a room's home. If it has none, the leader decides on one, near
+// the hint if nothing speaks against it.
+func (c *Cluster) Place(ctx context.Context, room store.RoomID, hint Hint) (store.Home, error) {
+	if err := room.Validate(); err != nil {
+		return store.Home{}, err
+	}
+	if home, ok := c.Lookup(room); ok {
+		return home, nil
+	}
+	request := &clusterpb.PlaceRequest{
+		Backend: string(room.Backend), Room: room.Name, HintNode: string(hint.Node), HintRegion: hint.Region,
+	}
+	// Asking twice is harmless: the second time the room has a home.
+	reply, err := atLeader(ctx, c, idempotent,
+		func(ctx context.Context) *clusterpb.PlaceReply { return c.servePlace(ctx, request) },
+		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.PlaceReply, error) {
+			return l.Place(ctx, request)
+		})
+	if err != nil {
+		return store.Home{}, err
+	}
+	home, err := decodeJSON[store.Home](reply.GetHome())
+	if err != nil {
+		return store.Home{}, err
+	}
+	if err := c.fsm.wait(ctx, reply.GetIndex()); err != nil {
+		return store.Home{}, err
+	}
+	return home, nil
+}
+
+// servePlace is the leader's side.
+func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *clusterpb.PlaceReply {
+	if !c.leading.acts() {
+		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_LEADER, LeaderId: string(c.leader())}
+	}
+	room := store.RoomID{Backend: store.BackendID(q.GetBackend()), Name: q.GetRoom()}
+	if err := room.Validate(); err != nil {
+		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
+	}
+	placed := func(home store.Home, index uint64) *clusterpb.PlaceReply {
+		data, err := encodeJSON(home)
+		if err != nil {
+			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
+		}
+		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: index, Home: data}
+	}
+	for {
+		index := c.fsm.index()
+		if home, ok := c.state.Home(room); ok {
+			return placed(home, max(index, c.fsm.index()))
+		}
+		hint := Hint{Node: store.NodeID(q.GetHintNode()), Region: q.GetHintRegion()}
+		node, err := c.choose(c.candidates(time.Now()), room, hint)
+		if err != nil {
+			c.metrics.placements.WithLabelValues("no_node").Inc()
+			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NO_NODE, Detail: err.Error()}
+		}
+		cmd := store.NewAssignHome(time.Now(), room, node, 0)
+		data, err := cmd.Encode()
+		if err != nil {
+			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
+		}
+		result, index, err := c.apply(ctx, cmd, data)
+		switch {
+		case err != nil:
+			return &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
+		case result.Err == nil:
+			c.metrics.placements.WithLabelValues("new").Inc()
+			return placed(result.Home, index)
+		case errors.Is(result.Err, store.ErrStaleEpoch) && ctx.Err() == nil:
+			// Somebody else was quicker.
+		default:
+			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: result.Err.Error()}
+		}
+	}
+}

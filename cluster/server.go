@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/talkd/talkd/cluster/internal/clusterpb"
+	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/store"
+)
+
+// server answers other nodes. What a certificate is good for is decided by the
+// records: a removed node still has one.
+type server struct {
+	clusterpb.UnimplementedClusterServer
+	c *Cluster
+}
+
+// member is the calling node, if it has a record. A node that has not caught
+// up does not know, but does not lead either.
+func (s *server) member(ctx context.Context) (store.NodeID, error) {
+	id, ok := rpc.PeerID(ctx)
+	if !ok {
+		return "", status.Error(codes.Unauthenticated, "no node")
+	}
+	if _, ok := s.c.state.Node(id); !ok && s.c.leading.acts() {
+		return "", status.Error(codes.PermissionDenied, ErrRemoved.Error())
+	}
+	return id, nil
+}
+
+// Propose commits one command.
+func (s *server) Propose(ctx context.Context, q *clusterpb.ProposeRequest) (*clusterpb.ProposeReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	return s.c.servePropose(ctx, q), nil
+}
+
+// Place gives the home of a room.
+func (s *server) Place(ctx context.Context, q *clusterpb.PlaceRequest) (*clusterpb.PlaceReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	return s.c.servePlace(ctx, q), nil
+}
+
+// Announce writes the caller's record.
+func (s *server) Announce(ctx context.Context, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {
+	id, ok := rpc.PeerID(ctx)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "no node")
+	}
+	return s.c.serveAnnounce(ctx, id, q), nil
+}
+
+// Renew extends the caller's lease.
+func (s *server) Renew(ctx context.Context, _ *clusterpb.RenewRequest) (*clusterpb.RenewReply, error) {
+	id, ok := rpc.PeerID(ctx)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "no node")
+	}
+	return s.c.serveRenew(ctx, id), nil
+}

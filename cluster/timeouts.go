@@ -1,0 +1,108 @@
+package cluster
+
+import "time"
+
+// All timeouts of gossip, Raft and leases. They hang together:
+//
+//	suspicion < lease < placement anew
+//
+// A room has one home at most. A node acts as a home while it holds a lease,
+// which it renews with the leader, and counts it from when it *sent* the
+// renewal. The leader counts from when it last *received* one, so later, and
+// waits longer than a lease before it places the rooms of a silent node anew:
+// by then the node knows that its lease has run out, whatever the network
+// did meanwhile.
+//
+// A new leader knows no renewals. It counts from its own election: the leader
+// before it granted leases only while it knew a majority behind it, hence
+// before that majority elected another (leaseVerified < raftElection).
+//
+// Gossip decides nothing about safety. It finds the dead sooner than the lease
+// does, so that nobody waits for a node that is only slow.
+//
+//	0 s    SIGKILL of a home
+//	0-1.2  its turn to be probed comes, the probe fails: suspect
+//	1.6-2.8 nobody has heard from it: dead
+//	2.6    its lease has run out for certain: rooms are placed anew
+//	+2     if it was the leader, the others elect one first, and count from there
+const (
+	// Gossip. A node is probed every gossipProbe by each of n-1 others in
+	// turn; an answer takes milliseconds in a region, gossipProbeTimeout also
+	// between continents.
+	gossipProbe        = 400 * time.Millisecond
+	gossipProbeTimeout = 250 * time.Millisecond
+	// suspicion is gossipSuspicionMult × gossipProbe × max(1, log10 n), so
+	// 1.6 s up to ten nodes: enough for a process that was stopped by garbage
+	// collection or a busy machine to speak up.
+	gossipSuspicionMult    = 4
+	gossipSuspicionMaxMult = 3
+	gossipInterval         = 100 * time.Millisecond
+	gossipRetransmit       = 4 // × log10 n packets carry each of our messages
+	gossipPushPull         = 10 * time.Second
+	gossipStream           = 2 * time.Second
+	gossipToTheDead        = 30 * time.Second
+	gossipLeave            = 500 * time.Millisecond
+	// gossipRejoin is how often nodes that are in the records but not in
+	// sight are called: after a partition nobody else would.
+	gossipRejoin = 2 * time.Second
+	// gossipReclaim is how long a node must have been dead before it may come
+	// back under another address.
+	gossipReclaim = time.Second
+	lookupTimeout = 5 * time.Second // of a host name to listen on or advertise
+
+	// loadInterval is how often a node tells its load; one that told nothing
+	// for loadStale is shown as suspect.
+	loadInterval = time.Second
+	loadStale    = 4 * loadInterval
+	// loadSettle is how long a new room takes until its load is measured.
+	loadSettle = 10 * time.Second
+
+	// Raft. The library's own defaults: election after 1-2 s without a leader,
+	// which survives a slow disk; the old leader steps down before that.
+	raftHeartbeat   = time.Second
+	raftElection    = time.Second
+	raftLeaderLease = 500 * time.Millisecond
+	raftCommit      = 50 * time.Millisecond
+	raftIO          = 2 * time.Second // of one message between two nodes
+	raftApply       = 5 * time.Second // until a command is taken into the log
+	raftTransfer    = 2 * time.Second // of leadership, at a stop
+
+	// Leases.
+	leaseRenew = 400 * time.Millisecond
+	lease      = 2 * time.Second
+	leaseRPC   = 800 * time.Millisecond // until a renewal is given up
+	// leaseVerified is how recently a leader must have heard a majority to
+	// grant leases.
+	leaseVerified = 800 * time.Millisecond
+	// placementAnew is how long a node must have been silent before its rooms
+	// go elsewhere. The 600 ms over the lease are for clocks that run at
+	// different speeds and for processes that are descheduled between looking
+	// at the lease and acting on it.
+	placementAnew = lease + 600*time.Millisecond
+	// placementAnewAlive is for a node that gossip sees but that renews no
+	// lease: it hangs or cannot reach the leader, and serves nobody as a home.
+	placementAnewAlive = 10 * time.Second
+	reconcileInterval  = 250 * time.Millisecond
+
+	// Joining and announcing.
+	joinDial          = 5 * time.Second
+	joinExchange      = 10 * time.Second
+	joinRetry         = time.Second
+	joinTokenCatchUp  = time.Second // a follower may learn of a token a moment later
+	announceInterval  = 500 * time.Millisecond
+	announceTimeout   = 3 * time.Second
+	defaultTokenTTL   = time.Hour
+	maxTokenTTL       = 7 * 24 * time.Hour
+	certificateTTL    = 30 * 24 * time.Hour
+	certificateRenew  = 10 * 24 * time.Hour // before it expires
+	certificateCheck  = time.Hour
+	certificateLeeway = time.Hour // for clocks that differ
+	caTTL             = 10 * 365 * 24 * time.Hour
+
+	// Proposals.
+	proposeTimeout = 10 * time.Second       // when the caller's context has no deadline
+	proposeRetry   = 100 * time.Millisecond // between attempts to find the leader
+	forwardConnect = time.Second            // to the leader
+
+	lockTimeout = time.Second // for another process to let go of the data directory
+)
