@@ -13,17 +13,94 @@ type GroupCounters struct {
 	BytesOut    uint64
 }
 
-// traffic counts the packets of one group.
+// Totals are the figures of the whole engine since its start. In counts what
+// publishers and other nodes sent here, Out what went to subscribers.
+type Totals struct {
+	Publishers  int
+	Subscribers int
+	PacketsIn   uint64
+	BytesIn     uint64
+	PacketsOut  uint64
+	BytesOut    uint64
+}
+
+// traffic counts the packets of one group, and of all in the total.
 type traffic struct {
+	total                                    *traffic
 	packetsIn, bytesIn, packetsOut, bytesOut atomic.Uint64
 }
 
 func (t *traffic) in(packets, bytes int) {
-	t.packetsIn.Add(uint64(packets))
-	t.bytesIn.Add(uint64(bytes))
+	for ; t != nil; t = t.total {
+		t.packetsIn.Add(uint64(packets))
+		t.bytesIn.Add(uint64(bytes))
+	}
 }
 
 func (t *traffic) out(packets, bytes int) {
-	t.packetsOut.Add(uint64(packets))
-	t.bytesOut.Add(uint64(bytes))
+	for ; t != nil; t = t.total {
+		t.packetsOut.Add(uint64(packets))
+		t.bytesOut.Add(uint64(bytes))
+	}
+}
+
+// group is what an engine knows of a Group. It exists as long as something
+// belongs to it.
+type group struct {
+	traffic
+	users       int // publishers, subscribers and pulls
+	publishers  int
+	subscribers int
+}
+
+// joinLocked returns the group and counts one more user of it.
+func (e *Engine) joinLocked(name string) *group {
+	g := e.groups[name]
+	if g == nil {
+		g = &group{traffic: traffic{total: &e.total}}
+		e.groups[name] = g
+	}
+	g.users++
+	return g
+}
+
+func (e *Engine) leaveLocked(name string) {
+	g := e.groups[name]
+	if g.users--; g.users == 0 {
+		delete(e.groups, name)
+	}
+}
+
+// Counters returns the figures of all groups that have somebody here.
+func (e *Engine) Counters() []GroupCounters {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]GroupCounters, 0, len(e.groups))
+	for name, g := range e.groups {
+		out = append(out, GroupCounters{
+			Group:       name,
+			Publishers:  g.publishers,
+			Subscribers: g.subscribers,
+			PacketsIn:   g.packetsIn.Load(),
+			BytesIn:     g.bytesIn.Load(),
+			PacketsOut:  g.packetsOut.Load(),
+			BytesOut:    g.bytesOut.Load(),
+		})
+	}
+	return out
+}
+
+// Totals returns the figures of the engine.
+func (e *Engine) Totals() Totals {
+	e.mu.Lock()
+	publishers, subscribers := len(e.publishers), len(e.subscribers)
+	e.mu.Unlock()
+	return Totals{
+		Publishers:  publishers,
+		Subscribers: subscribers,
+		PacketsIn:   e.total.packetsIn.Load(),
+		BytesIn:     e.total.bytesIn.Load(),
+		PacketsOut:  e.total.packetsOut.Load(),
+		BytesOut:    e.total.bytesOut.Load(),
+	}
 }

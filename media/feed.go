@@ -9,7 +9,7 @@ import (
 // one that a relay brings.
 type feed struct {
 	pub    Publication
-	layers [][]*layer // by track, then by layer; set before the feed is shared
+	layers [][]*layer // by track, then by layer; never changed
 	data   fanout
 
 	end  sync.Once
@@ -17,8 +17,14 @@ type feed struct {
 	why  error // set before done is closed
 }
 
-func newFeed(pub Publication) *feed {
-	return &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
+func newFeed(pub Publication, stats *traffic) *feed {
+	f := &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
+	for i, t := range pub.Tracks {
+		for range t.Layers {
+			f.layers[i] = append(f.layers[i], newLayer(t.Kind, stats))
+		}
+	}
+	return f
 }
 
 // finish marks the end of the publication; the first cause counts.
@@ -39,7 +45,7 @@ func (f *feed) cause() error {
 }
 
 func (f *feed) layer(track, index uint8) (*layer, error) {
-	if int(track) >= len(f.layers) || int(index) >= len(f.layers[track]) || f.layers[track][index] == nil {
+	if int(track) >= len(f.layers) || int(index) >= len(f.layers[track]) {
 		return nil, fmt.Errorf("%w: track %d, layer %d", ErrNotFound, track, index)
 	}
 	return f.layers[track][index], nil

@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// history is the number of packets of a layer that can be sent again: about
-	// 8 s of a video of 1 Mbit/s.
-	history = 1024
+	// videoHistory is the number of packets of a layer that can be sent again:
+	// about 8 s of a video of 1 Mbit/s. For audio it is about 1 s, as a later
+	// packet is of no use.
+	videoHistory = 1024
+	audioHistory = 64
 	// batchSize bounds what is read from a Source at once.
 	batchSize = 64
 	// keyframeInterval is the shortest time between two keyframe requests of a
@@ -22,19 +24,43 @@ const (
 )
 
 // layer is the unit of forwarding: one encoding of one track. Its goroutine
-// (pump) reads the source, keeps the history and writes to all sinks.
+// (pump) reads the source, keeps the history and writes to all sinks. Sinks may
+// be attached before there is a source, and stay when it is replaced.
 type layer struct {
-	track, index uint8
-	video        bool
-	source       Source
-	upstream     Feedback
-	clock        func() (Clock, bool)
-	ring         *rtpbuf.Ring[*Packet]
-	stats        *traffic
+	video bool
+	ring  *rtpbuf.Ring[*Packet]
+	stats *traffic
+	up    atomic.Pointer[uplink]
+	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
+	epoch atomic.Uint32 // rises with each source
 
 	mu    sync.Mutex             // guards changes of sinks
 	sinks atomic.Pointer[[]Sink] // read by pump without a lock
 	asked keyframeGate
+}
+
+// uplink is the way back to who sends the layer. clock may be nil.
+type uplink struct {
+	feedback Feedback
+	clock    func() (Clock, bool)
+}
+
+func newLayer(kind string, stats *traffic) *layer {
+	l := &layer{video: kind == Video, stats: stats}
+	if l.video {
+		l.ring = rtpbuf.New[*Packet](videoHistory)
+	} else {
+		l.ring = rtpbuf.New[*Packet](audioHistory)
+	}
+	return l
+}
+
+// aliveFor is how long a layer counts as alive after its last packet.
+const aliveFor = 2 * time.Second
+
+func (l *layer) alive(now time.Time) bool {
+	seen := l.seen.Load()
+	return seen != 0 && now.UnixNano()-seen < int64(aliveFor)
 }
 
 // Attachment is a Sink of a layer, and the Feedback to it.
@@ -54,6 +80,12 @@ func (l *layer) attach(sink Sink) *Attachment {
 	next = append(next, sink)
 	l.sinks.Store(&next)
 	return &Attachment{l: l, sink: sink}
+}
+
+// attached tells whether there is any sink.
+func (l *layer) attached() bool {
+	sinks := l.sinks.Load()
+	return sinks != nil && len(*sinks) > 0
 }
 
 // Close ends the flow to the sink. A Write that is under way may still finish
@@ -102,31 +134,34 @@ func (l *layer) recall(seqs []uint16, found []*Packet) []*Packet {
 			missing = append(missing, seq)
 		}
 	}
-	if len(missing) > 0 {
-		l.upstream.NACK(missing)
+	if up := l.up.Load(); up != nil && len(missing) > 0 {
+		up.feedback.NACK(missing)
 	}
 	return found
 }
 
 func (l *layer) clockNow() (Clock, bool) {
-	if l.clock == nil {
+	up := l.up.Load()
+	if up == nil || up.clock == nil {
 		return Clock{}, false
 	}
-	return l.clock()
+	return up.clock()
 }
 
 func (l *layer) keyframe() {
-	if l.video && l.asked.open(time.Now()) {
-		l.upstream.Keyframe()
+	up := l.up.Load()
+	if l.video && up != nil && l.asked.open(time.Now()) {
+		up.feedback.Keyframe()
 	}
 }
 
 // pump runs until the source fails, whose error it returns.
-func (l *layer) pump() error {
+func (l *layer) pump(source Source) error {
+	l.epoch.Add(1)
 	defer l.ring.Clear()
 	batch := make([]*Packet, batchSize)
 	for {
-		n, err := l.source.Read(batch)
+		n, err := source.Read(batch)
 		if n > 0 {
 			l.forward(batch[:n])
 		}
@@ -146,7 +181,13 @@ func (l *layer) forward(batch []*Packet) {
 			continue
 		}
 		bytes += p.n
+		if p.n > p.payload { // padding probes a path, it is no media
+			l.seen.Store(p.Arrival.UnixNano())
+		}
 		fresh = append(fresh, p)
+	}
+	if len(fresh) == 0 {
+		return
 	}
 	l.stats.in(len(fresh), bytes)
 	if sinks := l.sinks.Load(); sinks != nil {

@@ -1,0 +1,137 @@
+package mediatest
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Checker follows one received stream. It is for one goroutine.
+type Checker struct {
+	kind    string
+	started bool
+	low     int64
+	high    int64 // sequence numbers, unwrapped
+	seen    map[int64]bool
+	highTS  uint32
+	stream  uint32 // of the last packet
+	offset  uint32 // of that stream: received minus sent timestamp
+	picture uint16
+	have    bool
+	report  Report
+}
+
+// Report is what a Checker found.
+type Report struct {
+	Packets   int
+	Bytes     int
+	Keyframes int
+	// Missing are sequence numbers below the highest that never came.
+	Missing int
+	// Duplicates came twice, Late after a higher one.
+	Duplicates int
+	Late       int
+	// Streams are the numbers of the generators, in the order of appearance.
+	Streams []uint32
+	// First and Last are the marks of the first and the last packet.
+	First, Last Mark
+	// Faults are deviations, at most ten of them in words.
+	Faults []string
+}
+
+// NewChecker returns a checker for a stream of the kind.
+func NewChecker(kind string) *Checker {
+	return &Checker{kind: kind, seen: map[int64]bool{}}
+}
+
+// Report returns what was found so far.
+func (c *Checker) Report() Report {
+	r := c.report
+	if c.started {
+		r.Missing = int(c.high-c.low) + 1 - len(c.seen)
+	}
+	r.Streams = append([]uint32(nil), r.Streams...)
+	r.Faults = append([]string(nil), r.Faults...)
+	return r
+}
+
+// Missing returns the sequence numbers that have not come, at most 64.
+func (c *Checker) Missing() []uint16 {
+	var out []uint16
+	for at := c.low; at < c.high && len(out) < 64; at++ {
+		if !c.seen[at] {
+			out = append(out, uint16(at))
+		}
+	}
+	return out
+}
+
+func (c *Checker) fault(format string, args ...any) {
+	if len(c.report.Faults) < 10 {
+		c.report.Faults = append(c.report.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// Packet takes one received packet.
+func (c *Checker) Packet(seq uint16, ts uint32, payload []byte) {
+	m, err := Read(c.kind, payload)
+	if err != nil {
+		c.fault("sequence %d: %v", seq, err)
+		return
+	}
+	at := int64(seq)
+	if c.started {
+		at = c.high + int64(int16(seq-uint16(c.high)))
+	}
+	if c.seen[at] {
+		c.report.Duplicates++
+		return
+	}
+	c.report.Packets++
+	c.report.Bytes += len(payload)
+	if m.Keyframe {
+		c.report.Keyframes++
+	}
+	c.timestamps(m, seq, ts)
+	c.seen[at] = true
+	if c.started && at < c.high {
+		c.report.Late++
+		c.low = min(c.low, at)
+		return
+	}
+	if !c.started {
+		c.low, c.report.First = at, m
+	} else if int32(ts-c.highTS) < 0 {
+		c.fault("sequence %d: timestamp goes back by %d", seq, c.highTS-ts)
+	}
+	c.pictures(m, seq, !c.started || at == c.high+1)
+	c.started, c.high, c.highTS = true, at, ts
+	c.report.Last = m
+}
+
+// timestamps: as long as one stream goes on, received and sent ones differ by a
+// constant.
+func (c *Checker) timestamps(m Mark, seq uint16, ts uint32) {
+	if !c.started || m.Stream != c.stream {
+		c.stream, c.offset = m.Stream, ts-m.Timestamp
+		if !slices.Contains(c.report.Streams, m.Stream) {
+			c.report.Streams = append(c.report.Streams, m.Stream)
+		}
+		return
+	}
+	if c.offset != ts-m.Timestamp {
+		c.fault("sequence %d: timestamp is off by %d", seq, int32(ts-m.Timestamp-c.offset))
+	}
+}
+
+// pictures: the picture id stays or goes on by one.
+func (c *Checker) pictures(m Mark, seq uint16, adjacent bool) {
+	if c.kind != Video {
+		return
+	}
+	if c.have && adjacent {
+		if step := (m.Picture - c.picture) & 0x7fff; step > 1 {
+			c.fault("sequence %d: picture id jumps by %d", seq, step)
+		}
+	}
+	c.have, c.picture = true, m.Picture
+}

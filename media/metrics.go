@@ -1,0 +1,109 @@
+package media
+
+import (
+	"fmt"
+
+	piondtls "github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/protocol/extension"
+	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the figures of the engine. There is no label per room: a group's
+// figures are Engine.Counters.
+type metrics struct {
+	registerer prometheus.Registerer
+	registered []prometheus.Collector
+
+	keyframes prometheus.Counter
+	nacks     prometheus.Counter
+	resent    prometheus.Counter
+	dropped   *prometheus.CounterVec
+	shakes    *prometheus.CounterVec
+}
+
+// Places where packets and messages are dropped.
+const (
+	dropSource = "source" // between a connection and its layer
+	dropResend = "resend" // asked for again beyond the budget
+	dropData   = "data"   // data-channel message to a slow subscriber
+)
+
+func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help})
+	}
+	m := &metrics{
+		registerer: r,
+		keyframes:  counter("keyframe_requests_total", "Keyframe requests sent to publishers of this node."),
+		nacks:      counter("nacked_packets_total", "Packets that subscribers asked for again."),
+		resent:     counter("resent_packets_total", "Packets sent to subscribers again."),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "dropped_total",
+			Help: "Packets and data-channel messages dropped because a bound was reached.",
+		}, []string{"where"}),
+		shakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "handshakes_total",
+			Help: "Connections by the protection of their media; aes-128-cm-sha1 costs several times as much as the others.",
+		}, []string{"profile"}),
+	}
+	gauge := func(name, help string, f func(Totals) int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
+			func() float64 { return float64(f(e.Totals())) })
+	}
+	total := func(name, help string, f func(Totals) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
+			func() float64 { return float64(f(e.Totals())) })
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.keyframes, m.nacks, m.resent, m.dropped, m.shakes,
+		gauge("publishers", "Connections that publish.", func(t Totals) int { return t.Publishers }),
+		gauge("subscribers", "Connections that receive.", func(t Totals) int { return t.Subscribers }),
+		total("packets_in_total", "RTP packets from publishers and other nodes.", func(t Totals) uint64 { return t.PacketsIn }),
+		total("bytes_in_total", "Bytes of RTP from publishers and other nodes.", func(t Totals) uint64 { return t.BytesIn }),
+		total("packets_out_total", "RTP packets to subscribers.", func(t Totals) uint64 { return t.PacketsOut }),
+		total("bytes_out_total", "Bytes of RTP to subscribers.", func(t Totals) uint64 { return t.BytesOut }),
+	} {
+		if err := r.Register(c); err != nil {
+			m.unregister()
+			return nil, fmt.Errorf("media: metrics: %w", err)
+		}
+		m.registered = append(m.registered, c)
+	}
+	return m, nil
+}
+
+// unregister lets another engine of the process register.
+func (m *metrics) unregister() {
+	for _, c := range m.registered {
+		m.registerer.Unregister(c)
+	}
+}
+
+func (m *metrics) sourceDropped() { m.dropped.WithLabelValues(dropSource).Inc() }
+
+func (m *metrics) resendDropped() { m.dropped.WithLabelValues(dropResend).Inc() }
+
+func (m *metrics) dataDropped() { m.dropped.WithLabelValues(dropData).Inc() }
+
+// hello counts the protection that this node chose as DTLS server.
+func (m *metrics) hello(h handshake.MessageServerHello) handshake.Message {
+	for _, x := range h.Extensions {
+		srtp, ok := x.(*extension.UseSRTP)
+		if !ok || len(srtp.ProtectionProfiles) == 0 {
+			continue
+		}
+		switch srtp.ProtectionProfiles[0] {
+		case piondtls.SRTP_AEAD_AES_256_GCM:
+			m.shakes.WithLabelValues("aes-256-gcm").Inc()
+		case piondtls.SRTP_AEAD_AES_128_GCM:
+			m.shakes.WithLabelValues("aes-128-gcm").Inc()
+		default:
+			m.shakes.WithLabelValues("aes-128-cm-sha1").Inc()
+		}
+	}
+	return &h
+}

@@ -1,0 +1,252 @@
+package media
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	piondtls "github.com/pion/dtls/v3"
+	pionice "github.com/pion/ice/v4"
+	pionlog "github.com/pion/logging"
+	"github.com/pion/transport/v4/packetio"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	// A connection without packets counts as disconnected, then as failed: mobile
+	// clients change networks within that time.
+	iceDisconnected = 5 * time.Second
+	iceFailed       = 25 * time.Second
+	iceKeepalive    = 2 * time.Second
+
+	// maxSCTPMessage is what publishers may send in one data-channel message.
+	maxSCTPMessage = 64 << 10
+
+	// The queues of a TCP connection, in packets and bytes. What finds one full is
+	// dropped, so that a slow TCP connection blocks nobody.
+	tcpReadQueue  = 64
+	tcpWriteQueue = 512 << 10
+	// tcpFirstPacket is how long a TCP connection may stay silent.
+	tcpFirstPacket = 10 * time.Second
+
+	// maxStreams bounds the SSRCs of a connection, each counted for RTP and for
+	// RTCP: one for audio, three for video, three for their retransmissions, and
+	// probes make 16. The buffers of each are in bytes.
+	maxStreams = 64
+	rtpBuffer  = 512 << 10
+	rtcpBuffer = 32 << 10
+
+	// certificateUse is how long a certificate is given to new connections; the
+	// library makes them for a month.
+	certificateUse = 24 * time.Hour
+)
+
+// network is the engine's sockets, and the ways to make connections over them.
+type network struct {
+	addr      netip.AddrPort
+	udp       *pionice.UDPMuxDefault
+	tcp       *pionice.TCPMuxDefault
+	settings  webrtc.SettingEngine // copied for each connection
+	publish   *flavour
+	subscribe *flavour
+
+	mu   sync.Mutex
+	cert *webrtc.Certificate // guarded by mu
+	made time.Time           // guarded by mu
+}
+
+func newNetwork(cfg Config, m *metrics) (*network, error) {
+	udp, tcp, err := listen(cfg.ListenUDP)
+	if err != nil {
+		return nil, err
+	}
+	local := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	n := &network{
+		addr: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
+		udp:  pionice.NewUDPMuxDefault(pionice.UDPMuxParams{UDPConn: udp, Logger: quiet{}}),
+		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
+			Listener:             tcp,
+			Logger:               quiet{},
+			ReadBufferSize:       tcpReadQueue,
+			WriteBufferSize:      tcpWriteQueue,
+			FirstStunBindTimeout: tcpFirstPacket,
+		}),
+	}
+	if n.settings, err = n.set(cfg, m); err == nil {
+		n.publish, err = forPublishers()
+	}
+	if err == nil {
+		n.subscribe, err = forSubscribers()
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// listen opens the same port number for UDP and TCP.
+func listen(addr string) (*net.UDPConn, *net.TCPListener, error) {
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, nil, fmt.Errorf("media: listen address: %w", err)
+	}
+	// A free UDP port may be taken for TCP, hence several attempts for port 0.
+	for attempt := 0; ; attempt++ {
+		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(want))
+		if err != nil {
+			return nil, nil, fmt.Errorf("media: %w", err)
+		}
+		got := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(want.Addr(), got.Port())))
+		if err == nil {
+			return udp, tcp, nil
+		}
+		_ = udp.Close()
+		if want.Port() != 0 || attempt == 8 {
+			return nil, nil, fmt.Errorf("media: %w", err)
+		}
+	}
+}
+
+func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
+	var s webrtc.SettingEngine
+	s.LoggerFactory = quiet{}
+	s.SetICEUDPMux(n.udp)
+	s.SetICETCPMux(n.tcp)
+	s.SetNetworkTypes([]webrtc.NetworkType{
+		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
+	})
+	s.SetICEMulticastDNSMode(pionice.MulticastDNSModeDisabled)
+	// Nobody makes this node open TCP connections to addresses of their choice.
+	s.DisableActiveTCP(true)
+	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
+	listen := n.addr.Addr()
+	s.SetIncludeLoopbackCandidate(listen.IsLoopback())
+	if !listen.IsUnspecified() {
+		s.SetIPFilter(func(ip net.IP) bool {
+			a, ok := netip.AddrFromSlice(ip)
+			return ok && a.Unmap() == listen
+		})
+	}
+	if !listen.IsLoopback() {
+		s.SetRemoteIPFilter(func(ip net.IP) bool { return !ip.IsLoopback() })
+	}
+	if len(cfg.Advertise) > 0 {
+		err := s.SetICEAddressRewriteRules(webrtc.ICEAddressRewriteRule{
+			External:        cfg.Advertise,
+			AsCandidateType: webrtc.ICECandidateTypeHost,
+			Mode:            webrtc.ICEAddressRewriteReplace,
+		})
+		if err != nil {
+			return s, fmt.Errorf("media: advertised addresses: %w", err)
+		}
+	}
+	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
+		return s, fmt.Errorf("media: %w", err)
+	}
+	// The server picks by this order. AES-CM is for clients without GCM; it costs
+	// seven times as much for video.
+	s.SetSRTPProtectionProfiles(
+		piondtls.SRTP_AEAD_AES_256_GCM,
+		piondtls.SRTP_AEAD_AES_128_GCM,
+		piondtls.SRTP_AES128_CM_HMAC_SHA1_80,
+	)
+	s.SetDTLSServerHelloMessageHook(m.hello)
+	s.SetReceiveMTU(MaxPacket)
+	s.SetSCTPMaxMessageSize(maxSCTPMessage)
+	// A muted publisher has a track without packets.
+	s.SetFireOnTrackBeforeFirstRTP(true)
+	return s, nil
+}
+
+// connection makes a PeerConnection. All of a day share a certificate: making
+// one costs more than the rest. overflow is called, with locks of the library
+// held, when the other side sends more streams than any client has.
+func (n *network) connection(f *flavour, overflow func()) (*webrtc.PeerConnection, error) {
+	cert, err := n.certificate()
+	if err != nil {
+		return nil, err
+	}
+	settings := n.settings
+	settings.BufferFactory = buffers(overflow)
+	pc, err := webrtc.NewAPI(
+		webrtc.WithMediaEngine(f.media),
+		webrtc.WithInterceptorRegistry(f.registry),
+		webrtc.WithSettingEngine(settings),
+	).NewPeerConnection(webrtc.Configuration{
+		Certificates: []webrtc.Certificate{*cert},
+		BundlePolicy: webrtc.BundlePolicyMaxBundle,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("media: %w", err)
+	}
+	return pc, nil
+}
+
+// buffers bounds what a connection holds of packets that nobody has read yet.
+// The library makes one for each SSRC that comes along, known or not, and keeps
+// it until the end.
+func buffers(overflow func()) func(packetio.BufferPacketType, uint32) io.ReadWriteCloser {
+	var streams atomic.Int32
+	return func(kind packetio.BufferPacketType, _ uint32) io.ReadWriteCloser {
+		b := packetio.NewBuffer()
+		switch {
+		case streams.Add(1) > maxStreams:
+			b.SetLimitSize(1)
+			overflow()
+		case kind == packetio.RTCPBufferPacket:
+			b.SetLimitSize(rtcpBuffer)
+		default:
+			b.SetLimitSize(rtpBuffer)
+		}
+		return b
+	}
+}
+
+func (n *network) certificate() (*webrtc.Certificate, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cert != nil && time.Since(n.made) < certificateUse {
+		return n.cert, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("media: certificate: %w", err)
+	}
+	cert, err := webrtc.GenerateCertificate(key)
+	if err != nil {
+		return nil, fmt.Errorf("media: certificate: %w", err)
+	}
+	n.cert, n.made = cert, time.Now()
+	return cert, nil
+}
+
+// Close closes the sockets.
+func (n *network) Close() error {
+	return errors.Join(n.udp.Close(), n.tcp.Close())
+}
+
+// quiet takes the logs of the WebRTC library and keeps nothing: they are full of
+// addresses, and what matters is told by its states and errors.
+type quiet struct{}
+
+func (quiet) NewLogger(string) pionlog.LeveledLogger { return quiet{} }
+
+func (quiet) Trace(string)          {}
+func (quiet) Tracef(string, ...any) {}
+func (quiet) Debug(string)          {}
+func (quiet) Debugf(string, ...any) {}
+func (quiet) Info(string)           {}
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Warn(string)           {}
+func (quiet) Warnf(string, ...any)  {}
+func (quiet) Error(string)          {}
+func (quiet) Errorf(string, ...any) {}

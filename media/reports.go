@@ -1,0 +1,110 @@
+package media
+
+import (
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+)
+
+// reportInterval is the time between two sender reports of a track.
+const reportInterval = time.Second
+
+// attend sends reports and follows the layers until the connection ends.
+func (s *Subscriber) attend() {
+	tick := time.NewTicker(reportInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case now := <-tick.C:
+			s.report(now)
+		}
+	}
+}
+
+func (s *Subscriber) report(now time.Time) {
+	var packets []rtcp.Packet
+	names := &rtcp.SourceDescription{}
+	for _, sub := range s.subs {
+		for _, d := range sub.tracks {
+			d.review()
+			if r, ok := d.report(now); ok && len(packets) < 30 {
+				packets = append(packets, r)
+				names.Chunks = append(names.Chunks, rtcp.SourceDescriptionChunk{
+					Source: r.SSRC, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: d.stream}},
+				})
+			}
+		}
+	}
+	if len(packets) > 0 {
+		_ = s.pc.WriteRTCP(append(packets, names)) // fails at the end of the connection, which others tell
+	}
+}
+
+// report is the track's sender report (RFC 3550 6.4.1), in the wall clock of the
+// publisher, so that audio and video of one publisher play in time. Before the
+// publisher's first report there is none: another clock would be worse. There is
+// none while nothing is sent either.
+func (d *downTrack) report(now time.Time) (*rtcp.SenderReport, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current == nil || d.packets == d.reported || d.out.writer == nil {
+		return nil, false
+	}
+	c, ok := d.current.layer.clockNow()
+	if !ok {
+		return nil, false
+	}
+	ntp, ts := c.at(now, d.codec.ClockRate)
+	if ts, ok = d.numbering.Timestamp(ts); !ok {
+		return nil, false
+	}
+	d.reported = d.packets
+	return &rtcp.SenderReport{SSRC: d.out.ssrc, NTPTime: ntp, RTPTime: ts, PacketCount: d.packets, OctetCount: d.octets}, true
+}
+
+// listen takes the subscriber's RTCP about the track until the connection ends.
+func (d *downTrack) listen(sender *webrtc.RTPSender) {
+	buf := make([]byte, MaxPacket)
+	for {
+		n, _, err := sender.Read(buf)
+		if err != nil {
+			return
+		}
+		packets, err := rtcp.Unmarshal(buf[:n])
+		if err != nil {
+			continue
+		}
+		var lost []uint16
+		var refresh bool
+		for _, p := range packets {
+			switch p := p.(type) {
+			case *rtcp.TransportLayerNack:
+				lost = appendLost(lost, p.Nacks)
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				refresh = true
+			}
+		}
+		if len(lost) > 0 {
+			d.metrics.nacks.Add(float64(len(lost)))
+			d.resend(lost)
+		}
+		if refresh {
+			d.keyframe()
+		}
+	}
+}
+
+func appendLost(lost []uint16, pairs []rtcp.NackPair) []uint16 {
+	for _, pair := range pairs {
+		pair.Range(func(seq uint16) bool {
+			if len(lost) < maxNACK {
+				lost = append(lost, seq)
+			}
+			return len(lost) < maxNACK
+		})
+	}
+	return lost
+}

@@ -1,0 +1,80 @@
+package media
+
+const (
+	// What a subscriber may have sent again: half as many packets as were sent,
+	// and this many at once. It bounds what forged requests cost.
+	resendBurst = 256
+	// maxNACK bounds how many packets one RTCP packet of a subscriber may ask for.
+	maxNACK = resendBurst
+)
+
+// resend answers a request for lost packets from the layer's history.
+func (d *downTrack) resend(lost []uint16) {
+	d.mu.Lock()
+	t := d.current
+	if t == nil || d.out.writer == nil {
+		d.mu.Unlock()
+		return
+	}
+	seqs := lost[:0]
+	for _, out := range lost {
+		if seq, ok := d.numbering.Source(out); ok {
+			seqs = append(seqs, seq)
+		}
+	}
+	allowed := min(len(seqs), int(d.budget))
+	d.budget -= float32(allowed)
+	d.mu.Unlock()
+	for range len(seqs) - allowed {
+		d.metrics.resendDropped()
+	}
+	if allowed == 0 {
+		return
+	}
+	found := t.layer.recall(seqs[:allowed], make([]*Packet, 0, allowed))
+	var packets, bytes int
+	d.mu.Lock()
+	for _, p := range found {
+		if t != d.current || d.out.writer == nil {
+			break
+		}
+		if n, ok := d.again(p); ok {
+			packets++
+			bytes += n
+		}
+	}
+	d.mu.Unlock()
+	for _, p := range found {
+		p.Release()
+	}
+	d.stats.out(packets, bytes)
+	d.metrics.resent.Add(float64(packets))
+}
+
+// again sends a packet once more: as a retransmission with a sequence of its
+// own (RFC 4588), or the same packet byte for byte, so that nothing else is ever
+// sealed under the same nonce.
+func (d *downTrack) again(p *Packet) (bytes int, ok bool) {
+	seq, ts, ok := d.numbering.Again(p.Sequence, p.Timestamp)
+	if !ok {
+		return 0, false
+	}
+	payload := d.payload(p, true)
+	d.fill(p, seq, ts)
+	if d.out.repairSSRC != 0 {
+		copy(d.scratch[2:], payload) // where it is already if it was changed
+		d.scratch[0], d.scratch[1] = byte(seq>>8), byte(seq)
+		payload = d.scratch[:2+len(payload)]
+		d.repairSeq++
+		d.header.SSRC, d.header.PayloadType, d.header.SequenceNumber = d.out.repairSSRC, d.out.repair, d.repairSeq
+	}
+	n, err := d.out.writer.WriteRTP(&d.header, payload)
+	if err != nil || n == 0 {
+		return 0, false
+	}
+	if d.out.repairSSRC == 0 {
+		d.packets++
+		d.octets += uint32(len(payload))
+	}
+	return n, true
+}

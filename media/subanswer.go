@@ -1,0 +1,72 @@
+package media
+
+import (
+	"fmt"
+	"strings"
+
+	pionsdp "github.com/pion/sdp/v3"
+)
+
+// cleanAnswer writes a subscriber's answer anew for the WebRTC library: what fits
+// the offer and is understood, nothing else. Every error is an ErrBadAnswer.
+func cleanAnswer(text, offered string) (string, error) {
+	own := &pionsdp.SessionDescription{}
+	if err := own.UnmarshalString(offered); err != nil {
+		return "", fmt.Errorf("media: own offer: %w", err)
+	}
+	d, err := parseSDP(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+	}
+	if len(d.MediaDescriptions) != len(own.MediaDescriptions) {
+		return "", fmt.Errorf("%w: %d sections instead of %d", ErrBadAnswer, len(d.MediaDescriptions), len(own.MediaDescriptions))
+	}
+	a := &offer{answers: true}
+	for i, m := range d.MediaDescriptions {
+		s, err := parseSection(m)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+		}
+		mid, _ := own.MediaDescriptions[i].Attribute("mid")
+		if s.mid != mid || s.media != own.MediaDescriptions[i].MediaName.Media {
+			return "", fmt.Errorf("%w: section %d is not the one offered", ErrBadAnswer, i)
+		}
+		a.sections = append(a.sections, s)
+	}
+	if a.peer, err = parsePeer(d); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+	}
+	if a.peer.setup != "active" {
+		return "", fmt.Errorf("%w: setup", ErrBadAnswer)
+	}
+	return a.describeAnswer()
+}
+
+func (o *offer) describeAnswer() (string, error) {
+	d := &descriptor{}
+	d.head()
+	var mids []string
+	for _, s := range o.sections {
+		if s.kind != "" {
+			mids = append(mids, s.mid)
+		}
+	}
+	if len(mids) == 0 {
+		return "", fmt.Errorf("%w: everything refused", ErrBadAnswer)
+	}
+	d.line("a=group:BUNDLE " + strings.Join(mids, " "))
+	o.describePeer(d)
+	candidates := o.peer.candidates
+	for _, s := range o.sections {
+		if s.kind == "" {
+			d.line("m=" + s.media + " 0 " + s.proto + " " + s.format)
+			d.line("c=IN IP4 0.0.0.0")
+			d.line("a=mid:" + s.mid)
+			d.line("a=inactive")
+			continue
+		}
+		o.describeSection(d, s, 0, candidates)
+		candidates = nil
+	}
+	return d.String(), nil
+}

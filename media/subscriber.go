@@ -1,0 +1,368 @@
+package media
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	// maxPublications bounds what one connection carries.
+	maxPublications = 128
+	// dataLabel is the label of our data channel. Clients take messages from any.
+	dataLabel = "status"
+)
+
+// SubscribeRequest asks to send publications to a session.
+type SubscribeRequest struct {
+	Publications []Publication
+	Group        string
+	// DataChannel makes the offer contain a data channel, also when the
+	// publishers have none: Nextcloud's clients open one on every connection that
+	// receives a camera.
+	DataChannel bool
+	// OnCandidate and OnClose are as for a PublishRequest.
+	OnCandidate func(Candidate)
+	OnClose     func(error)
+}
+
+// Selection is what a subscriber wants of a publication; nil leaves a choice as
+// it is. Substream is the index of a layer, of which the best that exists and
+// does not exceed it is sent. Temporal is taken and without effect: all
+// temporal layers of a substream are sent.
+type Selection struct {
+	Video     *bool
+	Audio     *bool
+	Substream *int
+	Temporal  *int
+}
+
+// Subscriber is a connection by which publications are sent to a session.
+type Subscriber struct {
+	*conn
+	e       *Engine
+	name    string // of the group
+	group   *group
+	channel *webrtc.DataChannel // nil without
+	open    chan struct{}       // closed when the channel is open
+
+	negotiation sync.Mutex // one at a time
+
+	mu   sync.Mutex
+	subs []*subscription // guarded by mu; the slice never changes after Subscribe
+}
+
+// subscription is one publication on a Subscriber.
+type subscription struct {
+	tracks  []*downTrack
+	feed    *feed         // guarded by Subscriber.mu
+	release func()        // guarded by Subscriber.mu
+	stop    chan struct{} // guarded by Subscriber.mu; ends the data-channel goroutine
+}
+
+// Subscribe makes an offer. It does not wait for other nodes: what they publish
+// is known from the Publication, and their packets come when they come.
+func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber, string, error) {
+	if len(r.Publications) == 0 || len(r.Publications) > maxPublications || len(r.Group) > maxGroup {
+		return nil, "", fmt.Errorf("%w: %d in one connection", ErrBadPublication, len(r.Publications))
+	}
+	for _, pub := range r.Publications {
+		if err := forwardable(pub); err != nil {
+			return nil, "", err
+		}
+	}
+	c, err := newConn(e.net, e.net.subscribe, r.OnCandidate, r.OnClose)
+	if err != nil {
+		return nil, "", err
+	}
+	s := &Subscriber{conn: c, e: e, name: r.Group, open: make(chan struct{})}
+	if err := s.register(); err != nil {
+		_ = s.Close()
+		return nil, "", err
+	}
+	offer, err := s.begin(ctx, r)
+	if err != nil {
+		_ = s.Close()
+		return nil, "", err
+	}
+	return s, offer, nil
+}
+
+// forwardable checks a publication that is to be sent to a subscriber.
+func forwardable(pub Publication) error {
+	if err := pub.Validate(); err != nil {
+		return err
+	}
+	for _, t := range pub.Tracks {
+		if !t.forwardable() {
+			return fmt.Errorf("%w: codec of track %d", ErrBadPublication, t.Index)
+		}
+	}
+	return nil
+}
+
+// register makes the subscriber known; from now on its conn is waited for.
+func (s *Subscriber) register() error {
+	e := s.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return ErrClosed
+	case len(e.subscribers) >= e.cfg.MaxSubscribers:
+		return fmt.Errorf("%w: %d subscribers", ErrFull, len(e.subscribers))
+	}
+	s.group = e.joinLocked(s.name)
+	s.group.subscribers++
+	e.subscribers[s] = struct{}{}
+	e.wg.Add(1)
+	s.release = e.wg.Done
+	s.teardown = func() {
+		s.leave()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.subscribers, s)
+		s.group.subscribers--
+		e.leaveLocked(s.name)
+	}
+	return nil
+}
+
+// leave detaches from everything.
+func (s *Subscriber) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs {
+		for _, d := range sub.tracks {
+			d.close()
+		}
+		sub.unbind()
+	}
+}
+
+func (sub *subscription) unbind() {
+	if sub.stop != nil {
+		close(sub.stop)
+		sub.stop = nil
+	}
+	if sub.release != nil {
+		sub.release()
+		sub.release = nil
+	}
+}
+
+func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest) (string, error) {
+	for _, pub := range r.Publications {
+		if err := s.add(pub); err != nil {
+			return "", err
+		}
+	}
+	if r.DataChannel {
+		c, err := s.pc.CreateDataChannel(dataLabel, nil)
+		if err != nil {
+			return "", fmt.Errorf("media: data channel: %w", err)
+		}
+		s.channel = c
+		c.OnOpen(sync.OnceFunc(func() { close(s.open) }))
+		s.mu.Lock()
+		for _, sub := range s.subs {
+			s.forwardDataLocked(sub)
+		}
+		s.mu.Unlock()
+	}
+	s.connected = func() {
+		for _, sub := range s.subs {
+			for _, d := range sub.tracks {
+				d.connect()
+			}
+		}
+	}
+	s.run(s.attend)
+	return s.Offer(ctx)
+}
+
+// add takes one publication into the connection.
+func (s *Subscriber) add(pub Publication) error {
+	f, release, err := s.e.acquire(pub)
+	if err != nil {
+		return err
+	}
+	sub := &subscription{feed: f, release: release}
+	s.mu.Lock()
+	taken := slices.ContainsFunc(s.subs, func(o *subscription) bool { return sameSender(o.feed.pub.ID, pub.ID) })
+	if !taken {
+		s.subs = append(s.subs, sub)
+	}
+	s.mu.Unlock()
+	if taken {
+		release()
+		return fmt.Errorf("%w: the same sender twice", ErrBadPublication)
+	}
+	for _, t := range f.pub.Tracks {
+		d := newDownTrack(streamID(f.pub.ID), t, &s.group.traffic, s.e.metrics)
+		transceiver, err := s.pc.AddTransceiverFromTrack(d, webrtc.RTPTransceiverInit{
+			Direction: webrtc.RTPTransceiverDirectionSendonly,
+		})
+		if err != nil {
+			return fmt.Errorf("media: track: %w", err)
+		}
+		d.rebind(f, t.Index)
+		sub.tracks = append(sub.tracks, d)
+		sender := transceiver.Sender()
+		s.run(func() { d.listen(sender) })
+	}
+	return nil
+}
+
+// sameSender tells whether one publication continues the other.
+func sameSender(a, b PubID) bool { return a.Session == b.Session && a.Kind == b.Kind }
+
+// streamID names the tracks of one sender, so that they are played in time. It
+// stays when the sender publishes again.
+func streamID(id PubID) string {
+	sum := sha256.Sum256([]byte(string(id.Session) + "/" + id.Kind))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Offer returns an offer for the connection as it is: a new one, or the last
+// one as long as it is unanswered.
+func (s *Subscriber) Offer(ctx context.Context) (string, error) {
+	s.negotiation.Lock()
+	defer s.negotiation.Unlock()
+	if s.ended() {
+		return "", ErrClosed
+	}
+	if s.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
+		if d := s.pc.LocalDescription(); d != nil {
+			return d.SDP, nil
+		}
+	}
+	d, err := s.pc.CreateOffer(nil)
+	if err != nil {
+		return "", s.failed(fmt.Errorf("media: offer: %w", err))
+	}
+	text, err := s.setLocal(ctx, d)
+	if err != nil {
+		return "", s.failed(fmt.Errorf("media: offer: %w", err))
+	}
+	return text, nil
+}
+
+// failed prefers ErrClosed to what the library says of a closed connection.
+func (s *Subscriber) failed(err error) error {
+	if s.ended() {
+		return ErrClosed
+	}
+	return err
+}
+
+// Answer takes the answer to the last offer.
+func (s *Subscriber) Answer(text string) error {
+	s.negotiation.Lock()
+	defer s.negotiation.Unlock()
+	if s.ended() {
+		return ErrClosed
+	}
+	offered := s.pc.LocalDescription()
+	if s.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer || offered == nil {
+		return fmt.Errorf("%w: no offer is open", ErrState)
+	}
+	clean, err := cleanAnswer(text, offered.SDP)
+	if err != nil {
+		return err
+	}
+	if err := s.setRemote(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: clean}); err != nil {
+		if errors.Is(err, ErrBadCandidate) {
+			return err
+		}
+		return s.failed(fmt.Errorf("%w: %w", ErrBadAnswer, err))
+	}
+	return nil
+}
+
+// Select pauses tracks or chooses layers.
+func (s *Subscriber) Select(id PubID, sel Selection) error {
+	s.mu.Lock()
+	sub := s.findLocked(id)
+	s.mu.Unlock()
+	if sub == nil {
+		return fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	for _, d := range sub.tracks {
+		if d.kind == Video {
+			d.choose(sel.Video, sel.Substream)
+		} else {
+			d.choose(sel.Audio, nil)
+		}
+	}
+	return nil
+}
+
+// Rebind continues with another publication of a sender: published again, or on
+// another node.
+func (s *Subscriber) Rebind(pub Publication) error {
+	if err := forwardable(pub); err != nil {
+		return err
+	}
+	f, release, err := s.e.acquire(pub)
+	if err != nil {
+		return err
+	}
+	asked, err := s.rebind(pub.ID, f, release)
+	if err != nil {
+		release()
+		return err
+	}
+	for _, l := range asked {
+		l.keyframe()
+	}
+	return nil
+}
+
+// rebind returns the layers that a keyframe is needed of.
+func (s *Subscriber) rebind(id PubID, f *feed, release func()) ([]*layer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.findLocked(id)
+	switch {
+	case s.ended():
+		return nil, ErrClosed
+	case sub == nil:
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	case !compatible(sub.tracks, f.pub.Tracks):
+		return nil, ErrIncompatible
+	}
+	var asked []*layer
+	for i, d := range sub.tracks {
+		if l := d.rebind(f, f.pub.Tracks[i].Index); l != nil {
+			asked = append(asked, l)
+		}
+	}
+	sub.unbind()
+	sub.feed, sub.release = f, release
+	if s.channel != nil {
+		s.forwardDataLocked(sub)
+	}
+	return asked, nil
+}
+
+func compatible(have []*downTrack, want []TrackInfo) bool {
+	return slices.EqualFunc(have, want, func(d *downTrack, t TrackInfo) bool {
+		return d.kind == t.Kind && d.codec.same(t.Codec)
+	})
+}
+
+func (s *Subscriber) findLocked(id PubID) *subscription {
+	for _, sub := range s.subs {
+		if sameSender(sub.feed.pub.ID, id) {
+			return sub
+		}
+	}
+	return nil
+}
