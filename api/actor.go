@@ -120,7 +120,7 @@ func (s *Server) checkPassword(ctx context.Context, r *http.Request, user, passw
 		return u, nil
 	}
 
-	from := s.client(r)
+	from := clientOf(r)
 	key := throttleKey{user, network(from)}
 	throttled := !s.cfg.Dev || !from.IsLoopback()
 	if throttled {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -21,8 +20,6 @@ type Config struct {
 	PublicURL string
 	// Dev accepts short passwords and does not throttle loopback.
 	Dev bool
-	// TrustedProxies may say in X-Forwarded-For whom they speak for.
-	TrustedProxies []netip.Prefix
 	// LoginLifetime is how long a login lasts; zero takes the default.
 	LoginLifetime time.Duration
 }

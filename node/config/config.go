@@ -52,6 +52,21 @@ type HTTP struct {
 	PublicURL string `yaml:"public_url" doc:"how browsers reach this node, e.g. https://n1.example.org; default: http://LISTEN"`
 	TLSCert   string `yaml:"tls_cert" doc:"PEM certificate chain; empty: plain HTTP behind a reverse proxy"`
 	TLSKey    string `yaml:"tls_key" doc:"PEM private key"`
+
+	TrustedProxies []string `yaml:"trusted_proxies" doc:"networks of reverse proxies, e.g. 10.0.0.0/8; only they may say by X-Forwarded-For whom they speak for"`
+}
+
+// Proxies are the networks of TrustedProxies. Validate has read them before.
+func (h HTTP) Proxies() ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, s := range h.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, invalid("http.trusted_proxies: %q is no network such as 10.0.0.0/8", s)
+		}
+		networks = append(networks, p)
+	}
+	return networks, nil
 }
 
 // Admin is the operator's listener.
@@ -244,6 +259,9 @@ func (c *Config) Validate() error {
 	}
 	if u, err := url.Parse(c.HTTP.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
 		return invalid("http.public_url: %q is not http(s)://host[:port]", c.HTTP.PublicURL)
+	}
+	if _, err := c.HTTP.Proxies(); err != nil {
+		return err
 	}
 	if (c.HTTP.TLSCert == "") != (c.HTTP.TLSKey == "") || (c.Admin.TLSCert == "") != (c.Admin.TLSKey == "") {
 		return invalid("tls_cert and tls_key come together")

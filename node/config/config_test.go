@@ -77,6 +77,7 @@ func TestValidateRefuses(t *testing.T) {
 		"plain HTTP only":       func(c *Config) { c.Signaling.Backends = []Backend{{URL: "http://cloud.example.org", Secret: "abcdef"}} },
 		"sample value":          func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org", Secret: "secret"}} },
 		"secret: missing":       func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org"}} },
+		"http.trusted_proxies":  func(c *Config) { c.HTTP.TrustedProxies = []string{"10.0.0.1"} },
 		"tls_cert and":          func(c *Config) { c.HTTP.TLSCert = "x" },
 		"log.level":             func(c *Config) { c.Log.Level = "loud" },
 		"accounts.init_user":    func(c *Config) { c.Accounts.InitUser = "admin" },
