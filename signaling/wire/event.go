@@ -54,8 +54,8 @@ type SessionEntry struct {
 // backend sent, whatever that is, with the session ids of both sides.
 type Participant map[string]json.RawMessage
 
-// Update is a change of participants (Users, or All with InCall) or of a room
-// in the list of rooms (Properties).
+// Update is a change of participants (Users, or All with InCall), of a room in
+// the list of rooms (Properties), or of the room the client is in (Home).
 type Update struct {
 	RoomID     string          `json:"roomid"`
 	Properties json.RawMessage `json:"properties,omitempty"`
@@ -63,6 +63,8 @@ type Update struct {
 	InCall *int          `json:"incall,omitempty"`
 	All    bool          `json:"all,omitempty"`
 	Users  []Participant `json:"users,omitempty"`
+	// Home is the room's home now, in an event about the room.
+	Home store.NodeID `json:"home,omitempty"`
 }
 
 // RoomEntry is a room in the list of rooms.
@@ -119,6 +121,11 @@ func InCallAllEvent(room string, flags int) ServerMessage {
 // RoomUpdateEvent tells that a room of the client's list changed.
 func RoomUpdateEvent(room string, properties json.RawMessage) ServerMessage {
 	return event(Event{Target: TargetRoomList, Type: EventUpdate, Update: &Update{RoomID: room, Properties: properties}})
+}
+
+// HomeEvent tells that the room the client is in has another home.
+func HomeEvent(room string, home store.NodeID) ServerMessage {
+	return event(Event{Target: TargetRoom, Type: EventUpdate, Update: &Update{RoomID: room, Home: home}})
 }
 
 // InviteEvent tells that a room came into the client's list.

@@ -155,6 +155,8 @@ type ServerInfo struct {
 	Version  string    `json:"version"`
 	Features []string  `json:"features,omitempty"`
 	Nodes    []NodeRef `json:"nodes,omitempty"`
+	// Node is the one that speaks.
+	Node store.NodeID `json:"node,omitempty"`
 }
 
 // NodeRef names a node that a client may turn to when its own is gone.

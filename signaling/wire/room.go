@@ -1,6 +1,10 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/talkd/talkd/store"
+)
 
 // RoomSessionID is a participant's session of a room as the backend names it.
 // It is not the id of the signaling session.
@@ -31,6 +35,8 @@ type Room struct {
 	RoomID     string          `json:"roomid"`
 	Properties json.RawMessage `json:"properties,omitempty"`
 	Bandwidth  *Bandwidth      `json:"bandwidth,omitempty"`
+	// Home is the node that the cluster assigned to the room.
+	Home store.NodeID `json:"home,omitempty"`
 }
 
 // Bandwidth limits what may be published, in bits per second.

@@ -44,6 +44,17 @@ func WelcomeMessage(info ServerInfo) ServerMessage {
 	return ServerMessage{Type: TypeWelcome, Welcome: &info}
 }
 
+// Reasons of a bye that the client did not ask for.
+const (
+	ByeRoomSession = "room_session_reconnected" // the participant came back with another session
+	ByeMoved       = "session_moved"            // the session went to another node
+)
+
+// ByeMessage tells that the session is over for this connection.
+func ByeMessage(id, reason string) ServerMessage {
+	return ServerMessage{ID: id, Type: TypeBye, Bye: &Bye{Reason: reason}}
+}
+
 // DeliverMessage hands on what somebody said.
 func DeliverMessage(from Sender, data json.RawMessage) ServerMessage {
 	return ServerMessage{Type: TypeMessage, Message: &Deliver{Sender: from, Data: data}}

@@ -1,0 +1,262 @@
+package signaling_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// TestBackendRequestRefused: the right checksum, a body of bounded size, and a
+// request of the protocol, or the status says what is missing.
+func TestBackendRequestRefused(t *testing.T) {
+	c := newCluster(t, 1)
+	people(c)
+	nc, u := c.nextcloud, c.nodes[0].url()
+	body := []byte(`{"type":"message","message":{"data":{"n":1}}}`)
+	signed := func(secret, base string, b []byte) http.Header {
+		h := http.Header{}
+		backend.Sign(h, []byte(secret), base, b)
+		return h
+	}
+	large := []byte(`{"type":"message","message":{"data":"` + strings.Repeat("x", backend.MaxRequest) + `"}}`)
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		body   []byte
+		status int
+	}{
+		{"right", signed(secret, nc.URL(), body), body, http.StatusOK},
+		{"no checksum", http.Header{}, body, http.StatusForbidden},
+		{"wrong secret", signed("guessed", nc.URL(), body), body, http.StatusForbidden},
+		{"another body", signed(secret, nc.URL(), []byte("{}")), body, http.StatusForbidden},
+		{"another backend", signed(secret, "https://elsewhere.example", body), body, http.StatusForbidden},
+		{"not JSON", signed(secret, nc.URL(), []byte("x")), []byte("x"), http.StatusBadRequest},
+		{"unknown type", signed(secret, nc.URL(), []byte(`{"type":"dance"}`)), []byte(`{"type":"dance"}`), http.StatusBadRequest},
+		{"too large", signed(secret, nc.URL(), large), large, http.StatusRequestEntityTooLarge},
+	} {
+		for _, path := range []string{u, u + "/standalone-signaling"} {
+			if status, text := nc.PostHeader(path, "room", tt.header, tt.body); status != tt.status || !json.Valid([]byte(text)) {
+				t.Errorf("%s: status %d: %s", tt.name, status, text)
+			}
+		}
+	}
+}
+
+// TestFeaturesHeader: a Nextcloud refuses servers that do not say what they can.
+func TestFeaturesHeader(t *testing.T) {
+	c := newCluster(t, 1)
+	for _, path := range []string{"/api/v1/welcome", "/standalone-signaling/api/v1/welcome"} {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.nodes[0].url()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %v", resp.StatusCode, err)
+		}
+		var welcome map[string]string
+		if json.Unmarshal(body, &welcome) != nil || welcome["nextcloud-spreed-signaling"] == "" || welcome["version"] != "test" {
+			t.Errorf("welcome %s", body)
+		}
+		if f := resp.Header.Get(backend.HeaderFeatures); f != strings.Join(signaling.Features(), ", ") || f == "" {
+			t.Errorf("features %q", f)
+		}
+	}
+}
+
+// TestOtherBackend: rooms of two Nextclouds never meet, also when their names
+// are equal, and the one cannot tell the other's rooms anything.
+func TestOtherBackend(t *testing.T) {
+	other := signalingtest.NewNextcloud(t, "another secret")
+	c := newCluster(t, 1, func(_ *signaling.Config, d *signaling.Deps) {
+		instances := []backend.Instance{other.Instance(), {URL: "https://unused.example", Secret: "x"}}
+		instances = append(instances, nextcloudOf(t, d))
+		registry, err := backend.NewRegistry(instances)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := backend.NewClient(backend.Config{}, registry, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		d.Registry, d.Backends = registry, client
+	})
+	people(c)
+	other.AddUser("eve", "Eve")
+	other.SetRoom("room", signalingtest.Room{})
+	alice := c.enter(c.nodes[0], "alice")
+	eve := signalingtest.Dial(t, c.nodes[0].url())
+	eve.Welcome()
+	eve.Hello(other.AuthURL(), params("eve"))
+	eve.Join("room", "nc-eve")
+	eve.ExpectEvent(wire.TargetRoom, wire.EventJoin)
+	other.Message(c.nodes[0].url(), "room", map[string]int{"n": 1})
+	eve.ExpectEvent(wire.TargetRoom, wire.EventMessage)
+	other.Delete(c.nodes[0].url(), "room", "alice", "eve")
+	eve.ExpectEvent(wire.TargetRoomList, wire.EventDisinvite)
+	alice.Barrier()
+	alice.ExpectNone("anything of the other room", func(m *wire.ServerMessage) bool { return m.Event != nil })
+}
+
+// nextcloudOf is the instance that the cluster has configured.
+func nextcloudOf(t *testing.T, d *signaling.Deps) backend.Instance {
+	t.Helper()
+	return d.Places.(*testNode).c.nextcloud.Instance()
+}
+
+// TestPing: a Nextcloud is told who is still there, by the home alone.
+func TestPing(t *testing.T) {
+	c := newCluster(t, 2, func(cfg *signaling.Config, _ *signaling.Deps) {
+		cfg.BackendPing = 50 * time.Millisecond
+		cfg.RoomLinger = 200 * time.Millisecond
+	})
+	people(c)
+	c.pin("room", c.nodes[1])
+	c.enter(c.nodes[0], "alice")
+	c.enter(c.nodes[1], "bob")
+	c.nextcloud.ExpectQuestion("ping", func(q signalingtest.Question) bool {
+		return q.Kind == "ping" && q.RoomID == "room" && len(q.Entries) == 2
+	})
+}
+
+// TestRoomLists: what happens to rooms is told to their users wherever they are,
+// once.
+func TestRoomLists(t *testing.T) {
+	c := newCluster(t, 3)
+	people(c)
+	alice := c.come(c.nodes[0], "alice")
+	bob := c.come(c.nodes[2], "bob")
+	u, nc := c.nodes[1].url(), c.nextcloud
+	post := func(body string) {
+		t.Helper()
+		if status, text := nc.Post(u, "new", []byte(body)); status != http.StatusOK {
+			t.Fatalf("status %d: %s", status, text)
+		}
+	}
+	eventually(t, "links", func() bool {
+		post(`{"type":"update","update":{"userids":["alice","bob"],"properties":{"probe":true}}}`)
+		alice.Barrier()
+		bob.Barrier()
+		return len(alice.Drain()) > 0 && len(bob.Drain()) > 0
+	})
+	post(`{"type":"invite","invite":{"userids":["bob"],"alluserids":["alice","bob"],"properties":{"n":1}}}`)
+	if e := bob.ExpectEvent(wire.TargetRoomList, wire.EventInvite); e.Invite.RoomID != "new" || string(e.Invite.Properties) != `{"n":1}` {
+		t.Errorf("invite %+v", e.Invite)
+	}
+	alice.Expect("update", func(m *wire.ServerMessage) bool {
+		return m.Event != nil && m.Event.Type == wire.EventUpdate && string(m.Event.Update.Properties) == `{"n":1}`
+	})
+	post(`{"type":"delete","delete":{"userids":["alice","bob"]}}`)
+	for _, x := range []*signalingtest.Client{alice, bob} {
+		if e := x.ExpectEvent(wire.TargetRoomList, wire.EventDisinvite); e.Disinvite.Reason != wire.ReasonDeleted {
+			t.Errorf("reason %q", e.Disinvite.Reason)
+		}
+		x.Barrier()
+		x.ExpectNone("the same again", func(m *wire.ServerMessage) bool { return m.Event != nil && m.Event.Type == wire.EventDisinvite })
+	}
+}
+
+// TestNotifyWithoutHome: nobody is there to be told, and nothing is placed.
+func TestNotifyWithoutHome(t *testing.T) {
+	c := newCluster(t, 2)
+	hub, room := c.nodes[0].hub, c.room("empty")
+	in := func(changed ...string) backend.Request {
+		r := backend.Request{Type: backend.TypeInCall, InCall: &backend.InCall{InCall: 1}}
+		for _, id := range changed {
+			var p backend.Participant
+			if err := json.Unmarshal([]byte(`{"sessionId":"`+id+`","inCall":1}`), &p); err != nil {
+				t.Fatal(err)
+			}
+			r.InCall.Changed = append(r.InCall.Changed, p)
+		}
+		return r
+	}
+	ctx := context.Background()
+	if err := hub.Notify(ctx, room, in("nobody")); !errors.Is(err, signaling.ErrNoSession) {
+		t.Errorf("in call: %v", err)
+	}
+	if err := hub.Notify(ctx, room, backend.Request{Type: backend.TypeDelete, Delete: &backend.RoomDelete{}}); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if s, err := hub.RoomStatus(ctx, room); err != nil || len(s.Sessions) != 0 {
+		t.Errorf("status %+v: %v", s, err)
+	}
+	if _, placed := c.nodes[0].Lookup(room); placed {
+		t.Error("asking placed the room")
+	}
+	// With a home elsewhere the answer comes from there.
+	people(c)
+	c.pin("room", c.nodes[1])
+	c.enter(c.nodes[0], "alice")
+	room = c.room("room")
+	if err := hub.Notify(ctx, room, in("nobody")); !errors.Is(err, signaling.ErrNoSession) {
+		t.Errorf("in call: %v", err)
+	}
+	if err := hub.Notify(ctx, room, in("nc-alice")); err != nil {
+		t.Errorf("in call: %v", err)
+	}
+	s, err := hub.RoomStatus(ctx, room)
+	if err != nil || len(s.Sessions) != 1 || s.Sessions[0].InCall != 1 || s.Sessions[0].UserID != "alice" || s.Since.IsZero() {
+		t.Errorf("status %+v: %v", s, err)
+	}
+}
+
+// embedded is a backend in the same process.
+type embedded struct{ left chan backend.RoomRequest }
+
+func (*embedded) Authenticate(_ context.Context, params json.RawMessage) (backend.AuthResponse, error) {
+	var p struct{ UserID string }
+	if json.Unmarshal(params, &p) != nil || p.UserID == "" {
+		return backend.AuthResponse{}, wire.ErrInvalidTicket
+	}
+	return backend.AuthResponse{UserID: p.UserID}, nil
+}
+
+func (*embedded) JoinRoom(_ context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
+	if r.Room.Name != "room" {
+		return backend.RoomResponse{}, wire.ErrNoSuchRoom
+	}
+	return backend.RoomResponse{RoomID: r.Room.Name}, nil
+}
+
+func (e *embedded) LeaveRoom(_ context.Context, r backend.RoomRequest) error {
+	e.left <- r
+	return nil
+}
+
+// TestEmbedded: the URL of any node means the embedded backend.
+func TestEmbedded(t *testing.T) {
+	e := &embedded{left: make(chan backend.RoomRequest, 8)}
+	c := newCluster(t, 2, func(_ *signaling.Config, d *signaling.Deps) { d.Embedded = e })
+	for i, other := range []*testNode{c.nodes[1], c.nodes[0]} {
+		client := signalingtest.Dial(t, c.nodes[i].url())
+		client.Welcome()
+		client.Hello(other.url()+signalingtest.Endpoint, json.RawMessage(`{"userid":"alice"}`))
+		if answer := client.AskJoin("nowhere", "s"); answer.Error == nil || answer.Error.Code != wire.CodeNoSuchRoom {
+			t.Errorf("answer %s", wire.Encode(answer))
+		}
+		client.Join("room", "s")
+		client.Bye()
+		if r := <-e.left; r.Room != (store.RoomID{Name: "room"}) || r.SessionID != "s" || r.UserID != "alice" {
+			t.Errorf("left %+v", r)
+		}
+	}
+}

@@ -1,0 +1,14 @@
+// Package signaling speaks the standalone signaling protocol: sessions of
+// clients, rooms that are spread over nodes, and the backends that own them.
+//
+//	client ─ws─ conn ─ Session ──┬─ Desk ─ media               (the session's edge)
+//	                             └─ replica ─frame─> room      (the room's home)
+//	clients <─ Session <─ replica <─ events, (epoch, seq) ─┘
+//	backend ─POST─> any node ─> room        other nodes ─gRPC─ peer
+//
+// Edge and home are roles of every node; on a single node the frames are handed
+// over directly. Goroutines: a conn has a reader (the one of its request) and a
+// writer; a room (home side) and a peer have one each, a peer's stream one more
+// to receive. A replica has none: whoever brings an event applies it. Run waits
+// for all of them.
+package signaling

@@ -1,0 +1,37 @@
+package signaling
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// Errors of this package.
+var (
+	// ErrNoSession: none of the sessions that a backend told about is in the
+	// room.
+	ErrNoSession = errors.New("no such session in the room")
+	// ErrDetached: the home of the room has lost contact with the cluster, or
+	// this node has lost contact with the home.
+	ErrDetached = errors.New("the room is detached from the cluster")
+	// ErrNotHome: the node that was asked is not the home of the room.
+	ErrNotHome = errors.New("not the home of the room")
+	// ErrNotListening: the peer has no session that may hear the publication.
+	ErrNotListening = errors.New("no session of that node may hear this")
+
+	errClosed    = errors.New("signaling is closed")
+	errReleasing = errors.New("the room is being released")
+	errFull      = errors.New("too many frames are waiting")
+	errSealed    = errors.New("not sealed by this cluster")
+	errNoSecret  = errors.New("the cluster has no secret yet")
+	errStale     = errors.New("a former home of the room")
+)
+
+// detached is what a client hears that wants into a room that cannot take
+// anybody right now.
+func detached() error {
+	return &wire.Error{Code: wire.CodeProcessingFailed, Message: "the room is detached from the cluster; try again"}
+}
+
+func lower(s string) string { return strings.ToLower(s) }

@@ -1,0 +1,127 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+
+	"github.com/coder/websocket"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// hello gives a connection its session: a new one, one that is taken up again,
+// or one that moves here.
+func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
+	throttled := !h.cfg.Dev || !c.addr.IsLoopback()
+	if throttled && !h.throttle.allowed(c.addr) {
+		c.say(wire.ErrorReply(m.ID, wire.ErrTooManyRequests))
+		c.close(websocket.StatusTryAgainLater)
+		return
+	}
+	var err error
+	switch {
+	case m.Hello.ResumeID != "":
+		err = h.resume(c, m)
+	case m.Hello.Auth.Kind() == wire.AuthTicket:
+		err = h.arrive(ctx, c, m)
+	case m.Hello.Auth.Kind() == wire.AuthClient:
+		err = h.welcomeClient(ctx, c, m)
+	default:
+		err = wire.ErrClientType
+	}
+	if err == nil {
+		return
+	}
+	// What failed on our side is nobody's attempt to guess.
+	if throttled && !errors.Is(err, wire.ErrAuthFailed) && !errors.Is(err, wire.ErrProcessingFailed) {
+		h.throttle.failed(c.addr)
+	}
+	h.metrics.hello(false)
+	h.log.Debug("hello refused", keyError, err)
+	c.say(wire.ErrorReply(m.ID, err))
+}
+
+// welcomeClient asks the backend who the client is.
+func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage) error {
+	auth := m.Hello.Auth
+	id, err := h.backendOf(auth.URL)
+	if err != nil {
+		return err
+	}
+	var who backend.AuthResponse
+	if id == store.Embedded {
+		who, err = h.deps.Embedded.Authenticate(ctx, auth.Params)
+	} else {
+		who, err = h.deps.Backends.Authenticate(ctx, id, auth.Params)
+	}
+	if err != nil {
+		return err
+	}
+	sid, err := h.seals.newSessionID(h.deps.Self)
+	if err != nil {
+		return err
+	}
+	s := h.newSession(sid, identity{backend: id, userID: who.UserID, user: who.User, features: m.Hello.Features}, 1)
+	return h.start(c, m.ID, s)
+}
+
+// start puts a new session into the index and gives it to the connection.
+func (h *Hub) start(c *conn, id string, s *Session) error {
+	resume := h.seals.resumeID(h.deps.Self, s)
+	if resume == "" {
+		h.background(s.desk.Close)
+		return errNoSecret
+	}
+	s.replaces = c.lost
+	if _, ok := s.attach(c); !ok {
+		return wire.ErrNoSuchSession
+	}
+	if err := h.add(s); err != nil {
+		h.background(s.desk.Close)
+		return err
+	}
+	h.metrics.hello(true)
+	c.begin(s, h.helloReply(id, s, resume))
+	return nil
+}
+
+func (h *Hub) helloReply(id string, s *Session, resume string) wire.ServerMessage {
+	info := h.serverInfo()
+	return wire.ServerMessage{ID: id, Type: wire.TypeHello, Hello: &wire.HelloReply{
+		Version:   wire.Version,
+		SessionID: s.id,
+		ResumeID:  resume,
+		UserID:    s.who.userID,
+		Server:    &info,
+	}}
+}
+
+// backendOf finds out whom the URL of a hello means. That of any node is the
+// embedded backend.
+func (h *Hub) backendOf(authURL string) (store.BackendID, error) {
+	if h.deps.Embedded != nil && h.ownOrigin(authURL) {
+		return store.Embedded, nil
+	}
+	if h.deps.Backends == nil {
+		return "", wire.ErrInvalidBackend
+	}
+	return h.deps.Backends.Resolve(authURL)
+}
+
+func (h *Hub) ownOrigin(rawURL string) bool {
+	asked, ok := origin(rawURL)
+	if !ok {
+		return false
+	}
+	if own, ok := origin(h.cfg.PublicURL); ok && own == asked {
+		return true
+	}
+	for _, n := range h.deps.Nodes.Nodes() {
+		if o, ok := origin(n.URL); ok && o == asked {
+			return true
+		}
+	}
+	return false
+}

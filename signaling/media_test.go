@@ -1,0 +1,46 @@
+package signaling_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling/mcu"
+)
+
+// fakeEngine answers offers and makes offers without any media.
+type fakeEngine struct {
+	mu        sync.Mutex
+	published []media.PubID // guarded by mu
+}
+
+func (e *fakeEngine) Publish(_ context.Context, r media.PublishRequest) (mcu.Publisher, string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.published = append(e.published, r.ID)
+	return fakePublisher{media.Publication{
+		ID: r.ID, Group: r.Group,
+		Tracks: []media.TrackInfo{{Kind: media.Audio, Codec: media.Codec{MimeType: "audio/opus", ClockRate: 48000, Channels: 2}, Layers: []media.LayerInfo{{}}}},
+	}}, "v=0 answer to " + r.ID.Kind, nil
+}
+
+func (e *fakeEngine) Subscribe(_ context.Context, r media.SubscribeRequest) (mcu.Subscriber, string, error) {
+	p := r.Publications[0]
+	return fakeSubscriber{}, fmt.Sprintf("v=0 offer of %s at %s", p.ID.Kind, p.Edge), nil
+}
+
+type fakePublisher struct{ p media.Publication }
+
+func (p fakePublisher) Publication() media.Publication   { return p.p }
+func (fakePublisher) AddCandidate(media.Candidate) error { return nil }
+func (fakePublisher) Close() error                       { return nil }
+
+type fakeSubscriber struct{}
+
+func (fakeSubscriber) Answer(string) error                       { return nil }
+func (fakeSubscriber) Offer(context.Context) (string, error)     { return "v=0 again", nil }
+func (fakeSubscriber) AddCandidate(media.Candidate) error        { return nil }
+func (fakeSubscriber) Select(media.PubID, media.Selection) error { return nil }
+func (fakeSubscriber) Rebind(media.Publication) error            { return nil }
+func (fakeSubscriber) Close() error                              { return nil }

@@ -1,0 +1,75 @@
+package signaling
+
+import (
+	"encoding/json"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// message passes on what the client says to others, or hands it to the media
+// of the session.
+func (s *Session) message(m *wire.ClientMessage) {
+	to, data := m.Message.Recipient, m.Message.Data
+	offer := ""
+	if to.Type == wire.ToSession {
+		media, err := wire.DecodeMedia(data)
+		if err != nil {
+			s.fail(m.ID, err)
+			return
+		}
+		if media != nil {
+			var handled bool
+			if offer, handled = s.media(m.ID, to.SessionID, media); handled {
+				return
+			}
+		}
+	}
+	if err := s.speak(to, data, false, offer); err != nil {
+		s.fail(m.ID, err)
+	}
+}
+
+// speak sends data to others. What is for the room goes by way of its home, so
+// that everybody hears everything in one order.
+func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, offer string) error {
+	seat := s.room()
+	say := &signalpb.Say{
+		Session:   string(s.id),
+		UserId:    s.who.userID,
+		To:        to.Type,
+		ToSession: string(to.SessionID),
+		Control:   control,
+		Data:      data,
+		Offer:     offer,
+	}
+	switch to.Type {
+	case wire.ToRoom, wire.ToCall:
+		if seat == nil {
+			return wire.ErrNotInRoom
+		}
+		seat.replica.say(say)
+	case wire.ToUser:
+		s.hub.toUsers(s.who.backend, []string{to.UserID}, sayFrame(say), s.id)
+	case wire.ToSession:
+		if seat != nil && to.SessionID != s.id && seat.replica.has(to.SessionID) {
+			seat.replica.say(say)
+			return nil
+		}
+		if offer != "" {
+			return wire.ErrNotAllowed // not in one room
+		}
+		s.hub.toSession(to.SessionID, sayFrame(say))
+	}
+	return nil
+}
+
+// sayFrame is how the others hear it.
+func sayFrame(say *signalpb.Say) []byte {
+	sender := wire.Sender{Type: say.GetTo(), SessionID: store.SessionID(say.GetSession()), UserID: say.GetUserId()}
+	if say.GetControl() {
+		return wire.Encode(wire.DeliverControl(sender, say.GetData()))
+	}
+	return wire.Encode(wire.DeliverMessage(sender, say.GetData()))
+}

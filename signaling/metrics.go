@@ -1,0 +1,90 @@
+package signaling
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// metrics of a Hub. No label is per room or session.
+type metrics struct {
+	conns, sessions, rooms, links prometheus.Gauge
+
+	redirects, moved, resumed, gaps, detachedSays prometheus.Counter
+
+	messages, hellos, joins, overflows, backendRequests *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	var all []prometheus.Collector
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "talkd", Subsystem: "signaling", Name: name, Help: help})
+		all = append(all, g)
+		return g
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "signaling", Name: name, Help: help})
+		all = append(all, c)
+		return c
+	}
+	counters := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "signaling", Name: name, Help: help}, []string{label})
+		all = append(all, c)
+		return c
+	}
+	m := &metrics{
+		conns:           gauge("connections", "WebSockets."),
+		sessions:        gauge("sessions", "Sessions on this node, also those whose client is away."),
+		rooms:           gauge("home_rooms", "Rooms whose home is this node."),
+		links:           gauge("links", "Streams to other nodes."),
+		redirects:       counter("redirects_total", "Joins that were answered with another node."),
+		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
+		resumed:         counter("resumed_sessions_total", "Sessions that were taken up again."),
+		gaps:            counter("gaps_total", "Events that were missing, so that a room started over with a snapshot."),
+		detachedSays:    counter("detached_messages_total", "Messages that went to other edges without the home."),
+		messages:        counters("messages_total", "Messages of clients, by type.", "type"),
+		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
+		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),
+		overflows:       counters("overflows_total", "Queues that were full: of a slow client, of one that is away, of a peer.", "queue"),
+		backendRequests: counters("backend_requests_total", "Requests of backends, by status.", "status"),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+func (m *metrics) received(messageType string) { m.messages.WithLabelValues(messageType).Inc() }
+func (m *metrics) overflow(queue string)       { m.overflows.WithLabelValues(queue).Inc() }
+func (m *metrics) backendRequest(status int) {
+	m.backendRequests.WithLabelValues(strconv.Itoa(status)).Inc()
+}
+
+func (m *metrics) hello(ok bool) {
+	result := "refused"
+	if ok {
+		result = "done"
+	}
+	m.hellos.WithLabelValues(result).Inc()
+}
+
+func (m *metrics) joined(err error) {
+	result := "done"
+	switch {
+	case err == nil:
+	case wire.ErrorFor(err).Code == wire.CodeRedirect:
+		result = "redirected"
+	case errors.Is(err, wire.ErrProcessingFailed):
+		result = "failed"
+	default:
+		result = "refused"
+	}
+	m.joins.WithLabelValues(result).Inc()
+}

@@ -1,0 +1,166 @@
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/mcu"
+	"github.com/talkd/talkd/store"
+)
+
+// Config of the Hub. Zero values take the defaults.
+type Config struct {
+	// PublicURL is how clients reach this node.
+	PublicURL string
+	Version   string
+	// HelloTimeout is how long a connection may stay without a session.
+	HelloTimeout time.Duration
+	// ResumeTimeout is how long a session waits for its client to come back,
+	// and a room for an edge.
+	ResumeTimeout time.Duration
+	// RoomLinger is how long an empty room keeps its home.
+	RoomLinger time.Duration
+	// BackendPing is how often a Nextcloud is told who is still in a room.
+	BackendPing time.Duration
+	// Bits per second that clients are asked to stay below.
+	MaxStreamBitrate, MaxScreenBitrate int
+	// MaxSessions of this node.
+	MaxSessions int
+	// Dev does not throttle failed hellos from loopback.
+	Dev bool
+	// ClientAddr says who is behind a request; nil takes the address of the
+	// connection. A node behind proxies has to tell.
+	ClientAddr func(*http.Request) netip.Addr
+}
+
+// Defaults of Config.
+const (
+	DefaultHelloTimeout     = 10 * time.Second
+	DefaultResumeTimeout    = 30 * time.Second
+	DefaultRoomLinger       = 15 * time.Second
+	DefaultBackendPing      = 10 * time.Second
+	DefaultMaxStreamBitrate = 1 << 20
+	DefaultMaxScreenBitrate = 2 << 20
+	DefaultMaxSessions      = 50_000
+)
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
+	setDefault(&c.ResumeTimeout, DefaultResumeTimeout)
+	setDefault(&c.RoomLinger, DefaultRoomLinger)
+	setDefault(&c.BackendPing, DefaultBackendPing)
+	setDefault(&c.MaxStreamBitrate, DefaultMaxStreamBitrate)
+	setDefault(&c.MaxScreenBitrate, DefaultMaxScreenBitrate)
+	setDefault(&c.MaxSessions, DefaultMaxSessions)
+	if c.ClientAddr == nil {
+		c.ClientAddr = remoteAddr
+	}
+	return c
+}
+
+func setDefault[T int | time.Duration](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// Places says which node is the home of a room, met by cluster.Cluster.
+type Places interface {
+	// Lookup reads what this node knows, without asking anybody.
+	Lookup(store.RoomID) (store.Home, bool)
+	// Place gives the home of a room, and lets the cluster decide on one if
+	// there is none.
+	Place(context.Context, store.RoomID) (store.Home, error)
+	// Release gives the home of an empty room back.
+	Release(ctx context.Context, room store.RoomID, epoch uint64) error
+	// Lease tells whether this node may act as a home now.
+	Lease() bool
+	// Watch tells of changes; a reader that lags is told so.
+	Watch() (events <-chan store.Event, cancel func())
+}
+
+// Node is a node of the cluster, as clients may be sent to it.
+type Node struct {
+	ID                    store.NodeID
+	URL                   string // from the record that the node wrote when it joined
+	Alive, Draining, Full bool
+}
+
+// Nodes knows the nodes of the cluster.
+type Nodes interface {
+	Nodes() []Node
+	// Changed ticks after each change.
+	Changed() (ticks <-chan struct{}, cancel func())
+}
+
+// Peers connects to other nodes, met by cluster/rpc.
+type Peers interface {
+	Dial(store.NodeID) (grpc.ClientConnInterface, error)
+	PeerID(context.Context) (store.NodeID, bool)
+}
+
+// Sealer seals what only nodes of this cluster may open, for one purpose.
+type Sealer interface {
+	Seal(plain []byte) string
+	Open(sealed string) ([]byte, error)
+}
+
+// Embedded is the embedded backend. It is asked the same questions as a
+// Nextcloud.
+type Embedded interface {
+	Authenticate(ctx context.Context, params json.RawMessage) (backend.AuthResponse, error)
+	JoinRoom(context.Context, backend.RoomRequest) (backend.RoomResponse, error)
+	LeaveRoom(context.Context, backend.RoomRequest) error
+}
+
+// Deps are what the Hub needs of the others.
+type Deps struct {
+	Self       store.NodeID
+	Engine     mcu.Engine
+	Places     Places
+	Nodes      Nodes
+	Peers      Peers
+	Seal       func(purpose string) Sealer
+	Backends   *backend.Client   // nil: no Nextcloud is served
+	Registry   *backend.Registry // of the same instances
+	Embedded   Embedded          // nil: not served
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+func (d Deps) validate() error {
+	if d.Self == "" || d.Engine == nil || d.Places == nil || d.Nodes == nil || d.Peers == nil || d.Seal == nil || d.Logger == nil {
+		return errors.New("signaling: a dependency is missing")
+	}
+	if (d.Backends == nil) != (d.Registry == nil) {
+		return errors.New("signaling: instances need both their registry and their client")
+	}
+	return nil
+}
+
+// origin is scheme and host of a URL, in lower case.
+func origin(rawURL string) (string, bool) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || u.User != nil {
+		return "", false
+	}
+	return lower(u.Scheme) + "://" + lower(u.Host), true
+}

@@ -1,0 +1,350 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/store"
+)
+
+// Between two attempts to open a stream.
+const (
+	linkRetryFirst = 50 * time.Millisecond
+	linkRetryMost  = time.Second
+)
+
+// maxOutbox bounds the frames that wait for a peer. If they are more, the
+// stream is opened anew, and the rooms start over with snapshots.
+const maxOutbox = 8192
+
+// peer is another node, with the one stream that carries the frames of all
+// rooms between it and this node. The node with the smaller id opens it.
+type peer struct {
+	hub    *Hub
+	id     store.NodeID
+	cancel context.CancelFunc // of the goroutine that opens streams
+
+	serving sync.Mutex // held by the stream that is in use
+
+	receiving sync.Mutex // held while a frame is handed on
+	current   stream     // guarded by receiving; frames of others come too late
+
+	mu    sync.Mutex
+	out   chan *signalpb.Frame // guarded by mu; nil without a stream
+	reset context.CancelFunc   // guarded by mu; ends the stream
+}
+
+// stream is either end of a Link.
+type stream interface {
+	Send(*signalpb.Frame) error
+	Recv() (*signalpb.Frame, error)
+	Context() context.Context
+}
+
+// nodesChanged makes peers of new nodes, and forgets those that left.
+func (h *Hub) nodesChanged() {
+	known := make(map[store.NodeID]bool)
+	for _, n := range h.deps.Nodes.Nodes() {
+		if n.ID != h.deps.Self {
+			known[n.ID] = true
+			h.addPeer(n.ID)
+		}
+	}
+	h.mu.Lock()
+	var gone []*peer
+	for id, p := range h.peers {
+		if !known[id] {
+			delete(h.peers, id)
+			gone = append(gone, p)
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range gone {
+		p.cancel()
+		p.drop()
+	}
+}
+
+func (h *Hub) addPeer(id store.NodeID) *peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.peers[id]; p != nil || h.closed {
+		return p
+	}
+	ctx, cancel := context.WithCancel(h.ctx)
+	p := &peer{hub: h, id: id, cancel: cancel}
+	h.peers[id] = p
+	if h.deps.Self > id {
+		return p // that node opens the stream
+	}
+	h.tasks++
+	go func() {
+		defer h.end()
+		p.open(ctx)
+	}()
+	return p
+}
+
+// open opens streams until ctx ends.
+func (p *peer) open(ctx context.Context) {
+	wait := linkRetryFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := p.dial(ctx)
+		if time.Since(began) > linkRetryMost {
+			wait = linkRetryFirst
+		}
+		p.hub.log.Debug("link ended", keyNode, string(p.id), keyError, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, linkRetryMost)
+	}
+}
+
+func (p *peer) dial(ctx context.Context) error {
+	cc, err := p.hub.deps.Peers.Dial(p.id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := signalpb.NewSignalingClient(cc).Link(ctx)
+	if err != nil {
+		return err
+	}
+	// The other side says hello with an empty frame: a stream that exists here
+	// only would swallow what is sent.
+	if _, err := s.Recv(); err != nil {
+		return err
+	}
+	return p.serve(s, cancel)
+}
+
+// serve runs a stream until it ends. There is one at a time.
+func (p *peer) serve(s stream, cancel context.CancelFunc) error {
+	p.drop()
+	p.serving.Lock()
+	defer p.serving.Unlock()
+	p.receiving.Lock()
+	p.current = s
+	p.receiving.Unlock()
+	out := make(chan *signalpb.Frame, maxOutbox)
+	p.mu.Lock()
+	p.out, p.reset = out, cancel
+	p.mu.Unlock()
+	p.hub.linked(p.id, true)
+
+	received := make(chan error, 1)
+	p.hub.background(func() { received <- p.receive(s) })
+	err := p.sendAll(s, out, received)
+	cancel()
+
+	p.mu.Lock()
+	p.out, p.reset = nil, nil
+	p.mu.Unlock()
+	p.hub.linked(p.id, false)
+	return err
+}
+
+// sendAll sends what waits until the stream ends.
+func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan error) error {
+	for {
+		select {
+		case f := <-out:
+			if err := s.Send(f); err != nil {
+				return err
+			}
+		case err := <-received:
+			return err
+		case <-s.Context().Done():
+			return s.Context().Err()
+		case <-p.hub.ctx.Done():
+			return errClosed
+		}
+	}
+}
+
+func (p *peer) receive(s stream) error {
+	for {
+		f, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		if err := p.handOn(s, f); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *peer) handOn(s stream, f *signalpb.Frame) error {
+	p.receiving.Lock()
+	defer p.receiving.Unlock()
+	if p.current != s {
+		return errClosed
+	}
+	return p.hub.receive(p.id, f)
+}
+
+// send queues a frame; it is false if the peer cannot be reached.
+func (p *peer) send(f *signalpb.Frame) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == nil {
+		return false
+	}
+	select {
+	case p.out <- f:
+		return true
+	default:
+		p.hub.metrics.overflow("peer")
+		p.reset()
+		p.out = nil
+		return false
+	}
+}
+
+// waiting says how many frames wait.
+func (p *peer) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.out)
+}
+
+// drop ends the stream that is in use.
+func (p *peer) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reset != nil {
+		p.reset()
+	}
+}
+
+// linked tells all rooms and replicas that a stream has begun or ended.
+func (h *Hub) linked(id store.NodeID, up bool) {
+	h.mu.Lock()
+	rooms, replicas, closed := values(h.rooms), values(h.replicas), h.closed
+	h.mu.Unlock()
+	if up {
+		h.metrics.links.Inc()
+	} else {
+		h.metrics.links.Dec()
+	}
+	if closed {
+		return
+	}
+	for _, r := range rooms {
+		r.edgeLost(id) // what it was told may not have arrived
+	}
+	for _, r := range replicas {
+		r.linked(id, up)
+	}
+}
+
+// toHome hands a frame to a node as the home of the room. It is false if the
+// frame is lost.
+func (h *Hub) toHome(node store.NodeID, f *signalpb.Frame) bool {
+	if node != h.deps.Self {
+		p := h.peer(node)
+		return p != nil && p.send(f)
+	}
+	// The caller holds a replica: the answer must not come back to it at once.
+	answer, err := h.fromEdge(node, f)
+	if answer != nil {
+		h.background(func() { h.toEdge(node, answer) })
+	}
+	return err == nil
+}
+
+// toEdge hands a frame to a node as an edge of the room.
+func (h *Hub) toEdge(node store.NodeID, f *signalpb.Frame) bool {
+	if node != h.deps.Self {
+		p := h.peer(node)
+		return p != nil && p.send(f)
+	}
+	id, err := roomID(f.GetRoom())
+	if err != nil {
+		return false
+	}
+	if r := h.replica(id); r != nil {
+		r.receive(node, f)
+	}
+	return true
+}
+
+// fromEdge takes a frame for a room whose home this node should be. The answer
+// is a refusal, if there is one; an error means that the frame is lost.
+func (h *Hub) fromEdge(from store.NodeID, f *signalpb.Frame) (answer *signalpb.Frame, err error) {
+	id, err := roomID(f.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	if refused := f.GetRefused(); refused != nil {
+		if r := h.room(id); r != nil && f.GetEpoch() > r.home.Epoch && refused.GetReason() == signalpb.Refused_REASON_STALE_EPOCH {
+			return nil, r.receive(from, f)
+		}
+		return nil, nil
+	}
+	r, err := h.homeRoom(id, f.GetEpoch())
+	if err == nil {
+		if err = r.receive(from, f); err == nil {
+			return nil, nil
+		}
+	}
+	if errors.Is(err, errFull) {
+		return nil, err
+	}
+	epoch := f.GetEpoch()
+	if home, ok := h.deps.Places.Lookup(id); ok {
+		epoch = max(epoch, home.Epoch)
+	}
+	return refusal(id, epoch, sessionOf(f), reasonOf(err)), nil
+}
+
+// receive takes a frame of a peer. An error ends the stream.
+func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
+	switch body := f.GetBody().(type) {
+	case *signalpb.Frame_User:
+		h.usersHere(body.User)
+	case *signalpb.Frame_Direct:
+		h.direct(body.Direct, from)
+	case *signalpb.Frame_Attach, *signalpb.Frame_Join, *signalpb.Frame_Leave, *signalpb.Frame_Announce,
+		*signalpb.Frame_Withdraw, *signalpb.Frame_Say:
+		answer, err := h.fromEdge(from, f)
+		if err != nil {
+			return err
+		}
+		if answer != nil {
+			h.toEdge(from, answer)
+		}
+	case nil:
+		// The greeting, or something of a newer version.
+	default:
+		return h.fromHome(from, f)
+	}
+	return nil
+}
+
+// fromHome takes a frame for the replica. A refusal may also be for the room.
+func (h *Hub) fromHome(from store.NodeID, f *signalpb.Frame) error {
+	id, err := roomID(f.GetRoom())
+	if err != nil {
+		return status.Error(codes.InvalidArgument, "not a room")
+	}
+	if f.GetRefused() != nil {
+		if _, err := h.fromEdge(from, f); err != nil {
+			return err
+		}
+	}
+	if r := h.replica(id); r != nil {
+		r.receive(from, f)
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package signaling
+
+import (
+	"time"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// inCallFlag is the bit of the flags that says "in the call at all".
+const inCallFlag = 1
+
+// receive takes a frame of the home, or while there is none of another edge.
+func (r *replica) receive(from store.NodeID, f *signalpb.Frame) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.mu.Lock()
+	after := r.takeLocked(from, f)
+	r.mu.Unlock()
+	after.run()
+}
+
+func (r *replica) takeLocked(from store.NodeID, f *signalpb.Frame) effects {
+	if r.closed {
+		return nil
+	}
+	if say := f.GetSaid(); say != nil && f.GetEpoch() == 0 {
+		if r.members[store.SessionID(say.GetSession())].GetEdge() != string(from) {
+			return nil
+		}
+		return r.heardLocked(say)
+	}
+	if refused := f.GetRefused(); refused != nil {
+		r.refusedLocked(from, f.GetEpoch(), refused)
+		return nil
+	}
+	if f.GetEpoch() < r.home.Epoch || from != r.home.Node {
+		r.hub.toHome(from, refusal(r.id, r.home.Epoch, "", signalpb.Refused_REASON_STALE_EPOCH))
+		if passing(f) {
+			return r.eventLocked(f) // it was said before the move, and to us alone
+		}
+		return nil
+	}
+	if s := f.GetSnapshot(); s != nil {
+		return r.snapshotLocked(s, f.GetSeq())
+	}
+	if !r.attached {
+		if f.GetSaid() != nil {
+			return r.eventLocked(f) // what comes twice is heard once
+		}
+		return nil // the rest is in the snapshot
+	}
+	if f.GetSeq() != r.seq+1 {
+		r.hub.metrics.gaps.Inc()
+		r.attachLocked()
+		return nil
+	}
+	r.seq++
+	r.confirmedLocked(f.GetHeard())
+	defer r.newsLocked()
+	return r.eventLocked(f)
+}
+
+func (r *replica) eventLocked(f *signalpb.Frame) effects {
+	switch body := f.GetBody().(type) {
+	case *signalpb.Frame_Joined:
+		return r.joinedLocked(body.Joined)
+	case *signalpb.Frame_Left:
+		return r.leftLocked(body.Left.GetSessions())
+	case *signalpb.Frame_Users:
+		return r.usersChangedLocked(body.Users)
+	case *signalpb.Frame_AllInCall:
+		return r.allInCallLocked(body.AllInCall)
+	case *signalpb.Frame_Message:
+		return r.tellLocked(wire.RoomMessageEvent(r.id.Name, body.Message), "")
+	case *signalpb.Frame_Published:
+		return r.publishedLocked(body.Published)
+	case *signalpb.Frame_Withdrawn:
+		return r.withdrawnLocked(pubID(body.Withdrawn))
+	case *signalpb.Frame_Said:
+		return r.heardLocked(body.Said)
+	case *signalpb.Frame_Kick:
+		return r.kickedLocked(body.Kick)
+	case *signalpb.Frame_SwitchTo:
+		return r.switchToLocked(body.SwitchTo)
+	}
+	return nil
+}
+
+func (r *replica) refusedLocked(from store.NodeID, epoch uint64, refused *signalpb.Refused) {
+	if from != r.home.Node || epoch < r.home.Epoch && refused.GetReason() != signalpb.Refused_REASON_NOT_HOME {
+		return
+	}
+	err := refusedError(refused.GetReason())
+	if id := store.SessionID(refused.GetSession()); id != "" {
+		if p := r.pending[id]; p != nil {
+			p.done <- err
+			delete(r.pending, id)
+		}
+		if refused.GetReason() == signalpb.Refused_REASON_NOT_HOME {
+			r.attachLocked() // the home has forgotten this edge
+		}
+		return
+	}
+	r.attached, r.attaching = false, time.Time{}
+	for id, p := range r.pending {
+		p.done <- err
+		delete(r.pending, id)
+	}
+	r.dropIfEmptyLocked()
+	if !r.closed && refused.GetReason() == signalpb.Refused_REASON_NOT_HOME {
+		r.hub.background(r.retrySoon) // it may not have heard yet
+	}
+}
+
+func (r *replica) joinedLocked(m *signalpb.Member) effects {
+	id := store.SessionID(m.GetSession())
+	_, known := r.members[id]
+	r.members[id] = m
+	var after effects
+	if !known {
+		after = r.tellLocked(wire.JoinEvent(entryOf(m)), id)
+	}
+	if m.GetEdge() != string(r.hub.deps.Self) {
+		return after
+	}
+	switch {
+	case r.pending[id] != nil:
+		after = append(after, r.seatLocked(r.pending[id])...)
+	case r.local[id] == nil:
+		r.leaveFrameLocked(id) // it did not wait so long
+	}
+	return after
+}
+
+// seatLocked lets a session in: the answer to its question, itself, the others,
+// and who is in the call.
+func (r *replica) seatLocked(p *pendingJoin) effects {
+	id := p.session.id
+	delete(r.pending, id)
+	r.local[id] = p.session
+	room := r.describeLocked(p.seat)
+	messages := []wire.ServerMessage{{ID: p.messageID, Type: wire.TypeRoom, Room: &room}, wire.JoinEvent(entryOf(r.members[id]))}
+	var others []wire.SessionEntry
+	for _, m := range r.orderedLocked() {
+		if m.GetSession() != string(id) {
+			others = append(others, entryOf(m))
+		}
+	}
+	if len(others) > 0 {
+		messages = append(messages, wire.JoinEvent(others...))
+	}
+	if users := r.usersLocked(); len(users) > 0 {
+		messages = append(messages, wire.ParticipantsEvent(r.id.Name, users))
+	}
+	return effects{func() {
+		if !p.session.sit(p.seat) {
+			r.leave(p.session) // it ended meanwhile
+		}
+		for _, m := range messages {
+			p.session.say(m)
+		}
+		p.done <- nil
+	}}
+}
+
+func (r *replica) leftLocked(ids []string) effects {
+	var left []store.SessionID
+	for _, text := range ids {
+		id := store.SessionID(text)
+		if r.members[id] == nil {
+			continue
+		}
+		delete(r.members, id)
+		for k, pub := range r.pubs {
+			if k.session == id && pub.Edge != r.hub.deps.Self {
+				delete(r.pubs, k)
+			}
+		}
+		left = append(left, id)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	after := r.tellLocked(wire.LeaveEvent(left...), "")
+	return append(after, r.desksLocked("", func(s *Session) {
+		for _, id := range left {
+			s.desk.Gone(id)
+		}
+	})...)
+}
+
+func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
+	r.callSince = users.GetCallSince()
+	var after effects
+	for _, u := range users.GetUsers() {
+		id := store.SessionID(u.GetSession())
+		m := r.members[id]
+		if m == nil {
+			continue
+		}
+		was := m.GetInCall()
+		m = cloneMember(m)
+		if u.InCall != nil {
+			m.InCall = u.GetInCall()
+		}
+		if len(u.GetPublic()) > 0 {
+			m.Public = u.GetPublic()
+		}
+		r.members[id] = m
+		if s := r.local[id]; s != nil && u.GetHasPermissions() {
+			after = append(after, func() { s.permit(u.GetPermissions()) })
+		}
+		after = append(after, r.hungUpLocked(id, was, m.GetInCall())...)
+	}
+	return append(after, r.tellLocked(wire.ParticipantsEvent(r.id.Name, r.usersLocked()), "")...)
+}
+
+// hungUpLocked ends the media of who left the call.
+func (r *replica) hungUpLocked(id store.SessionID, was, now int32) effects {
+	if was&inCallFlag == 0 || now&inCallFlag != 0 {
+		return nil
+	}
+	after := r.desksLocked(id, func(s *Session) { s.desk.Gone(id) })
+	if s := r.local[id]; s != nil {
+		after = append(after, s.desk.Reset)
+	}
+	return after
+}
+
+func (r *replica) allInCallLocked(all *signalpb.AllInCall) effects {
+	r.callSince = all.GetCallSince()
+	var after effects
+	for id, m := range r.members {
+		was := m.GetInCall()
+		m = cloneMember(m)
+		m.InCall = all.GetFlags()
+		m.Public = withInCall(m.GetPublic(), m.GetInCall())
+		r.members[id] = m
+		after = append(after, r.hungUpLocked(id, was, m.GetInCall())...)
+	}
+	return append(after, r.tellLocked(wire.InCallAllEvent(r.id.Name, int(all.GetFlags())), "")...)
+}
+
+// heardLocked hands what a member says to our sessions.
+func (r *replica) heardLocked(say *signalpb.Say) effects {
+	sender := store.SessionID(say.GetSession())
+	if !r.heard.first(saying{r.members[sender].GetEdge(), say.GetNumber()}) {
+		return nil
+	}
+	switch say.GetTo() {
+	case wire.ToSession:
+		s := r.local[store.SessionID(say.GetToSession())]
+		if s == nil {
+			return nil
+		}
+		if say.GetOffer() != "" {
+			return effects{func() { s.desk.Offer(sender, say.GetOffer()) }}
+		}
+		return effects{func() { s.send(sayFrame(say)) }}
+	case wire.ToRoom, wire.ToCall:
+		frame := sayFrame(say)
+		var after effects
+		for id, s := range r.local {
+			if id == sender || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+				continue
+			}
+			after = append(after, func() { s.send(frame) })
+		}
+		return after
+	}
+	return nil
+}
+
+func (r *replica) kickedLocked(k *signalpb.Kick) effects {
+	var after effects
+	for _, text := range k.GetSessions() {
+		id := store.SessionID(text)
+		s := r.local[id]
+		if s == nil {
+			continue
+		}
+		delete(r.local, id)
+		r.forgetPubsLocked(id)
+		after = append(after, func() { r.out(s, k.GetBye(), k.GetDisinvited()) })
+	}
+	r.dropIfEmptyLocked()
+	return after
+}
+
+// out ends a session, or only its stay in the room.
+func (r *replica) out(s *Session, bye, disinvited string) {
+	if disinvited == "" {
+		s.end(bye)
+		return
+	}
+	if s.leaveSeat(r) {
+		s.say(wire.DisinviteEvent(r.id.Name, disinvited))
+	}
+}
+
+func (r *replica) forgetPubsLocked(id store.SessionID) {
+	for k := range r.pubs {
+		if k.session == id {
+			delete(r.pubs, k)
+		}
+	}
+}
+
+func (r *replica) switchToLocked(sw *signalpb.SwitchTo) effects {
+	var after effects
+	for id, details := range sw.GetSessions() {
+		if s := r.local[store.SessionID(id)]; s != nil {
+			if len(details) == 0 {
+				details = nil
+			}
+			m := wire.SwitchToEvent(sw.GetRoomId(), details)
+			after = append(after, func() { s.say(m) })
+		}
+	}
+	return after
+}

@@ -1,0 +1,147 @@
+package signaling
+
+import (
+	"context"
+	"time"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// announce tells everybody in the room what one of our sessions publishes: our
+// own at once, the others by way of the home. While there is none it waits for
+// the next one.
+func (r *replica) announce(pub media.Publication) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.mu.Lock()
+	if r.closed || r.local[pub.ID.Session] == nil {
+		r.mu.Unlock()
+		return
+	}
+	after := r.registerLocked(pub)
+	if r.attached {
+		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Announce{Announce: encodePublication(pub)}})
+	}
+	r.newsLocked()
+	r.mu.Unlock()
+	after.run()
+}
+
+// withdraw tells that one of our sessions publishes something no more.
+func (r *replica) withdraw(id media.PubID) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.mu.Lock()
+	after := r.unregisterLocked(id)
+	if after != nil && r.attached {
+		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(id)}})
+	}
+	r.newsLocked()
+	r.mu.Unlock()
+	after.run()
+}
+
+func (r *replica) publishedLocked(raw []byte) effects {
+	pub, err := decodePublication(raw)
+	if err != nil || pub.Edge == r.hub.deps.Self {
+		return nil // of ours we know better
+	}
+	return r.registerLocked(pub)
+}
+
+func (r *replica) withdrawnLocked(id media.PubID) effects {
+	if pub := r.pubs[pubKey{id.Session, id.Kind}]; pub.Edge == r.hub.deps.Self {
+		return nil
+	}
+	return r.unregisterLocked(id)
+}
+
+func (r *replica) registerLocked(pub media.Publication) effects {
+	k := pubKey{pub.ID.Session, pub.ID.Kind}
+	if old, ok := r.pubs[k]; ok && !newer(pub.ID, old.ID) {
+		return nil
+	}
+	r.pubs[k] = pub
+	return r.desksLocked(pub.ID.Session, func(s *Session) { s.desk.Announced(pub) })
+}
+
+// unregisterLocked is nil if the publication is not the one that is known.
+func (r *replica) unregisterLocked(id media.PubID) effects {
+	k := pubKey{id.Session, id.Kind}
+	if pub, ok := r.pubs[k]; !ok || pub.ID != id {
+		return nil
+	}
+	delete(r.pubs, k)
+	after := r.desksLocked(id.Session, func(s *Session) { s.desk.Withdrawn(id) })
+	return append(after, func() {})
+}
+
+// await waits until the publisher publishes, as long as the two are in the
+// call.
+func (r *replica) await(ctx context.Context, listener, publisher store.SessionID, kind string) (media.Publication, error) {
+	for {
+		r.mu.Lock()
+		a, b := r.members[listener], r.members[publisher]
+		together := a.GetInCall()&inCallFlag != 0 && b.GetInCall()&inCallFlag != 0 && !r.closed
+		pub, there := r.pubs[pubKey{publisher, kind}]
+		news := r.news
+		r.mu.Unlock()
+		switch {
+		case !together:
+			return media.Publication{}, wire.ErrNotAllowed
+		case there:
+			return pub, nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return media.Publication{}, ctx.Err()
+		}
+	}
+}
+
+// pullPatience is how long this edge may know less than the one that pulls.
+const pullPatience = 2 * time.Second
+
+// AuthorizePull tells whether a node may have what a session here publishes:
+// whether it has a session in the same room, and both are in the call. It waits
+// a moment, as the other edge may have heard of that first.
+func (h *Hub) AuthorizePull(ctx context.Context, peer store.NodeID, id media.PubID) error {
+	s := h.session(id.Session)
+	if s == nil {
+		return ErrNotListening
+	}
+	seat := s.room()
+	if seat == nil {
+		return ErrNotListening
+	}
+	ctx, cancel := context.WithTimeout(ctx, pullPatience)
+	defer cancel()
+	for {
+		listening, news := seat.replica.listens(peer, id.Session)
+		if listening {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ErrNotListening
+		}
+	}
+}
+
+func (r *replica) listens(peer store.NodeID, publisher store.SessionID) (bool, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.members[publisher].GetInCall()&inCallFlag != 0 {
+		for id, m := range r.members {
+			if m.GetEdge() == string(peer) && m.GetInCall()&inCallFlag != 0 && id != publisher {
+				return true, nil
+			}
+		}
+	}
+	return false, r.news
+}

@@ -1,0 +1,99 @@
+package signaling
+
+import (
+	"slices"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/store"
+)
+
+// has tells whether a session is in the room.
+func (r *replica) has(id store.SessionID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.members[id] != nil
+}
+
+// maxUnheard bounds what is kept until the home has confirmed it. Beyond it the
+// oldest is taken for heard.
+const maxUnheard = 256
+
+// say passes on what one of our sessions says, by way of the home; without one
+// straight to the edges that can be reached. Those that cannot be reached now
+// hear it from the next home.
+func (r *replica) say(say *signalpb.Say) {
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.mu.Lock()
+	r.number++
+	say.Number = r.number
+	if len(r.unheard) >= maxUnheard {
+		r.unheard = slices.Delete(r.unheard, 0, 1)
+	}
+	r.unheard = append(r.unheard, say)
+	var after effects
+	if !r.attached || !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Say{Say: say}}) {
+		after = r.sayToEdgesLocked(say)
+	}
+	r.mu.Unlock()
+	after.run()
+}
+
+// sayToEdgesLocked sends to the edges what the home may never have got. What is
+// for this edge is left to do.
+func (r *replica) sayToEdgesLocked(say *signalpb.Say) effects {
+	edges := make(map[store.NodeID]bool)
+	for id, m := range r.members {
+		if say.GetToSession() == "" || say.GetToSession() == string(id) {
+			edges[store.NodeID(m.GetEdge())] = true
+		}
+	}
+	r.hub.metrics.detachedSays.Inc()
+	f := &signalpb.Frame{Room: roomOf(r.id), Body: &signalpb.Frame_Said{Said: say}}
+	for id := range edges {
+		if id != r.hub.deps.Self {
+			r.hub.toEdge(id, f)
+		}
+	}
+	if edges[r.hub.deps.Self] {
+		return r.heardLocked(say)
+	}
+	return nil
+}
+
+// confirmedLocked forgets what the home has heard.
+func (r *replica) confirmedLocked(number uint64) {
+	r.unheard = slices.DeleteFunc(r.unheard, func(s *signalpb.Say) bool { return s.GetNumber() <= number })
+}
+
+// seen remembers what was heard last, as it may come by two ways.
+type seen struct {
+	known map[saying]struct{}
+	order []saying
+}
+
+type saying struct {
+	edge   string
+	number uint64
+}
+
+const maxSeen = 1024
+
+// first tells whether it is heard for the first time.
+func (s *seen) first(v saying) bool {
+	if _, known := s.known[v]; known {
+		return false
+	}
+	if s.known == nil {
+		s.known = make(map[saying]struct{})
+	}
+	if len(s.order) >= maxSeen {
+		for _, old := range s.order[:maxSeen/2] {
+			delete(s.known, old)
+		}
+		s.order = slices.Delete(s.order, 0, maxSeen/2)
+	}
+	s.known[v] = struct{}{}
+	s.order = append(s.order, v)
+	return true
+}

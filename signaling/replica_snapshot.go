@@ -1,0 +1,114 @@
+package signaling
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// snapshotLocked takes over what the home knows, and tells our sessions what
+// they do not know yet.
+func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
+	old := r.members
+	r.attached, r.attaching, r.seq, r.seqEpoch = true, time.Time{}, seq, r.home.Epoch
+	r.callSince = s.GetCallSince()
+	r.members = make(map[store.SessionID]*signalpb.Member, len(s.GetMembers()))
+	for _, m := range s.GetMembers() {
+		r.members[store.SessionID(m.GetSession())] = m
+	}
+	defer r.newsLocked()
+
+	var after effects
+	var left []store.SessionID
+	for id := range old {
+		if r.members[id] == nil {
+			left = append(left, id)
+		}
+	}
+	for id, s := range r.local {
+		if r.members[id] == nil {
+			// The home has another session of the same participant.
+			delete(r.local, id)
+			r.forgetPubsLocked(id)
+			after = append(after, func() { r.out(s, wire.ByeRoomSession, "") })
+		}
+	}
+	if len(left) > 0 {
+		after = append(after, r.tellLocked(wire.LeaveEvent(left...), "")...)
+	}
+	var joined []wire.SessionEntry
+	changed := false
+	for _, m := range r.orderedLocked() {
+		id := store.SessionID(m.GetSession())
+		before := old[id]
+		if before == nil {
+			joined = append(joined, entryOf(m))
+		}
+		changed = changed || before.GetInCall() != m.GetInCall() || !bytes.Equal(before.GetPublic(), m.GetPublic())
+		after = append(after, r.hungUpLocked(id, before.GetInCall(), m.GetInCall())...)
+		if m.GetEdge() == string(r.hub.deps.Self) && r.local[id] == nil && r.pending[id] == nil {
+			r.leaveFrameLocked(id)
+		}
+	}
+	if len(joined) > 0 {
+		after = append(after, r.tellLocked(wire.JoinEvent(joined...), "")...)
+	}
+	if changed {
+		after = append(after, r.tellLocked(wire.ParticipantsEvent(r.id.Name, r.usersLocked()), "")...)
+	}
+	after = append(after, r.desksLocked("", func(s *Session) {
+		for _, id := range left {
+			s.desk.Gone(id)
+		}
+	})...)
+	after = append(after, r.pubsOfSnapshotLocked(s)...)
+	for _, f := range s.GetMissed() {
+		after = append(after, r.eventLocked(f)...)
+	}
+	for id, p := range r.pending {
+		if r.members[id] != nil {
+			after = append(after, r.seatLocked(p)...)
+		} else {
+			r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Join{Join: p.member}})
+		}
+	}
+	r.dropIfEmptyLocked()
+	return after
+}
+
+// pubsOfSnapshotLocked takes over what others publish, and tells the home what
+// has changed here since it was asked.
+func (r *replica) pubsOfSnapshotLocked(s *signalpb.Snapshot) effects {
+	var after effects
+	theirs := make(map[pubKey]media.Publication, len(s.GetPublications()))
+	for _, raw := range s.GetPublications() {
+		if pub, err := decodePublication(raw); err == nil {
+			theirs[pubKey{pub.ID.Session, pub.ID.Kind}] = pub
+		}
+	}
+	self := r.hub.deps.Self
+	for k, pub := range r.pubs {
+		got, there := theirs[k]
+		switch {
+		case pub.Edge == self && got.ID != pub.ID:
+			r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Announce{Announce: encodePublication(pub)}})
+		case pub.Edge != self && !there:
+			delete(r.pubs, k)
+			after = append(after, r.desksLocked("", func(s *Session) { s.desk.Withdrawn(pub.ID) })...)
+		}
+	}
+	for k, pub := range theirs {
+		if pub.Edge == self {
+			if _, here := r.pubs[k]; !here {
+				r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(pub.ID)}})
+			}
+			continue
+		}
+		after = append(after, r.registerLocked(pub)...)
+	}
+	return after
+}

@@ -1,0 +1,177 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// joinTimeout bounds finding the home and entering the room there, without the
+// question to the backend. Our own client waits 12 s for an answer.
+const joinTimeout = 8 * time.Second
+
+// joinRetry is how soon a room is tried again whose home is changing.
+const joinRetry = 50 * time.Millisecond
+
+// joinRoom lets the client into a room, or out of the one it is in.
+func (s *Session) joinRoom(ctx context.Context, m *wire.ClientMessage) {
+	if m.Room.RoomID == "" {
+		s.leaveRoom()
+		s.say(wire.ServerMessage{ID: m.ID, Type: wire.TypeRoom, Room: &wire.Room{}})
+		return
+	}
+	if err := s.enter(ctx, m); err != nil {
+		s.hub.metrics.joined(err)
+		s.hub.log.Debug("join refused", keyError, err)
+		s.fail(m.ID, err)
+		return
+	}
+	s.hub.metrics.joined(nil)
+}
+
+func (s *Session) leaveRoom() {
+	s.mu.Lock()
+	seat := s.seat
+	s.seat = nil
+	s.mu.Unlock()
+	if seat != nil {
+		s.desk.Reset()
+		seat.replica.leave(s)
+	}
+}
+
+// enter asks the backend, decides whether another node serves the client
+// better, and takes the session to the home of the room. The replica answers
+// the client when the home has let it in.
+func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
+	id := store.RoomID{Backend: s.who.backend, Name: m.Room.RoomID}
+	if err := id.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrNoSuchRoom, err)
+	}
+	if seat := s.room(); seat != nil && seat.replica.id == id && seat.roomSession == m.Room.SessionID {
+		return wire.AlreadyJoined(seat.replica.describe(seat))
+	}
+	request := backend.RoomRequest{Room: id, UserID: s.who.userID, SessionID: m.Room.SessionID}
+	entry, err := s.hub.authorize(ctx, request)
+	if err != nil {
+		return err
+	}
+	if d, ok := s.elsewhere(id); ok {
+		s.hub.metrics.redirects.Inc()
+		return wire.Redirect(d)
+	}
+	s.leaveRoom()
+
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	member := &signalpb.Member{
+		Session:     string(s.id),
+		Edge:        string(s.hub.deps.Self),
+		UserId:      s.who.userID,
+		User:        merge(s.who.user, entry.Session),
+		RoomSession: string(m.Room.SessionID),
+		Features:    s.who.features,
+		Replaces:    string(s.replaced()),
+	}
+	for {
+		err := s.tryRoom(ctx, id, m, member, entry)
+		switch {
+		case err == nil:
+			s.mu.Lock()
+			s.arrived, s.replaces = store.RoomID{}, ""
+			s.mu.Unlock()
+			return nil
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errClosed):
+			return fmt.Errorf("%w: %w", detached(), err)
+		case !errors.Is(err, ErrNotHome) && !errors.Is(err, errReleasing) && !errors.Is(err, errStale) && !errors.Is(err, ErrDetached):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", detached(), err)
+		case <-time.After(joinRetry):
+		}
+	}
+}
+
+// tryRoom is one attempt. It is made again with the home that is found then.
+func (s *Session) tryRoom(ctx context.Context, id store.RoomID, m *wire.ClientMessage, member *signalpb.Member, entry backend.RoomResponse) error {
+	home, err := s.hub.deps.Places.Place(ctx, id)
+	if err != nil {
+		s.hub.log.Debug("no home", keyRoom, id.String(), keyError, err)
+		return fmt.Errorf("%w: %w", ErrDetached, err)
+	}
+	r, err := s.hub.openReplica(id, home)
+	if err != nil {
+		return err
+	}
+	st := &seat{replica: r, roomSession: m.Room.SessionID, properties: entry.Properties, permissions: entry.Permissions}
+	s.desk.Enter(id.String())
+	p := &pendingJoin{session: s, seat: st, member: member, messageID: m.ID, done: make(chan error, 1)}
+	r.join(p)
+	select {
+	case err = <-p.done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil && r.giveUp(p) {
+		return err
+	}
+	return nil // also if it worked in the last moment
+}
+
+// replaced is a session of the client that will not come back.
+func (s *Session) replaced() store.SessionID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replaces
+}
+
+// authorize asks the backend whether the participant may enter.
+func (h *Hub) authorize(ctx context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
+	if r.Room.Backend == store.Embedded {
+		if h.deps.Embedded == nil {
+			return backend.RoomResponse{}, wire.ErrNoSuchRoom
+		}
+		return h.deps.Embedded.JoinRoom(ctx, r)
+	}
+	if h.deps.Backends == nil {
+		return backend.RoomResponse{}, wire.ErrNoSuchRoom
+	}
+	return h.deps.Backends.JoinRoom(ctx, r)
+}
+
+// maxCallbacks bounds the questions to backends that nobody waits for.
+const maxCallbacks = 64
+
+// callback asks a backend in the background.
+func (h *Hub) callback(ask func(context.Context) error) {
+	h.background(func() {
+		select {
+		case h.callbacks <- struct{}{}:
+		case <-h.ctx.Done():
+			return
+		}
+		defer func() { <-h.callbacks }()
+		if err := ask(h.ctx); err != nil {
+			h.log.Debug("backend not told", keyError, err)
+		}
+	})
+}
+
+// tellLeft tells the backend that somebody left the room.
+func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
+	r := backend.RoomRequest{Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())}
+	switch {
+	case room.Backend == store.Embedded && h.deps.Embedded != nil:
+		h.callback(func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
+	case room.Backend != store.Embedded && h.deps.Backends != nil:
+		h.callback(func(ctx context.Context) error { return h.deps.Backends.LeaveRoom(ctx, r) })
+	}
+}

@@ -1,0 +1,286 @@
+package signaling
+
+import (
+	"time"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// maxMembers bounds a room.
+const maxMembers = 10_000
+
+// attach makes a node an edge of the room, or an edge that lost its way start
+// over: what it says of its own sessions holds, what it knows of others is taken
+// by a home that is new. The answer is a snapshot.
+func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
+	if reason := r.closedFor(); reason != signalpb.Refused_REASON_UNSPECIFIED {
+		r.hub.toEdge(from, refusal(r.id, r.home.Epoch, "", reason))
+		return
+	}
+	e := r.edges[from]
+	if e == nil {
+		e = &edge{}
+		r.edges[from] = e
+	}
+	// Not attached until the snapshot: what changes now is in it.
+	e.attached, e.lost = false, time.Time{}
+	r.takeKnown(from, a)
+	r.takeOwn(from, a)
+	if r.callSince.IsZero() {
+		r.callSince = fromMillis(a.GetCallSince())
+	}
+	r.noteCall()
+
+	snapshot := &signalpb.Snapshot{CallSince: millis(r.callSince)}
+	if a.GetSeqEpoch() == r.home.Epoch {
+		snapshot.Missed = e.missed(a.GetSeq())
+	} else {
+		snapshot.Missed = e.missed(0)
+	}
+	e.attached = true
+	for _, m := range r.members {
+		snapshot.Members = append(snapshot.Members, m)
+	}
+	for _, p := range r.pubs {
+		snapshot.Publications = append(snapshot.Publications, encodePublication(p))
+	}
+	ok := r.hub.toEdge(from, &signalpb.Frame{
+		Room: roomOf(r.id), Epoch: r.home.Epoch, Seq: e.seq, Heard: e.heard,
+		Body: &signalpb.Frame_Snapshot{Snapshot: snapshot},
+	})
+	if !ok {
+		r.lose(from)
+		return
+	}
+	for _, say := range a.GetUnheard() {
+		r.say(from, say)
+	}
+}
+
+// takeKnown keeps the members of other edges until those speak for themselves.
+// Only a new home does: later it knows better.
+func (r *room) takeKnown(from store.NodeID, a *signalpb.Attach) {
+	if time.Since(r.began) > r.hub.cfg.ResumeTimeout {
+		return
+	}
+	for _, m := range a.GetKnown() {
+		id, at := store.SessionID(m.GetSession()), store.NodeID(m.GetEdge())
+		_, left := r.gone[id]
+		if id == "" || at == "" || at == from || left || r.members[id] != nil || len(r.members) >= maxMembers {
+			continue
+		}
+		e := r.edges[at]
+		if e == nil {
+			e = &edge{lost: time.Now()}
+			r.edges[at] = e
+		}
+		if !e.lost.IsZero() {
+			r.add(m, from)
+		}
+	}
+	for _, raw := range a.GetKnownPublications() {
+		pub, err := decodePublication(raw)
+		if err != nil {
+			continue
+		}
+		m := r.members[pub.ID.Session]
+		if m == nil || m.GetEdge() != string(pub.Edge) || r.edges[pub.Edge].lost.IsZero() {
+			continue
+		}
+		if r.register(pub) {
+			r.emitAll(from, &signalpb.Frame{Body: &signalpb.Frame_Published{Published: raw}})
+		}
+	}
+}
+
+// takeOwn makes the members and publications of an edge those that it names.
+func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) {
+	own := make(map[store.SessionID]*signalpb.Member, len(a.GetOwn()))
+	for _, m := range a.GetOwn() {
+		own[store.SessionID(m.GetSession())] = m
+	}
+	var left []store.SessionID
+	for id, m := range r.members {
+		if m.GetEdge() == string(from) && own[id] == nil {
+			left = append(left, id)
+		}
+	}
+	r.remove(left, true)
+	for id, m := range own {
+		if id == "" || len(r.members) >= maxMembers {
+			continue
+		}
+		if old := r.members[id]; old != nil && old.GetEdge() == string(from) {
+			continue
+		}
+		r.admit(from, m)
+	}
+	published := make(map[pubKey]bool)
+	for _, raw := range a.GetOwnPublications() {
+		pub, err := decodePublication(raw)
+		if err != nil || pub.Edge != from || own[pub.ID.Session] == nil {
+			continue
+		}
+		published[pubKey{pub.ID.Session, pub.ID.Kind}] = true
+		r.publish(from, pub)
+	}
+	for k, pub := range r.pubs {
+		if pub.Edge == from && !published[k] {
+			r.unpublish(pub.ID)
+		}
+	}
+}
+
+// join lets a session in.
+func (r *room) join(from store.NodeID, m *signalpb.Member) {
+	reason := r.closedFor()
+	if reason == signalpb.Refused_REASON_UNSPECIFIED && len(r.members) >= maxMembers {
+		reason = signalpb.Refused_REASON_FULL
+	}
+	if reason != signalpb.Refused_REASON_UNSPECIFIED {
+		r.hub.toEdge(from, refusal(r.id, r.home.Epoch, m.GetSession(), reason))
+		return
+	}
+	if m.GetSession() == "" || r.members[store.SessionID(m.GetSession())] != nil {
+		return // told again after a break: the snapshot has it
+	}
+	r.admit(from, m)
+}
+
+// closedFor says why nobody may enter now.
+func (r *room) closedFor() signalpb.Refused_Reason {
+	switch {
+	case r.releasing:
+		return signalpb.Refused_REASON_RELEASING
+	case !r.hub.deps.Places.Lease():
+		return signalpb.Refused_REASON_DETACHED
+	}
+	return signalpb.Refused_REASON_UNSPECIFIED
+}
+
+// admit adds a member. A participant has one session in a room: an older one
+// of the same goes first, and so does one that its client has lost.
+func (r *room) admit(from store.NodeID, m *signalpb.Member) {
+	var out []store.SessionID
+	for id, other := range r.members {
+		same := m.GetRoomSession() != "" && other.GetRoomSession() == m.GetRoomSession()
+		if string(id) == m.GetSession() || same || string(id) == m.GetReplaces() {
+			out = append(out, id)
+		}
+	}
+	r.kick(out, &signalpb.Kick{Bye: wire.ByeRoomSession})
+	m = cloneMember(m)
+	m.Edge, m.Replaces = string(from), ""
+	if m.GetNumber() == 0 {
+		m.Number = r.number + 1
+	}
+	r.add(m, "")
+}
+
+// add puts a member into the room and tells the edges, but for one.
+func (r *room) add(m *signalpb.Member, except store.NodeID) {
+	r.members[store.SessionID(m.GetSession())] = m
+	r.number = max(r.number, m.GetNumber())
+	r.empty = time.Time{}
+	r.emitAll(except, &signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: m}})
+}
+
+// kick takes members out because somebody else wants it so. Their edges are
+// told why, and everybody that they left.
+func (r *room) kick(ids []store.SessionID, why *signalpb.Kick) {
+	if len(ids) == 0 {
+		return
+	}
+	byEdge := make(map[store.NodeID][]string)
+	for _, id := range ids {
+		if m := r.members[id]; m != nil {
+			at := store.NodeID(m.GetEdge())
+			byEdge[at] = append(byEdge[at], string(id))
+		}
+	}
+	for at, sessions := range byEdge {
+		if e := r.edges[at]; e != nil && e.attached {
+			r.emit(at, e, &signalpb.Frame{Body: &signalpb.Frame_Kick{Kick: &signalpb.Kick{
+				Sessions: sessions, Bye: why.GetBye(), Disinvited: why.GetDisinvited(),
+			}}})
+		}
+	}
+	r.remove(ids, false)
+}
+
+// leave takes a session out that wants to go, or that is gone. Without a lease
+// it waits: perhaps another node is the home already.
+func (r *room) leave(from store.NodeID, id store.SessionID) {
+	if !r.hub.deps.Places.Lease() {
+		r.leaving = append(r.leaving, leaving{from, id})
+		return
+	}
+	if m := r.members[id]; m != nil && m.GetEdge() == string(from) {
+		r.remove([]store.SessionID{id}, true)
+	}
+}
+
+// remove takes members and what they publish out of the room.
+func (r *room) remove(ids []store.SessionID, tellBackend bool) {
+	var left []string
+	for _, id := range ids {
+		m := r.members[id]
+		if m == nil {
+			continue
+		}
+		delete(r.members, id)
+		r.gone[id] = struct{}{}
+		for k := range r.pubs {
+			if k.session == id {
+				delete(r.pubs, k) // that goes without saying
+			}
+		}
+		left = append(left, string(id))
+		if tellBackend {
+			r.hub.tellLeft(r.id, m)
+		}
+	}
+	if len(left) == 0 {
+		return
+	}
+	// An edge without members forgets the room by itself.
+	alive := make(map[store.NodeID]bool, len(r.edges))
+	for _, m := range r.members {
+		alive[store.NodeID(m.GetEdge())] = true
+	}
+	r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Left{Left: &signalpb.Left{Sessions: left}}})
+	for id, e := range r.edges {
+		// One that is attaching has just said that it is there.
+		if !alive[id] && (e.attached || !e.lost.IsZero()) {
+			delete(r.edges, id)
+		}
+	}
+	r.noteCall()
+	if len(r.members) == 0 {
+		r.empty = time.Now()
+	}
+}
+
+// noteCall notes when the call begins and ends.
+func (r *room) noteCall() {
+	calling := false
+	for _, m := range r.members {
+		calling = calling || m.GetInCall()&1 != 0
+	}
+	switch {
+	case !calling:
+		r.callSince = time.Time{}
+	case r.callSince.IsZero():
+		r.callSince = time.Now()
+	}
+}
+
+func cloneMember(m *signalpb.Member) *signalpb.Member {
+	return &signalpb.Member{
+		Session: m.GetSession(), Edge: m.GetEdge(), Incarnation: m.GetIncarnation(), UserId: m.GetUserId(), User: m.GetUser(),
+		RoomSession: m.GetRoomSession(), Features: m.GetFeatures(), InCall: m.GetInCall(), Public: m.GetPublic(), Replaces: m.GetReplaces(),
+		Number: m.GetNumber(),
+	}
+}

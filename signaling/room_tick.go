@@ -1,0 +1,107 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// tick looks at the deadlines of the room.
+func (r *room) tick() {
+	_ = r.inbox.post(r.deadlines) // full: the next tick comes soon
+}
+
+func (r *room) deadlines() {
+	if !r.hub.deps.Places.Lease() || r.deposed > r.home.Epoch {
+		return // detached, or not the home: nobody joins, nobody leaves
+	}
+	now := time.Now()
+	waiting := r.leaving
+	r.leaving = nil
+	for _, l := range waiting {
+		r.leave(l.edge, l.session)
+	}
+	r.giveUpEdges(now)
+	if now.Sub(r.began) > 2*r.hub.cfg.ResumeTimeout {
+		clear(r.gone) // known members are not taken any more
+	}
+	r.ping(now)
+	if len(r.members) == 0 && len(r.edges) == 0 && !r.releasing && !r.empty.IsZero() && now.Sub(r.empty) > r.hub.cfg.RoomLinger {
+		r.release()
+	}
+}
+
+// giveUpEdges lets those leave whose edge did not come back, as if each had
+// lost its own connection for so long.
+func (r *room) giveUpEdges(now time.Time) {
+	count := make(map[store.NodeID]int, len(r.edges))
+	for _, m := range r.members {
+		count[store.NodeID(m.GetEdge())]++
+	}
+	for id, e := range r.edges {
+		e.told = slices.DeleteFunc(e.told, func(t told) bool { return now.Sub(t.at) > oldTold })
+		late := !e.attached && !e.lost.IsZero() && now.Sub(e.lost) > r.hub.cfg.ResumeTimeout
+		if count[id] == 0 {
+			// Nothing holds an edge that nobody is at; if it is attached, it has
+			// forgotten the room by now.
+			delete(r.edges, id)
+			continue
+		}
+		if !late {
+			continue
+		}
+		var left []store.SessionID
+		for sid, m := range r.members {
+			if m.GetEdge() == string(id) {
+				left = append(left, sid)
+			}
+		}
+		r.hub.log.Info("edge of a room given up", keyRoom, r.id.String(), keyNode, string(id), "sessions", len(left))
+		r.remove(left, true)
+	}
+}
+
+// ping tells a Nextcloud who is still there.
+func (r *room) ping(now time.Time) {
+	if r.id.Backend == store.Embedded || r.hub.deps.Backends == nil || now.Sub(r.pinged) < r.hub.cfg.BackendPing {
+		return
+	}
+	r.pinged = now
+	var entries []backend.PingEntry
+	for _, m := range r.members {
+		if m.GetRoomSession() != "" {
+			entries = append(entries, backend.PingEntry{UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())})
+		}
+	}
+	if len(entries) > 0 {
+		r.hub.callback(func(ctx context.Context) error { return r.hub.deps.Backends.Ping(ctx, r.id, entries) })
+	}
+}
+
+// releaseTimeout bounds the decision to give a home back.
+const releaseTimeout = 5 * time.Second
+
+// release gives the home of the empty room back. Until the cluster has decided
+// nobody gets in; who wants to tries again then.
+func (r *room) release() {
+	r.releasing = true
+	r.hub.background(func() {
+		ctx, cancel := context.WithTimeout(r.hub.ctx, releaseTimeout)
+		defer cancel()
+		err := r.hub.deps.Places.Release(ctx, r.id, r.home.Epoch)
+		if err == nil || errors.Is(err, store.ErrStaleEpoch) || errors.Is(err, store.ErrNotFound) {
+			r.close()
+			return
+		}
+		r.hub.log.Info("room not released", keyRoom, r.id.String(), keyError, err)
+		_ = r.inbox.post(func() {
+			r.releasing = false
+			r.empty = time.Now()
+		})
+	})
+}

@@ -1,0 +1,288 @@
+package signaling
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/mcu"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// Bounds of what waits for a client. A client that is connected and does not
+// read loses its connection at the first, and resumes; one that is away loses
+// its session at the second, as a gap in what it hears would go unnoticed.
+const (
+	maxQueued      = 1024
+	maxQueuedAway  = 4096
+	maxQueuedBytes = 16 << 20
+)
+
+// identity is what the backend said of the client, and what the client said of
+// itself.
+type identity struct {
+	backend  store.BackendID
+	userID   string
+	user     json.RawMessage // shown to the others; nil for guests
+	features []string
+}
+
+// sessionKey proves that a resume id or a ticket belongs to the session.
+type sessionKey [16]byte
+
+// Session is a client, whether its connection is up or not. Messages of the
+// client are handled one after the other, by the reader of its connection.
+type Session struct {
+	hub  *Hub
+	id   store.SessionID
+	key  sessionKey
+	who  identity
+	desk *mcu.Desk
+	turn sync.Mutex // held while a message of the client is handled
+	// incarnation rises when the session goes on without its media.
+	incarnation uint32
+
+	mu          sync.Mutex
+	conn        *conn           // guarded by mu; nil while the client is away
+	queue       [][]byte        // guarded by mu; what the client has not been sent
+	queuedBytes int             // guarded by mu
+	mostQueued  int             // guarded by mu; what a client that reads stays below
+	expiry      *time.Timer     // guarded by mu; set while the client is away
+	seat        *seat           // guarded by mu; nil outside of rooms
+	ended       bool            // guarded by mu
+	arrived     store.RoomID    // guarded by mu; the room whose redirect led here, until it is joined
+	stay        bool            // guarded by mu; the client asked not to be redirected
+	replaces    store.SessionID // guarded by mu; a lost session of the client
+}
+
+// seat is a session's place in a room. Only permissions change.
+type seat struct {
+	replica     *replica
+	roomSession wire.RoomSessionID
+	properties  json.RawMessage
+	permissions []string // nil: nothing is restricted; replaced, never changed
+}
+
+func (h *Hub) newSession(id store.SessionID, who identity, incarnation uint32) *Session {
+	s := &Session{hub: h, id: id, who: who, incarnation: incarnation}
+	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
+	s.desk = mcu.NewDesk(mcu.Config{Session: id, Incarnation: incarnation}, h.deps.Engine, s, s, h.log, h.mcuMetrics)
+	return s
+}
+
+func (s *Session) hasKey(key []byte) bool {
+	return subtle.ConstantTimeCompare(s.key[:], key) == 1
+}
+
+// room is where the session is, or nil.
+func (s *Session) room() *seat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seat
+}
+
+// send queues a frame for the client. It never blocks.
+func (s *Session) send(frame []byte) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.queue = append(s.queue, frame)
+	s.queuedBytes += len(frame)
+	c, n, most := s.conn, len(s.queue), s.mostQueued
+	tooMuch := s.queuedBytes > maxQueuedBytes
+	s.mu.Unlock()
+	switch {
+	case c == nil && (n > maxQueuedAway || tooMuch):
+		s.hub.metrics.overflow("away")
+		s.hub.background(func() { s.end("") }) // the sender may hold the room
+	case c != nil && (n > most || tooMuch):
+		s.hub.metrics.overflow("slow")
+		c.abandon()
+	case c != nil:
+		c.wakeUp()
+	}
+}
+
+func (s *Session) say(m wire.ServerMessage) { s.send(wire.Encode(m)) }
+
+// fail answers a message of the client with an error.
+func (s *Session) fail(id string, err error) { s.say(wire.ErrorReply(id, err)) }
+
+// next takes the oldest frame for the connection, if the connection is still
+// that of the session.
+func (s *Session) next(c *conn) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c || len(s.queue) == 0 {
+		return nil, false
+	}
+	frame := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	s.queuedBytes -= len(frame)
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return frame, true
+}
+
+// giveBack puts a frame that could not be sent in front again.
+func (s *Session) giveBack(frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = slices.Insert(s.queue, 0, frame)
+	s.queuedBytes += len(frame)
+}
+
+// attach makes c the connection of the session, and returns the one it takes
+// the place of. It is false if the session has ended meanwhile.
+func (s *Session) attach(c *conn) (old *conn, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, false
+	}
+	if s.expiry != nil {
+		s.expiry.Stop()
+		s.expiry = nil
+	}
+	old, s.conn = s.conn, c
+	s.mostQueued = len(s.queue) + maxQueued // what waits already is no fault of the connection
+	s.stay = c.stay
+	return old, true
+}
+
+// detach tells that a connection is gone. From then on the session waits for
+// its client to come back.
+func (s *Session) detach(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c || s.ended {
+		return
+	}
+	s.conn = nil
+	s.expiry = time.AfterFunc(s.hub.cfg.ResumeTimeout, func() { s.end("") })
+}
+
+// end is the end of the session. A client that is connected is told the
+// reason, if there is one, and loses its connection.
+func (s *Session) end(bye string) { s.finish(wire.ByeMessage("", bye), bye != "") }
+
+func (s *Session) finish(last wire.ServerMessage, tell bool) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	c, seat, queue := s.conn, s.seat, s.queue
+	s.conn, s.seat, s.queue = nil, nil, nil
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
+	s.mu.Unlock()
+
+	s.hub.remove(s)
+	if seat != nil {
+		seat.replica.leave(s)
+	}
+	if c != nil {
+		if tell {
+			queue = append(queue, wire.Encode(last))
+		}
+		c.finish(queue)
+	}
+	s.hub.background(s.desk.Close)
+}
+
+// allowed tells whether the session has one of the permissions in its room.
+func (st *seat) allowed(permissions ...string) bool {
+	if st.permissions == nil {
+		return true
+	}
+	return slices.ContainsFunc(permissions, func(p string) bool { return slices.Contains(st.permissions, p) })
+}
+
+// permit sets new permissions, and ends what they do not cover any more.
+func (s *Session) permit(permissions []string) {
+	s.mu.Lock()
+	if s.seat == nil {
+		s.mu.Unlock()
+		return
+	}
+	now := *s.seat
+	now.permissions = permissions
+	s.seat = &now
+	s.mu.Unlock()
+	if !now.allowed(backend.PermissionPublishScreen) {
+		s.desk.Unpublish(media.KindScreen)
+	}
+	for _, p := range s.desk.Published() {
+		if p.ID.Kind == media.KindVideo && !now.mayPublish(p) {
+			s.desk.Unpublish(media.KindVideo)
+		}
+	}
+}
+
+// sit puts the session into its seat; it is false if the session has ended.
+func (s *Session) sit(st *seat) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.seat = st
+	return true
+}
+
+// leaveSeat takes the session out of its room without telling anybody.
+func (s *Session) leaveSeat(of *replica) bool {
+	s.mu.Lock()
+	left := s.seat != nil && s.seat.replica == of
+	if left {
+		s.seat = nil
+	}
+	s.mu.Unlock()
+	if left {
+		s.desk.Reset()
+	}
+	return left
+}
+
+// Send is for the desk: what a connection has to say to the client.
+func (s *Session) Send(sender store.SessionID, m wire.MediaMessage) {
+	s.say(wire.DeliverMessage(wire.Sender{Type: wire.ToSession, SessionID: sender}, m.Encode()))
+}
+
+// Announce is for the desk: the client publishes.
+func (s *Session) Announce(pub media.Publication) {
+	if seat := s.room(); seat != nil {
+		pub.Edge = s.hub.deps.Self
+		seat.replica.announce(pub)
+	}
+}
+
+// Withdraw is for the desk: the client publishes no more.
+func (s *Session) Withdraw(id media.PubID) {
+	if seat := s.room(); seat != nil {
+		seat.replica.withdraw(id)
+	}
+}
+
+// Await is for the desk: it waits for what another session publishes.
+func (s *Session) Await(ctx context.Context, publisher store.SessionID, kind string) (media.Publication, error) {
+	seat := s.room()
+	if seat == nil {
+		return media.Publication{}, wire.ErrNotAllowed
+	}
+	return seat.replica.await(ctx, s.id, publisher, kind)
+}

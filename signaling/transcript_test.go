@@ -1,0 +1,58 @@
+package signaling_test
+
+import (
+	"encoding/json"
+	"flag"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+var update = flag.Bool("update", false, "write the expectations of transcripts anew")
+
+// people fills the Nextcloud of a cluster.
+func people(c *cluster) {
+	c.nextcloud.AddUser("alice", "Alice")
+	c.nextcloud.AddUser("bob", "Bob")
+	c.nextcloud.AddGuest("carl")
+	c.nextcloud.SetRoom("room", signalingtest.Room{
+		Properties: json.RawMessage(`{"name":"Our room"}`),
+		SessionPermissions: map[wire.RoomSessionID][]string{
+			"nc-guest": {backend.PermissionPublishAudio},
+		},
+		Sessions: map[wire.RoomSessionID]json.RawMessage{"nc-guest": json.RawMessage(`{"displayname":"Carl"}`)},
+	})
+}
+
+// TestTranscripts plays each story on one node, and on three with each as the
+// home of the room.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		t.Run(name+"/one", func(t *testing.T) {
+			c := newCluster(t, 1)
+			people(c)
+			u := c.nodes[0].url()
+			signalingtest.Play(t, file, signalingtest.Stage{Nodes: []string{u, u, u}, Nextcloud: c.nextcloud, Update: *update})
+		})
+		for home := range 3 {
+			t.Run(name+"/three/home"+string(rune('1'+home)), func(t *testing.T) {
+				c := makeCluster(t, 3, true) // decisions reach the nodes at different times
+				people(c)
+				c.pin("room", c.nodes[home])
+				signalingtest.Play(t, file, signalingtest.Stage{
+					Nodes:     []string{c.nodes[0].url(), c.nodes[1].url(), c.nodes[2].url()},
+					Nextcloud: c.nextcloud,
+				})
+			})
+		}
+	}
+}

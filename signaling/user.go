@@ -1,0 +1,90 @@
+package signaling
+
+import (
+	"slices"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/store"
+)
+
+// toUsers hands a frame to all sessions of users, on whatever nodes they are.
+// Every node is told: who has sessions where changes more often than users are
+// written to. Sessions named in not hear nothing.
+func (h *Hub) toUsers(of store.BackendID, users []string, frame []byte, not ...store.SessionID) {
+	if len(users) == 0 {
+		return
+	}
+	f := &signalpb.Frame{Body: &signalpb.Frame_User{User: &signalpb.User{
+		Backend:     string(of),
+		UserIds:     users,
+		NotSessions: texts(not),
+		Frame:       frame,
+	}}}
+	h.usersHere(f.GetUser())
+	h.mu.Lock()
+	peers := values(h.peers)
+	h.mu.Unlock()
+	for _, p := range peers {
+		p.send(f)
+	}
+}
+
+// usersHere hands a frame to the sessions of users on this node.
+func (h *Hub) usersHere(u *signalpb.User) {
+	var sessions []*Session
+	h.mu.Lock()
+	for _, id := range u.GetUserIds() {
+		for s := range h.users[userKey{store.BackendID(u.GetBackend()), id}] {
+			sessions = append(sessions, s)
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range sessions {
+		if slices.Contains(u.GetNotSessions(), string(s.id)) {
+			continue
+		}
+		s.send(u.GetFrame())
+	}
+}
+
+// toSession hands a frame to a session wherever it is: here, or at the node
+// that made its id, or where that one sent it. A session that is nowhere hears
+// nothing; clients expect no answer.
+func (h *Hub) toSession(id store.SessionID, frame []byte) {
+	h.direct(&signalpb.Direct{Session: string(id), Frame: frame}, "")
+}
+
+// direct passes a frame for one session on. It goes one hop beyond the node
+// that made the session, and never back to where it came from.
+func (h *Hub) direct(d *signalpb.Direct, from store.NodeID) {
+	id := store.SessionID(d.GetSession())
+	h.mu.Lock()
+	s, f := h.sessions[id], h.forwards[id]
+	h.mu.Unlock()
+	if s != nil {
+		s.send(d.GetFrame())
+		return
+	}
+	node := f.to
+	if node == "" && from == "" {
+		origin, err := h.seals.origin(id)
+		if err != nil {
+			return
+		}
+		node = origin
+	}
+	if node == "" || node == from || node == h.deps.Self {
+		return
+	}
+	if p := h.peer(node); p != nil {
+		p.send(&signalpb.Frame{Body: &signalpb.Frame_Direct{Direct: d}})
+	}
+}
+
+func texts[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return out
+}
