@@ -19,6 +19,11 @@ GOVULNCHECK        := v1.8.0
 WEB_SOURCES := $(shell find web/src web/index.html web/package-lock.json web/vite.config.ts web/tsconfig.json -type f 2>/dev/null)
 PROTOS      := $(shell git ls-files '*.proto')
 
+# The end-to-end tests measure frame rates and gaps: they have the machine to
+# themselves, after the others.
+E2E  := ./test/e2e/...
+UNIT  = $(shell $(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -49,15 +54,16 @@ web/node_modules/.package-lock.json: web/package-lock.json
 .PHONY: test
 test: build chromium web/node_modules/.package-lock.json ## every test but the long ones, browsers included
 	@cd web && npm test --silent
-	@$(GOTEST) -timeout 9m ./...
+	@$(GOTEST) -timeout 9m $(UNIT)
+	@$(GOTEST) -timeout 9m $(E2E)
 
 .PHONY: e2e
 e2e: build chromium ## only the end-to-end tests, with their output
-	@$(GOTEST) -count=1 -v -timeout 9m ./test/e2e/...
+	@$(GOTEST) -count=1 -v -timeout 9m $(E2E)
 
 .PHONY: race
 race: ## every Go test but the end-to-end ones under the race detector
-	@$(GOTEST) -race -timeout 20m $$($(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
+	@$(GOTEST) -race -timeout 20m $(UNIT)
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

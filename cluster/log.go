@@ -13,7 +13,7 @@ import (
 
 // Keys of log lines.
 const (
-	keyNode = "node"
+	keyNode = "peer"
 	keyRoom = "room"
 )
 

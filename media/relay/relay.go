@@ -60,6 +60,6 @@ type Deps struct {
 
 // Keys of log attributes.
 const (
-	logNode        = "node"
+	logNode        = "peer"
 	logPublication = "publication"
 )

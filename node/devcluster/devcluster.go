@@ -244,7 +244,7 @@ func (s *supervisor) start(p *process) error {
 	s.processes = append(s.processes, p)
 	s.wg.Go(func() {
 		defer out.Close()
-		p.err = p.cmd.Wait()
+		_ = p.cmd.Wait() // ProcessState says how it ended
 		close(p.exited)
 		s.log.Info("node process ended", "node", p.id, "state", p.cmd.ProcessState.String())
 	})
@@ -253,7 +253,8 @@ func (s *supervisor) start(p *process) error {
 
 // stop ends the nodes, last started first, all within stopTimeout.
 func (s *supervisor) stop() {
-	deadline := time.After(stopTimeout)
+	late, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
 	for i := len(s.processes) - 1; i >= 0; i-- {
 		p := s.processes[i]
 		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
@@ -261,7 +262,7 @@ func (s *supervisor) stop() {
 	for _, p := range s.processes {
 		select {
 		case <-p.exited:
-		case <-deadline:
+		case <-late.Done():
 			s.log.Warn("node does not stop, killed", "node", p.id)
 			_ = p.cmd.Process.Kill()
 		}

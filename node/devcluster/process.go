@@ -21,8 +21,7 @@ type process struct {
 	cluster       string // host:port of Raft and RPC
 	joinTokenFile string
 	cmd           *exec.Cmd
-	exited        chan struct{} // closed when the process is gone; err is set before
-	err           error
+	exited        chan struct{} // closed when the process is gone; cmd.ProcessState is set before
 }
 
 // awaitReady polls the node's own answer, until it takes traffic.
@@ -34,7 +33,7 @@ func (p *process) awaitReady(ctx context.Context) error {
 	for {
 		select {
 		case <-p.exited:
-			return fmt.Errorf("%s ended at its start (%v):\n%s", p.id, p.err, p.tail())
+			return fmt.Errorf("%s ended at its start (%s):\n%s", p.id, p.cmd.ProcessState, p.tail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w; its log ends:\n%s", p.id, context.Cause(ctx), p.tail())
 		case <-tick.C:

@@ -91,7 +91,7 @@ func (i *Inspector) Gather(ctx context.Context, room string) map[string]*Room {
 				replies[k], err = NewInspectClient(conn).Report(ctx, req)
 			}
 			if err != nil {
-				i.log.Debug("node does not report", "node", id, "error", err)
+				i.log.Debug("node does not report", "peer", id, "error", err)
 			}
 		})
 	}

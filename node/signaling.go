@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/node/inspect"
+	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/mcu"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// openSignaling makes the hub, and the embedded backend that it asks and that
+// tells it of calls.
+func (n *Node) openSignaling() error {
+	instances := make([]backend.Instance, len(n.cfg.Signaling.Backends))
+	for i, b := range n.cfg.Signaling.Backends {
+		instances[i] = backend.Instance{URL: b.URL, Secret: b.Secret}
+	}
+	registry, err := backend.NewRegistry(instances)
+	if err != nil {
+		return fmt.Errorf("signaling.backends: %w", err)
+	}
+	client, err := backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version}, registry, n.registry)
+	if err != nil {
+		return err
+	}
+	deps := signaling.Deps{
+		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
+		Seal:     func(purpose string) signaling.Sealer { return n.cluster.Sealer(purpose) },
+		Backends: client, Registry: registry, Logger: n.log, Registerer: n.registry,
+	}
+	if n.cfg.Signaling.Embedded {
+		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev}, api.Deps{
+			DB: n.state.DB(), Proposer: proposer{n.cluster}, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
+			Origins: n.origins, Logger: n.log, Registerer: n.registry,
+		})
+		if err != nil {
+			return err
+		}
+		deps.Embedded = embedded{n.api}
+	}
+	n.hub, err = signaling.NewHub(signaling.Config{
+		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
+		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
+		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
+	}, deps)
+	if err != nil {
+		return err
+	}
+	mesh := n.cluster.RPC()
+	mesh.Register(n.hub.Register)
+	n.inspector = inspect.New(n.cluster.Self(), n.report, n.peersAlive, mesh.Dial, n.log)
+	mesh.Register(n.inspector.Register)
+	n.edges = &edgeCache{gather: n.inspector.Gather}
+	return nil
+}
+
+func peerID(ctx context.Context) (store.NodeID, bool) { return rpc.PeerID(ctx) }
+
+// peers meets signaling.Peers.
+type peers struct{ mesh *rpc.Mesh }
+
+func (p peers) Dial(id store.NodeID) (grpc.ClientConnInterface, error) { return p.mesh.Dial(id) }
+func (p peers) PeerID(ctx context.Context) (store.NodeID, bool)        { return rpc.PeerID(ctx) }
+
+// nodes meets signaling.Nodes.
+type nodes struct{ cluster *cluster.Cluster }
+
+func (n nodes) Changed() (<-chan struct{}, func()) { return n.cluster.WatchMembers() }
+
+func (n nodes) Nodes() []signaling.Node {
+	members := n.cluster.Members()
+	list := make([]signaling.Node, len(members))
+	for i, m := range members {
+		list[i] = signaling.Node{
+			ID: m.ID, URL: m.PublicURL,
+			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: full(m),
+		}
+	}
+	return list
+}
+
+// full says that a node has reached the limits it told of.
+func full(m cluster.Member) bool {
+	return m.Load.MaxSessions > 0 && m.Load.Sessions >= m.Load.MaxSessions ||
+		m.Load.MaxEgressBps > 0 && m.Load.EgressBps >= m.Load.MaxEgressBps
+}
+
+// elsewhere is the URL of the node that clients of the room should go to.
+func (n *Node) elsewhere(room store.RoomID) (publicURL string, ok bool) {
+	home, ok := n.hub.Elsewhere(room)
+	return home.URL, ok
+}
+
+// homes meets api.Places.
+type homes struct{ n *Node }
+
+func (h homes) Elsewhere(room store.RoomID) (publicURL string, ok bool) { return h.n.elsewhere(room) }
+
+// places meets signaling.Places.
+type places struct {
+	cluster *cluster.Cluster
+	hint    cluster.Hint
+}
+
+func (n *Node) places() places {
+	return places{n.cluster, cluster.Hint{Node: n.cluster.Self(), Region: n.cfg.Node.Region}}
+}
+
+func (p places) Lookup(room store.RoomID) (store.Home, bool)  { return p.cluster.Lookup(room) }
+func (p places) Lease() bool                                  { return p.cluster.Lease() }
+func (p places) Watch() (events <-chan store.Event, c func()) { return p.cluster.Watch() }
+
+func (p places) Place(ctx context.Context, room store.RoomID) (store.Home, error) {
+	return p.cluster.Place(ctx, room, p.hint)
+}
+
+func (p places) Release(ctx context.Context, room store.RoomID, epoch uint64) error {
+	_, err := p.cluster.Propose(ctx, store.NewReleaseRoom(time.Now(), room, epoch))
+	return err
+}
+
+// proposer meets api.Proposer.
+type proposer struct{ cluster *cluster.Cluster }
+
+func (p proposer) Propose(ctx context.Context, c store.Command) (store.Result, error) {
+	r, err := p.cluster.Propose(ctx, c)
+	if errors.Is(err, cluster.ErrNoLeader) || errors.Is(err, cluster.ErrNotReady) || errors.Is(err, cluster.ErrUnknownOutcome) || errors.Is(err, cluster.ErrClosed) {
+		err = fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
+	return r, err
+}
+
+// embedded meets signaling.Embedded: the embedded backend is asked as a
+// Nextcloud would be.
+type embedded struct{ api *api.Server }
+
+func (e embedded) Authenticate(ctx context.Context, params json.RawMessage) (backend.AuthResponse, error) {
+	id, err := e.api.AuthenticateTicket(ctx, params)
+	switch {
+	case errors.Is(err, api.ErrTicketExpired):
+		return backend.AuthResponse{}, wire.ErrTokenExpired
+	case errors.Is(err, api.ErrBadTicket):
+		return backend.AuthResponse{}, wire.ErrInvalidTicket
+	case err != nil:
+		return backend.AuthResponse{}, fmt.Errorf("%w: %w", wire.ErrAuthFailed, err)
+	}
+	return backend.AuthResponse{UserID: id.UserID, User: id.User}, nil
+}
+
+func (e embedded) JoinRoom(ctx context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
+	entry, err := e.api.AuthorizeJoin(ctx, r.Room.Name, r.UserID, string(r.SessionID))
+	switch {
+	case errors.Is(err, api.ErrNoRoom):
+		return backend.RoomResponse{}, wire.ErrNoSuchRoom
+	case err != nil:
+		return backend.RoomResponse{}, fmt.Errorf("%w: %w", wire.ErrRoomJoinFailed, err)
+	}
+	return backend.RoomResponse{RoomID: r.Room.Name, Properties: entry.Properties, Permissions: entry.Permissions, Session: entry.Session}, nil
+}
+
+// LeaveRoom has nothing to do: who is in a conversation is known at its home.
+func (embedded) LeaveRoom(context.Context, backend.RoomRequest) error { return nil }
+
+// calls meets api.Calls.
+type calls struct{ n *Node }
+
+func (c calls) InCall(ctx context.Context, room string, changed, all []api.CallParticipant) error {
+	if len(changed) == 0 {
+		return nil
+	}
+	in := &backend.InCall{InCall: backend.Flags(changed[0].InCall)}
+	var err error
+	if in.Changed, err = participants(changed); err != nil {
+		return err
+	}
+	if in.Users, err = participants(all); err != nil {
+		return err
+	}
+	err = c.n.hub.Notify(ctx, store.RoomID{Name: room}, backend.Request{Type: backend.TypeInCall, InCall: in})
+	switch {
+	case errors.Is(err, signaling.ErrNoSession):
+		return fmt.Errorf("%w: %w", api.ErrNoSession, err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (c calls) End(ctx context.Context, room string) error {
+	end := &backend.InCall{All: true}
+	if err := c.n.hub.Notify(ctx, store.RoomID{Name: room}, backend.Request{Type: backend.TypeInCall, InCall: end}); err != nil {
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (c calls) Status(ctx context.Context, room string) (api.CallStatus, error) {
+	status, err := c.n.hub.RoomStatus(ctx, store.RoomID{Name: room})
+	if err != nil {
+		return api.CallStatus{}, fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
+	out := api.CallStatus{Since: status.Since, Sessions: make([]api.CallSession, len(status.Sessions))}
+	for i, s := range status.Sessions {
+		out.Sessions[i] = api.CallSession{SessionID: string(s.RoomSession), InCall: s.InCall}
+	}
+	return out, nil
+}
+
+// participants writes what the API says of sessions the way a Nextcloud does:
+// clients get to see it as it is.
+func participants(list []api.CallParticipant) ([]backend.Participant, error) {
+	b, err := json.Marshal(list)
+	if err != nil {
+		return nil, err
+	}
+	var out []backend.Participant
+	return out, json.Unmarshal(b, &out)
+}

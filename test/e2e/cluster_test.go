@@ -1,0 +1,291 @@
+// Package e2e holds the end-to-end tests: real processes, real browsers, real
+// packets. They are few; what can be tested below is tested there.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// talkd is the binary under test, built once by TestMain.
+var talkd string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "talkd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	talkd = filepath.Join(dir, "talkd")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "hashicorpmetrics", "-o", talkd, "../../cmd/talkd") //nolint:noctx // ends by itself
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building talkd: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// node is what talkd dev --json tells of a node.
+type node struct {
+	Node  string   `json:"node"`
+	PID   int      `json:"pid"`
+	Argv  []string `json:"argv"`
+	HTTP  string   `json:"http"`
+	Admin string   `json:"admin"`
+	Token string   `json:"token"`
+}
+
+// cluster is a running talkd dev.
+type cluster struct {
+	t        *testing.T
+	nodes    []node
+	dir      string
+	user     string
+	password string
+}
+
+// startCluster runs talkd dev with n nodes until the test ends.
+func startCluster(t *testing.T, n int, args ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir()}
+	args = append([]string{"dev", "--json", "--nodes", strconv.Itoa(n), "--dir", c.dir,
+		"--base-port", strconv.Itoa(freePorts(t, 10*n)), "--init-user", "admin:end-to-end"}, args...)
+	cmd := exec.CommandContext(t.Context(), talkd, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
+	stderr := new(bytes.Buffer)
+	cmd.Stderr = stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-done
+		_ = cmd.Wait()
+		if t.Failed() {
+			c.logs(stderr.String())
+		}
+	})
+	lines := make(chan []byte)
+	go func() {
+		defer close(done)
+		defer close(lines)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			lines <- bytes.Clone(s.Bytes())
+		}
+	}()
+	timeout := time.After(2 * time.Minute)
+	for {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				t.Fatalf("talkd dev ended: %s", stderr)
+			}
+			var v struct {
+				node
+				Ready    bool   `json:"ready"`
+				User     string `json:"user"`
+				Password string `json:"password"`
+			}
+			if err := json.Unmarshal(line, &v); err != nil {
+				t.Fatalf("talkd dev printed %q: %v", line, err)
+			}
+			if v.Ready {
+				c.user, c.password = v.User, v.Password
+				go func() { // keep the pipe empty
+					for range lines {
+					}
+				}()
+				return c
+			}
+			c.nodes = append(c.nodes, v.node)
+		case <-timeout:
+			t.Fatalf("talkd dev is not ready: %s", stderr)
+		}
+	}
+}
+
+// logs shows the end of each node's log of a failed test.
+func (c *cluster) logs(dev string) {
+	c.t.Logf("talkd dev: %s", dev)
+	for _, n := range c.nodes {
+		b, err := os.ReadFile(filepath.Join(c.dir, n.Node, "talkd.log"))
+		if err != nil {
+			continue
+		}
+		c.t.Logf("%s:\n%s", n.Node, b[max(0, len(b)-6000):])
+	}
+}
+
+// freePorts finds n free ports in a row.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for base := 21000 + os.Getpid()%400*60; base < 60000; base += n {
+		free := true
+		for p := base; p < base+n && free; p++ {
+			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if free = err == nil; free {
+				l.Close()
+			}
+		}
+		if free {
+			return base
+		}
+	}
+	t.Fatalf("no %d free ports", n)
+	return 0
+}
+
+// node finds a node by its id.
+func (c *cluster) node(id string) node {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		if n.Node == id {
+			return n
+		}
+	}
+	c.t.Fatalf("no node %q", id)
+	return node{}
+}
+
+// admin asks a node's admin API.
+func (c *cluster) admin(n node, path string, v any) {
+	c.t.Helper()
+	c.call(http.MethodGet, n.Admin+path, n.Token, nil, v)
+}
+
+// ocs asks the Talk API and unpacks the envelope.
+func (c *cluster) ocs(method string, n node, path, token string, body, v any) {
+	c.t.Helper()
+	var envelope struct {
+		OCS struct {
+			Data json.RawMessage `json:"data"`
+		} `json:"ocs"`
+	}
+	c.call(method, n.HTTP+"/ocs/v2.php"+path, token, body, &envelope)
+	if v == nil {
+		return
+	}
+	if err := json.Unmarshal(envelope.OCS.Data, v); err != nil {
+		c.t.Fatalf("%s %s: %v in %s", method, path, err, envelope.OCS.Data)
+	}
+}
+
+func (c *cluster) call(method, url, token string, body, v any) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	payload, err := json.Marshal(body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(payload))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("OCS-APIRequest", "true")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if resp.StatusCode >= 300 {
+		c.t.Fatalf("%s %s: %s: %s", method, url, resp.Status, b)
+	}
+	if v != nil {
+		if err := json.Unmarshal(b, v); err != nil {
+			c.t.Fatalf("%s %s: %v in %s", method, url, err, b)
+		}
+	}
+}
+
+// conversation logs in at a node and makes a public conversation.
+func (c *cluster) conversation(n node, name string) (token string) {
+	c.t.Helper()
+	var session, room struct{ Token string }
+	c.ocs(http.MethodPost, n, "/apps/talkd/api/v1/session", "", map[string]string{"user": c.user, "password": c.password}, &session)
+	c.ocs(http.MethodPost, n, "/apps/spreed/api/v4/room", session.Token, map[string]any{"roomType": 3, "roomName": name}, &room)
+	if room.Token == "" {
+		c.t.Fatal("no token of the new conversation")
+	}
+	return room.Token
+}
+
+// room is what the admin API tells of a room.
+type room struct {
+	ID    string `json:"id"`
+	Home  string `json:"home"`
+	Epoch uint64 `json:"epoch"`
+	Edges []struct {
+		Node                              string
+		Sessions, Publishers, Subscribers int
+	} `json:"edges"`
+	Relays []struct {
+		From, To string
+		Tracks   int
+		Bps      float64
+		Lost     uint64
+	} `json:"relays"`
+}
+
+func (r room) String() string {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// eventually polls a condition; what is said last names why it did not hold.
+func eventually(t *testing.T, within time.Duration, what string, condition func() (ok bool, state string)) {
+	t.Helper()
+	deadline := time.After(within)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var state string
+	for {
+		var ok bool
+		if ok, state = condition(); ok {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("not within %v: %s; now: %s", within, what, strings.TrimSpace(state))
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-tick.C:
+		}
+	}
+}

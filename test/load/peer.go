@@ -1,0 +1,217 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// Errors of a peer connection.
+var (
+	ErrFailed = errors.New("load: peer connection failed")
+	ErrTrack  = errors.New("load: tracks are not one audio and one video")
+	ErrMoved  = errors.New("load: offer for another connection")
+)
+
+// maxNACKs is how often a packet is asked for. Pion does not notice that it came
+// as a retransmission, and would ask until it is 512 packets old.
+const maxNACKs = 10
+
+// newAPI sets Pion up as a browser is: all codecs, retransmission, reports,
+// transport-wide feedback. loss may be nil. The mux is for one connection, as it
+// tells connections apart by the other side's address, and a node has only one.
+func newAPI(mux ice.UDPMux, loss *Loss) (*webrtc.API, error) {
+	media := &webrtc.MediaEngine{}
+	if err := media.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	interceptors := &interceptor.Registry{}
+	if loss != nil {
+		interceptors.Add(loss)
+	}
+	err := webrtc.RegisterDefaultInterceptorsWithOptions(media, interceptors,
+		webrtc.WithNackGeneratorOptions(nack.GeneratorMaxNacksPerPacket(maxNACKs)))
+	if err != nil {
+		return nil, err
+	}
+	var s webrtc.SettingEngine
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	s.SetIncludeLoopbackCandidate(true)
+	s.SetIPFilter(net.IP.IsLoopback)
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetICEUDPMux(mux)
+	return webrtc.NewAPI(
+		webrtc.WithMediaEngine(media),
+		webrtc.WithInterceptorRegistry(interceptors),
+		webrtc.WithSettingEngine(s),
+	), nil
+}
+
+// socketBuffer is asked of the kernel, which may give less: what comes while
+// the process of the load is not scheduled should wait, not be lost.
+const socketBuffer = 4 << 20
+
+// newMux opens the socket of a connection, on loopback.
+func newMux() (ice.UDPMux, error) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetReadBuffer(socketBuffer)  // a smaller one works as well
+	_ = conn.SetWriteBuffer(socketBuffer) // see above
+	return webrtc.NewICEUDPMux(nil, conn), nil
+}
+
+// peer is one connection of a client, to publish or to listen. Its goroutine
+// deals with what comes for it, in order.
+type peer struct {
+	c     *Client
+	from  store.SessionID // whose media these are
+	pc    *webrtc.PeerConnection
+	mux   ice.UDPMux
+	inbox chan *wire.MediaMessage
+	ready chan struct{} // closed when the connection is up
+
+	once   sync.Once // closes ready
+	ctx    context.Context
+	cancel context.CancelCauseFunc // ends what belongs to the connection, with the reason
+
+	mu      sync.Mutex
+	sid     string                    // guarded by mu; set before local candidates are gathered
+	waiting []webrtc.ICECandidateInit // own goroutine only; came before the description
+}
+
+// maxWaiting is how many candidates may come before the description.
+const maxWaiting = 64
+
+// newPeer makes a connection for the media of a session, and lets messages
+// about it in.
+func (c *Client) newPeer(from store.SessionID) (*peer, error) {
+	mux, err := newMux()
+	if err != nil {
+		return nil, err
+	}
+	api, err := newAPI(mux, c.loss)
+	if err != nil {
+		return nil, errors.Join(err, mux.Close())
+	}
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, errors.Join(err, mux.Close())
+	}
+	p := &peer{c: c, from: from, pc: pc, mux: mux, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancelCause(c.ctx)
+	// Talk's clients open this channel on every connection, so that there is a
+	// section for it from the start.
+	if _, err := pc.CreateDataChannel("status", nil); err != nil {
+		return nil, errors.Join(err, p.release())
+	}
+	pc.OnICECandidate(p.sendCandidate)
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		switch s {
+		case webrtc.PeerConnectionStateConnected:
+			p.once.Do(func() { close(p.ready) })
+		case webrtc.PeerConnectionStateFailed:
+			p.cancel(ErrFailed)
+		}
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.Join(ErrClosed, p.release())
+	}
+	c.peers[from] = p
+	return p, nil
+}
+
+// await waits until the connection is up.
+func (p *peer) await(ctx context.Context) error {
+	select {
+	case <-p.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("connecting: %w", ctx.Err())
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+}
+
+// err is why the connection ended, nil while it is up.
+func (p *peer) err() error { return context.Cause(p.ctx) }
+
+func (p *peer) close() {
+	p.cancel(ErrClosed)
+	_ = p.release() // there is nobody to tell
+}
+
+func (p *peer) release() error { return errors.Join(p.pc.GracefulClose(), p.mux.Close()) }
+
+func (p *peer) currentSID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sid
+}
+
+func (p *peer) setSID(sid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sid = sid
+}
+
+func (p *peer) message(t wire.MediaType, payload *wire.MediaPayload) wire.MediaMessage {
+	return wire.MediaMessage{Type: t, To: p.from, SID: p.currentSID(), RoomType: wire.RoomTypeVideo, Payload: payload}
+}
+
+func (p *peer) sendCandidate(candidate *webrtc.ICECandidate) {
+	if candidate == nil {
+		return
+	}
+	init := candidate.ToJSON()
+	m := p.message(wire.MediaCandidate, &wire.MediaPayload{Candidate: &wire.Candidate{
+		Candidate:     init.Candidate,
+		SDPMLineIndex: init.SDPMLineIndex,
+	}})
+	if init.SDPMid != nil {
+		m.Payload.Candidate.SDPMid = *init.SDPMid
+	}
+	if _, err := p.c.media(p.ctx, m); err != nil {
+		p.cancel(fmt.Errorf("sending a candidate: %w", err))
+	}
+}
+
+func (p *peer) addCandidate(w *wire.Candidate) error {
+	init := webrtc.ICECandidateInit{Candidate: w.Candidate, SDPMid: &w.SDPMid, SDPMLineIndex: w.SDPMLineIndex}
+	if p.pc.RemoteDescription() == nil {
+		if len(p.waiting) == maxWaiting {
+			return ErrFlooded
+		}
+		p.waiting = append(p.waiting, init)
+		return nil
+	}
+	return p.pc.AddICECandidate(init)
+}
+
+// describe takes the other side's description, and the candidates that came
+// before it.
+func (p *peer) describe(d webrtc.SessionDescription) error {
+	if err := p.pc.SetRemoteDescription(d); err != nil {
+		return err
+	}
+	for _, init := range p.waiting {
+		if err := p.pc.AddICECandidate(init); err != nil {
+			return err
+		}
+	}
+	p.waiting = nil
+	return nil
+}

@@ -1,0 +1,243 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// Sent is what a publisher sent, up to the close of the count.
+type Sent struct {
+	AudioPackets, VideoPackets uint32
+	AudioBytes, VideoBytes     uint64 // of the payloads
+	Keyframes                  uint32
+	// KeyframeRequests came from the node.
+	KeyframeRequests uint32
+	// AskedAgain is how often the node asked for a lost packet, and Missed for
+	// how many different ones, the tail included.
+	AskedAgain, Missed uint64
+	// Took is the time it sent for.
+	Took time.Duration
+	// Late is by how much the feed was behind its schedule at worst: what the
+	// machine of the load was too busy for.
+	Late time.Duration
+}
+
+// Sent is what was sent, and what was asked for, so far.
+func (p *Publisher) Sent() Sent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent
+}
+
+// Publisher sends audio and video until its client is closed.
+type Publisher struct {
+	*peer
+
+	number       uint16
+	audio, video *webrtc.TrackLocalStaticRTP
+
+	mu      sync.Mutex // guards all below
+	voice   audioFeed
+	picture videoFeed
+	sent    Sent
+	asked   bool // for a keyframe
+	tail    bool // the count is closed
+	missed  map[uint16]bool
+}
+
+// Publish makes the client publish under a number that tells publishers apart.
+// It returns when the answer is there and the connection is up.
+func (c *Client) Publish(ctx context.Context, number uint16) (*Publisher, error) {
+	p, err := c.newPublisher(number)
+	if err != nil {
+		return nil, err
+	}
+	offer, err := p.pc.CreateOffer(nil)
+	if err != nil {
+		return nil, err
+	}
+	// As Talk's clients do: the time makes it different from any before.
+	p.setSID(fmt.Sprint(time.Now().UnixMilli()))
+	refusal, err := c.media(ctx, p.message(wire.MediaOffer, &wire.MediaPayload{Type: "offer", SDP: offer.SDP}))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.pc.SetLocalDescription(offer); err != nil {
+		return nil, err
+	}
+	c.spawn(func() { p.negotiate(refusal) })
+	if err := p.await(ctx); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	c.spawn(p.feed)
+	return p, nil
+}
+
+func (c *Client) newPublisher(number uint16) (*Publisher, error) {
+	audio, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus}, "audio", "load")
+	if err != nil {
+		return nil, err
+	}
+	video, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "load")
+	if err != nil {
+		return nil, err
+	}
+	pc, err := c.newPeer(c.session)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publisher{
+		peer: pc, number: number, audio: audio, video: video,
+		voice: audioFeed{source: number}, picture: videoFeed{source: number},
+		missed: make(map[uint16]bool),
+	}
+	for _, track := range []*webrtc.TrackLocalStaticRTP{audio, video} {
+		transceiver, err := p.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		if err != nil {
+			return nil, err
+		}
+		sender := transceiver.Sender()
+		c.spawn(func() { p.listen(sender) })
+	}
+	return p, nil
+}
+
+// negotiate is the goroutine of the connection.
+func (p *Publisher) negotiate(refusal <-chan wire.ServerMessage) {
+	for {
+		var err error
+		select {
+		case m := <-p.inbox:
+			if m.SID == p.currentSID() {
+				err = p.handle(m)
+			}
+		case m := <-refusal:
+			if m.Error != nil {
+				err = m.Error
+			}
+		case <-p.ctx.Done():
+			return
+		}
+		if err != nil {
+			p.cancel(err)
+			return
+		}
+	}
+}
+
+func (p *Publisher) handle(m *wire.MediaMessage) error {
+	switch m.Type {
+	case wire.MediaAnswer:
+		return p.describe(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: m.Payload.SDP})
+	case wire.MediaCandidate:
+		return p.addCandidate(m.Payload.Candidate)
+	}
+	return nil
+}
+
+// listen reads what the node reports about a track, so that losses are repaired
+// and keyframes sent.
+func (p *Publisher) listen(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return
+		}
+		for _, packet := range packets {
+			p.reported(packet)
+		}
+	}
+}
+
+func (p *Publisher) reported(packet rtcp.Packet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch packet := packet.(type) {
+	case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+		p.asked = true
+		p.sent.KeyframeRequests++
+	case *rtcp.TransportLayerNack:
+		for _, pair := range packet.Nacks {
+			pair.Range(func(seq uint16) bool {
+				p.sent.AskedAgain++
+				p.missed[seq] = true
+				return true
+			})
+		}
+		p.sent.Missed = uint64(len(p.missed))
+	}
+}
+
+// feed is the goroutine that sends. It keeps to its schedule on average: after a
+// delay it catches up, as the count of packets must not depend on the machine.
+func (p *Publisher) feed() {
+	start := p.c.clock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for n := 0; ; n++ {
+		due := start + time.Duration(n)*tick
+		timer.Reset(due - p.c.clock())
+		select {
+		case <-timer.C:
+		case <-p.ctx.Done():
+			return
+		}
+		if err := p.send(n, start, due); err != nil {
+			p.cancel(fmt.Errorf("sending media: %w", err))
+			return
+		}
+	}
+}
+
+func (p *Publisher) send(n int, start, due time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.c.clock()
+	if !p.tail {
+		p.sent.Took = now - start
+		p.sent.Late = max(p.sent.Late, now-due)
+	}
+	voice := p.voice.packet(now, p.tail)
+	if err := p.write(p.audio, voice, &p.sent.AudioPackets, &p.sent.AudioBytes); err != nil {
+		return err
+	}
+	if n%ticksPerFrame != 0 {
+		return nil
+	}
+	key := p.asked || p.picture.toKey == 0
+	p.asked = false
+	if key && !p.tail {
+		p.sent.Keyframes++
+	}
+	for _, packet := range p.picture.frame(p.c.clock, key, p.tail) {
+		if err := p.write(p.video, packet, &p.sent.VideoPackets, &p.sent.VideoBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) write(track *webrtc.TrackLocalStaticRTP, packet *rtp.Packet, packets *uint32, bytes *uint64) error {
+	if !p.tail {
+		*packets++
+		*bytes += uint64(len(packet.Payload))
+	}
+	return track.WriteRTP(packet)
+}
+
+// CloseCount ends the count. What is sent from now on is marked as the tail: it
+// only lets receivers notice, and repair, the loss of what came before.
+func (p *Publisher) CloseCount() Sent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tail = true
+	return p.sent
+}

@@ -1,0 +1,173 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// Subscription receives one publisher.
+type Subscription struct {
+	*peer
+
+	// Audio and Video check the two tracks.
+	Audio, Video *Stream
+
+	tracks chan Kind // that came; bounded by what is legal
+}
+
+// Talk's clients ask again when there is no offer within this time.
+const askAgain = 10 * time.Second
+
+// Subscribe asks for what the session publishes under a number. It returns when
+// the connection is up and both tracks have begun.
+func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uint16) (*Subscription, error) {
+	if err := c.AwaitInCall(ctx, from); err != nil {
+		return nil, err
+	}
+	p, err := c.newPeer(from)
+	if err != nil {
+		return nil, err
+	}
+	s := &Subscription{
+		peer:   p,
+		Audio:  NewStream(number, Audio),
+		Video:  NewStream(number, Video),
+		tracks: make(chan Kind, 2),
+	}
+	p.pc.OnTrack(s.onTrack)
+	c.spawn(s.negotiate)
+	if err := p.await(ctx); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	for _, stream := range []*Stream{s.Audio, s.Video} {
+		if err := s.begun(ctx, stream); err != nil {
+			return nil, fmt.Errorf("subscribe: waiting for %v: %w", stream.kind, err)
+		}
+	}
+	return s, nil
+}
+
+// stream is that of a kind.
+func (s *Subscription) stream(k Kind) *Stream {
+	if k == Audio {
+		return s.Audio
+	}
+	return s.Video
+}
+
+func (s *Subscription) begun(ctx context.Context, stream *Stream) error {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !stream.Begun() {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ctx.Done():
+			return s.err()
+		}
+	}
+	return nil
+}
+
+// negotiate is the goroutine of the connection.
+func (s *Subscription) negotiate() {
+	refusal, err := s.request()
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for err == nil {
+		select {
+		case m := <-s.inbox:
+			err = s.handle(m)
+		case m := <-refusal:
+			if m.Error != nil {
+				err = m.Error
+			}
+		case <-again.C:
+			if s.currentSID() == "" {
+				refusal, err = s.request()
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
+	s.cancel(err)
+}
+
+func (s *Subscription) request() (<-chan wire.ServerMessage, error) {
+	return s.c.media(s.ctx, s.message(wire.MediaRequestOffer, nil))
+}
+
+func (s *Subscription) handle(m *wire.MediaMessage) error {
+	switch m.Type {
+	case wire.MediaOffer:
+		return s.answer(m)
+	case wire.MediaCandidate:
+		if sid := s.currentSID(); sid != "" && m.SID != sid {
+			return nil
+		}
+		return s.addCandidate(m.Payload.Candidate)
+	}
+	return nil
+}
+
+// answer takes an offer. A second one with another sid would mean a new
+// connection, which nothing in a load asks for.
+func (s *Subscription) answer(m *wire.MediaMessage) error {
+	if sid := s.currentSID(); sid != "" && sid != m.SID {
+		return ErrMoved
+	}
+	s.setSID(m.SID)
+	if err := s.describe(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: m.Payload.SDP}); err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	answer, err := s.pc.CreateAnswer(nil)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	// The answer goes first, as candidates follow from setting it.
+	if _, err := s.c.media(s.ctx, s.message(wire.MediaAnswer, &wire.MediaPayload{Type: "answer", SDP: answer.SDP})); err != nil {
+		return err
+	}
+	return s.pc.SetLocalDescription(answer)
+}
+
+func (s *Subscription) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+	kind := Video
+	if track.Kind() == webrtc.RTPCodecTypeAudio {
+		kind = Audio
+	}
+	select {
+	case s.tracks <- kind:
+	default:
+		s.cancel(ErrTrack)
+		return
+	}
+	s.c.spawn(func() { s.receive(track, s.stream(kind)) })
+	// The reports of the sender have to be read for the timing of ours.
+	s.c.spawn(func() {
+		for {
+			if _, _, err := receiver.ReadRTCP(); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// receive is the goroutine of a track.
+func (s *Subscription) receive(track *webrtc.TrackRemote, stream *Stream) {
+	for {
+		packet, attributes, err := track.ReadRTP()
+		if err != nil {
+			return
+		}
+		_, repaired := attributes.Get(webrtc.AttributeRtxSsrc).(uint32)
+		stream.Take(packet, s.c.clock(), repaired)
+	}
+}
