@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/webrtc/v4"
@@ -54,9 +53,9 @@ type flavour struct {
 	registry *interceptor.Registry
 }
 
-// forPublishers is for connections that receive. Their interceptors ask for lost
-// packets and write receiver reports and transport-cc feedback; what they cost
-// is paid once per published packet.
+// forPublishers is for connections that receive. Their interceptors write
+// receiver reports and transport-cc feedback; what they cost is paid once per
+// published packet. Lost packets are asked for by asker.
 func forPublishers() (*flavour, error) {
 	m, err := codecs(
 		[]webrtc.RTCPFeedback{{Type: "transport-cc"}},
@@ -74,10 +73,6 @@ func forPublishers() (*flavour, error) {
 	if err != nil {
 		return nil, err
 	}
-	asker, err := nack.NewGeneratorInterceptor(nack.WithGeneratorLoggerFactory(quiet{}))
-	if err != nil {
-		return nil, fmt.Errorf("media: %w", err)
-	}
 	reports, err := report.NewReceiverInterceptor(report.WithReceiverLoggerFactory(quiet{}))
 	if err != nil {
 		return nil, fmt.Errorf("media: %w", err)
@@ -87,7 +82,6 @@ func forPublishers() (*flavour, error) {
 		return nil, fmt.Errorf("media: %w", err)
 	}
 	r := &interceptor.Registry{}
-	r.Add(asker)
 	r.Add(reports)
 	r.Add(congestion)
 	return &flavour{media: m, registry: r}, nil

@@ -2,11 +2,14 @@ package media
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	piondtls "github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/protocol/extension"
 	"github.com/pion/dtls/v3/pkg/protocol/handshake"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/media/repair"
 )
 
 // metrics are the figures of the engine. There is no label per room: a group's
@@ -20,6 +23,7 @@ type metrics struct {
 	resent    prometheus.Counter
 	dropped   *prometheus.CounterVec
 	shakes    *prometheus.CounterVec
+	repairs   repair.Outcomes // of what is lost between publishers and this node
 }
 
 // Places where packets and messages are dropped.
@@ -55,11 +59,18 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
 			func() float64 { return float64(f(e.Totals())) })
 	}
+	repairs := func(name, help string, labels prometheus.Labels, v *atomic.Uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(v.Load()) })
+	}
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
 		m.keyframes, m.nacks, m.resent, m.dropped, m.shakes,
+		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
+		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
+		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),
 		gauge("publishers", "Connections that publish.", func(t Totals) int { return t.Publishers }),
 		gauge("subscribers", "Connections that receive.", func(t Totals) int { return t.Subscribers }),
 		total("packets_in_total", "RTP packets from publishers and other nodes.", func(t Totals) uint64 { return t.PacketsIn }),

@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type Publisher struct {
 	feed     *feed
 	streams  map[streamKey]stream      // never changed
 	ssrcs    map[origin]*atomic.Uint32 // of the layers, 0 before it is known
+	asker    *asker
 	channels atomic.Int32
 }
 
@@ -62,6 +64,7 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 		e:       e,
 		streams: map[streamKey]stream{},
 		ssrcs:   map[origin]*atomic.Uint32{},
+		asker:   newAsker(c.pc.WriteRTCP),
 	}
 	pub := Publication{ID: r.ID, Edge: e.self, Group: r.Group, Tracks: o.tracks(), Data: o.data()}
 	if err := p.register(pub); err != nil {
@@ -71,6 +74,9 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	for _, s := range o.streams() {
 		p.streams[streamKey{s.mid, s.rid}] = s
 		p.ssrcs[s.origin] = new(atomic.Uint32)
+		if s.section.kind == Video && slices.Contains(s.section.feedback, feedbackNACK) {
+			p.asker.add(s.origin, p.ssrcs[s.origin], &e.metrics.repairs)
+		}
 		p.feed.layers[s.track][s.layer].up.Store(&uplink{feedback: &publisherFeedback{p: p, at: s.origin}})
 	}
 	c.pc.OnTrack(p.track)
@@ -84,6 +90,9 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	if err != nil {
 		_ = p.Close()
 		return nil, "", err
+	}
+	if len(p.asker.layers) > 0 {
+		p.run(func() { p.asker.run(p.closing) })
 	}
 	if bitrate > 0 {
 		p.run(func() { p.limit(bitrate) })
@@ -159,6 +168,7 @@ func (p *Publisher) track(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
 	clock := &senderClock{}
 	l.up.Store(&uplink{feedback: &publisherFeedback{p: p, at: s.origin}, clock: clock.now})
 	source := newTrackSource(t, s.section, &p.e.pool, p.e.metrics.sourceDropped)
+	source.asked = p.asker.layers[s.origin]
 	p.run(source.receive)
 	p.run(func() { _ = l.pump(source) })
 	p.run(func() { clock.read(r, t.RID()) })
@@ -205,9 +215,12 @@ type publisherFeedback struct {
 	at origin
 }
 
-// NACK does nothing: the connection asks by itself for everything that is lost,
-// and what is neither here nor lost is too old.
-func (*publisherFeedback) NACK([]uint16) {}
+// NACK asks at once for what is about to be asked for anyhow.
+func (f *publisherFeedback) NACK(seqs []uint16) {
+	if l := f.p.asker.layers[f.at]; l != nil {
+		l.hasten(seqs, time.Now())
+	}
+}
 
 func (f *publisherFeedback) Keyframe() {
 	ssrc := f.p.ssrcs[f.at].Load()

@@ -2,6 +2,7 @@ package media
 
 import (
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 // been lost.
 const sourceQueue = 512
 
+// pollInterval is how often it is looked whether missing packets came by RTX,
+// while nothing else comes.
+const pollInterval = 10 * time.Millisecond
+
 // trackSource is the Source of a publisher's layer. Its goroutine (receive)
 // reads the connection packet by packet; Read returns all that came meanwhile,
 // so that a burst is forwarded as one batch.
@@ -23,6 +28,8 @@ type trackSource struct {
 	payload uint8 // the cluster's
 	ext     [256]uint8
 	dropped func()
+	asked   *askedLayer // nil when lost packets are not asked for
+	polling bool        // of receive
 
 	mu    sync.Mutex
 	ready sync.Cond // of mu
@@ -49,11 +56,15 @@ func (t *trackSource) receive() {
 		n, _, err := t.track.Read(p.Buffer())
 		if err != nil {
 			p.Release()
-			if errors.Is(err, webrtc.ErrCodecNotFound) {
-				continue // a payload type that was not negotiated
+			switch {
+			case errors.Is(err, webrtc.ErrCodecNotFound): // a payload type that was not negotiated
+			case t.polling && timeout(err):
+				t.poll(t.asked.stream.Missing())
+			default:
+				t.fail(err)
+				return
 			}
-			t.fail(err)
-			return
+			continue
 		}
 		if p.Parse(n) != nil || p.PayloadType() != t.offered {
 			p.Release()
@@ -61,11 +72,33 @@ func (t *trackSource) receive() {
 		}
 		p.normalise(t.payload, &t.ext)
 		p.Arrival = time.Now()
-		t.put(p)
+		seq, now := p.Sequence, p.Arrival // the packet is the reader's once it is queued
+		if t.put(p) && t.asked != nil {
+			t.poll(t.asked.arrived(seq, now))
+		}
 	}
 }
 
-func (t *trackSource) put(p *Packet) {
+// poll makes the next read end soon, or not any more. The library hands out what
+// came by RTX only when a read begins, and a sender may have nothing else to
+// send: without this the last picture of a screen would stay incomplete.
+func (t *trackSource) poll(on bool) {
+	switch {
+	case on:
+		_ = t.track.SetReadDeadline(time.Now().Add(pollInterval)) // fails with the read
+	case t.polling:
+		_ = t.track.SetReadDeadline(time.Time{})
+	}
+	t.polling = on
+}
+
+func timeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// put tells whether there was room.
+func (t *trackSource) put(p *Packet) bool {
 	t.mu.Lock()
 	full := t.err != nil || len(t.queue) >= sourceQueue
 	if !full {
@@ -75,9 +108,10 @@ func (t *trackSource) put(p *Packet) {
 	if full {
 		p.Release()
 		t.dropped()
-		return
+		return false
 	}
 	t.ready.Signal()
+	return true
 }
 
 func (t *trackSource) fail(err error) {

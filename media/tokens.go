@@ -25,9 +25,12 @@ func parseGroup(value string) (kind string, members []uint32) {
 	return f[0], members
 }
 
+// feedbackNACK is the feedback by which lost packets are asked for (RFC 4585 4.2).
+const feedbackNACK = "nack"
+
 func knownFeedback(v string) bool {
 	switch v {
-	case "nack", "nack pli", "ccm fir", "goog-remb", "transport-cc":
+	case feedbackNACK, "nack pli", "ccm fir", "goog-remb", "transport-cc":
 		return true
 	}
 	return false

@@ -19,6 +19,8 @@ type Options struct {
 	Settings func(*webrtc.SettingEngine)
 	// NoRTX leaves the retransmission format out.
 	NoRTX bool
+	// Interceptors are between the client and the network, the first next to it.
+	Interceptors []interceptor.Factory
 }
 
 // header extensions that a client offers or accepts.
@@ -67,9 +69,13 @@ func newPeer(o Options) (*webrtc.PeerConnection, error) {
 	if o.Settings != nil {
 		o.Settings(&s)
 	}
+	registry := &interceptor.Registry{}
+	for _, f := range o.Interceptors {
+		registry.Add(f)
+	}
 	pc, err := webrtc.NewAPI(
 		webrtc.WithMediaEngine(m),
-		webrtc.WithInterceptorRegistry(&interceptor.Registry{}),
+		webrtc.WithInterceptorRegistry(registry),
 		webrtc.WithSettingEngine(s),
 	).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/media/repair"
 )
 
 const (
@@ -23,7 +24,7 @@ type inLayer struct {
 	pull         *pull
 	port         *port
 	track, layer uint8
-	repair       repair
+	repair       *repair.Stream
 	refresh      refresh
 	asks         uint64 // frames sent; of pull.ask
 
@@ -39,7 +40,7 @@ type inLayer struct {
 
 func newInLayer(p *pull, o *port, track, layer uint8) *inLayer {
 	return &inLayer{
-		pull: p, port: o, track: track, layer: layer, repair: repair{outcomes: &p.m.stats.repairs},
+		pull: p, port: o, track: track, layer: layer, repair: repair.New(rule(), &p.m.stats.repairs),
 		queue: make(chan *media.Packet, queueLen), closed: make(chan struct{}),
 	}
 }
@@ -57,7 +58,7 @@ func (l *inLayer) take(p *media.Packet) {
 	}
 	l.packets.Add(1)
 	l.bytes.Add(uint64(size))
-	if l.repair.arrived(seq, now) {
+	if l.repair.Arrived(seq, now) {
 		l.pull.poke()
 	}
 }
@@ -101,7 +102,7 @@ func (l *inLayer) Close() error {
 
 // NACK asks the publisher's edge for packets, unless that was done already.
 func (l *inLayer) NACK(seqs []uint16) {
-	if l.repair.want(seqs, time.Now()) {
+	if l.repair.Want(seqs, time.Now()) {
 		l.pull.poke()
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/relay/internal/relaypb"
+	"github.com/talkd/talkd/media/repair"
 	"github.com/talkd/talkd/store"
 )
 
@@ -297,7 +298,7 @@ func (p *pull) ask() {
 		for _, o := range p.ports {
 			for {
 				now := time.Now()
-				if seqs = o.in.repair.due(now, seqs[:0]); len(seqs) == 0 {
+				if seqs = o.in.repair.Due(now, seqs[:0]); len(seqs) == 0 {
 					break
 				}
 				p.send(o, kindNACK, appendNACK(payload[:0], seqs))
@@ -305,7 +306,7 @@ func (p *pull) ask() {
 			if o.in.refresh.due(time.Now()) {
 				p.send(o, kindKeyframe, nil)
 			}
-			next = earlier(next, earlier(o.in.repair.next(), o.in.refresh.next()))
+			next = repair.Earlier(next, repair.Earlier(o.in.repair.Next(), o.in.refresh.next()))
 		}
 		if next.IsZero() {
 			timer.Stop()

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/media/repair"
 	"github.com/talkd/talkd/store"
 )
 
@@ -36,7 +37,7 @@ func (r dropReason) String() string {
 // stats counts for the whole node, datagrams as they are on the wire.
 type stats struct {
 	packetsIn, bytesIn, packetsOut, bytesOut atomic.Uint64
-	repairs                                  outcomes
+	repairs                                  repair.Outcomes
 	drops                                    [dropReasons]atomic.Uint64
 }
 
@@ -64,9 +65,9 @@ func (s *stats) register(reg prometheus.Registerer, m *Manager) error {
 		counter("datagrams_total", "Datagrams from and to other nodes.", out, &s.packetsOut),
 		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", in, &s.bytesIn),
 		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", out, &s.bytesOut),
-		counter("repair_requests_total", "How often other nodes were asked to send a packet again.", nil, &s.repairs.asked),
-		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "repaired"}, &s.repairs.repaired),
-		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "abandoned"}, &s.repairs.abandoned),
+		counter("repair_requests_total", "How often other nodes were asked to send a packet again.", nil, &s.repairs.Asked),
+		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "repaired"}, &s.repairs.Repaired),
+		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "abandoned"}, &s.repairs.Abandoned),
 		gauge("pulls", "Publications that other nodes send to this one.", func() int { return len(m.openPulls()) }),
 		gauge("flows", "Publications that this node sends to others.", func() int { return len(m.openFlows()) }),
 	}
