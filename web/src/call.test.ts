@@ -289,6 +289,20 @@ test('the screen of another comes unasked and goes when they say so', async () =
   expect(call.participants.get('b')?.screen).toBeNull();
 });
 
+test('a screen that is offered before the answer to joining the call is not lost', async () => {
+  from('b', { type: 'offer', sid: '1', roomType: 'screen', payload: { type: 'offer', sdp: 'too early' } });
+  await settle();
+  expect(peers).toHaveLength(0);
+  call.listen();
+  from('b', { type: 'offer', sid: '2', roomType: 'screen', payload: { type: 'offer', sdp: 'screen' } });
+  await settle();
+  expect(of('answer').map((m) => m.data.sid)).toEqual(['2']);
+  call.users([{ sessionId: 'b', inCall: 7 }]);
+  await entered();
+  expect(call.participants.get('b')?.screen).not.toBeNull();
+  expect(peer(0).closed).toBe(false);
+});
+
 test('a moderator mutes only whom they name', () => {
   let muted = 0;
   call.on('muted', () => muted++);

@@ -45,6 +45,7 @@ const STATE_REPEATS = [0, 1_000, 2_000, 4_000, 8_000, 16_000];
 export class Call extends Emitter<CallEvents> {
   readonly participants = new Map<string, Participant>();
   active = false;
+  private listening = false;
   /** The own connection has trouble. */
   problem = false;
   private session = '';
@@ -76,10 +77,19 @@ export class Call extends Emitter<CallEvents> {
     };
   }
 
-  /** Publishes and listens from now on. */
+  /**
+   * Takes what others offer from now on. It comes before the request to join the
+   * call is sent: somebody who shares a screen hears of us before we get the
+   * answer, offers it at once and never again.
+   */
+  listen(): void {
+    this.listening = true;
+  }
+
+  /** Publishes, and asks the others for what they send. */
   enter(): void {
     if (this.active) return;
-    this.active = true;
+    this.listening = this.active = true;
     const p = (this.publisher = this.publish('video', this.audio, this.video, this.limits.stream));
     p.onopen = () => this.statusToAll();
     void p.start();
@@ -90,8 +100,8 @@ export class Call extends Emitter<CallEvents> {
 
   /** Ends all media; what is known of others stays. */
   leave(): void {
-    if (!this.active) return;
-    this.active = false;
+    if (!this.listening) return;
+    this.listening = this.active = false;
     this.stopScreen();
     this.publisher?.close();
     this.publisher = null;
@@ -190,7 +200,7 @@ export class Call extends Emitter<CallEvents> {
       if (from !== this.session) this.rename(this.participant(from), nickOf(data.payload));
       return;
     }
-    if (!this.active) return;
+    if (!this.listening) return;
     if (from === this.session) this.receiveOwn(data);
     else this.receiveFrom(this.participant(from), data);
   }
@@ -364,7 +374,7 @@ export class Call extends Emitter<CallEvents> {
   }
 
   private reset(): void {
-    this.active = false;
+    this.listening = this.active = false;
     this.publisher?.close();
     this.screenPublisher?.close();
     this.publisher = this.screenPublisher = null;

@@ -181,6 +181,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
       const reply = await this.signaling.join(room, this.roomSession);
       if (turn !== this.entering || this.phase === 'over') return;
       this.call.limit(reply.bandwidth?.maxstreambitrate, reply.bandwidth?.maxscreenbitrate);
+      this.call.listen();
       await this.deps.api.joinCall(this.bearer, room, IN_CALL | WITH_AUDIO | WITH_VIDEO, this.roomSession);
       if (turn !== this.entering) return;
       this.inRoom = true;
