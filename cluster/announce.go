@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -58,14 +59,14 @@ func (c *Cluster) applied(ctx context.Context, index uint64) bool {
 // announceOnce asks whoever may be or know the leader. It gives the index at
 // which the record is in the state, 0 when nobody took it.
 func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
-	record, err := encodeJSON(c.record)
+	record, err := json.Marshal(c.record)
 	if err != nil {
 		return 0, err
 	}
 	request := &clusterpb.AnnounceRequest{Node: record}
 	leader := c.leader()
 	if leader == c.Self() {
-		return c.announced(c.serveAnnounce(ctx, c.Self(), request))
+		return c.announced(c.serveAnnounce(c.Self(), request))
 	}
 	asked := make(map[store.NodeID]bool)
 	ask := func(id store.NodeID) (*clusterpb.AnnounceReply, error) {
@@ -94,7 +95,7 @@ func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
 		}
 		reply, err := ask(id)
 		if err != nil {
-			c.log.Debug("announcing", keyNode, id, "error", err)
+			c.log.Debug("announcing", keyPeer, id, "error", err)
 			continue
 		}
 		if reply.GetStatus() != clusterpb.Status_STATUS_NOT_LEADER {
@@ -166,7 +167,7 @@ func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
 
 // serveAnnounce is the leader's side. Whoever has no record was removed: a
 // node that joins gets its record before its certificate.
-func (c *Cluster) serveAnnounce(ctx context.Context, caller store.NodeID, q *clusterpb.AnnounceRequest) *clusterpb.AnnounceReply {
+func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceRequest) *clusterpb.AnnounceReply {
 	reply := func(s clusterpb.Status, detail string) *clusterpb.AnnounceReply {
 		leader := c.leader()
 		addr := c.record.ClusterAddr
@@ -202,7 +203,7 @@ func (c *Cluster) serveAnnounce(ctx context.Context, caller store.NodeID, q *clu
 		if err != nil {
 			return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
 		}
-		result, _, err := c.apply(ctx, cmd, data)
+		result, _, err := c.apply(cmd, data)
 		if err != nil {
 			return reply(statusOf(err), err.Error())
 		}
@@ -215,7 +216,7 @@ func (c *Cluster) serveAnnounce(ctx context.Context, caller store.NodeID, q *clu
 		if err != nil {
 			return reply(clusterpb.Status_STATUS_UNKNOWN, err.Error())
 		}
-		c.log.Info("node is a voter", keyNode, caller)
+		c.log.Info("node is a voter", keyPeer, caller)
 	}
 	return reply(clusterpb.Status_STATUS_OK, "")
 }

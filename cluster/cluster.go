@@ -252,7 +252,9 @@ func (c *Cluster) handOver(r *raft.Raft) {
 		go func() { done <- r.LeadershipTransfer().Error() }() // ends with Raft at the latest
 		select {
 		case err := <-done:
-			c.log.Debug("leadership handed over", "error", err)
+			if err != nil {
+				c.log.Debug("leadership not handed over", "error", err)
+			}
 		case <-time.After(raftTransfer):
 		}
 	}

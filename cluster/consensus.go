@@ -28,8 +28,8 @@ const (
 	leaderBacklog   = 8
 )
 
-// openLog opens Raft's log and terms. Its lock is the lock of the data
-// directory.
+// openLog opens Raft's log and terms. Its lock is the log's own, beside the one
+// that the node takes on the data directory.
 func openLog(dir string) (*raftboltdb.BoltStore, error) {
 	db, err := raftboltdb.New(raftboltdb.Options{
 		Path:        filepath.Join(dir, fileLog),

@@ -30,18 +30,18 @@ var (
 	// incomplete.
 	ErrIdentity = errors.New("data directory does not fit")
 	// ErrRemoved means that this node was removed from the cluster.
-	ErrRemoved = errors.New("this node was removed from the cluster")
+	ErrRemoved = errors.New("this node was removed from the cluster, its data directory is of no use any more: start with a new node.data, another node.id and a new join token")
 )
 
 // Errors of joining.
 var (
-	ErrTokenNeeded  = errors.New("the first start of a joining node needs a join token")
+	ErrTokenNeeded  = errors.New("the first start of a joining node needs a join token: talkd join-token create on a running node makes one, give it by --join-token")
 	ErrBadToken     = errors.New("not a join token")
 	ErrPinMismatch  = errors.New("the node at that address does not belong to the cluster of the token")
 	ErrTokenUnknown = errors.New("join token unknown to the cluster, or it expired a while ago; make a new one")
 	ErrTokenUsed    = errors.New("join token was used already; make a new one")
 	ErrTokenExpired = errors.New("join token has expired; make a new one")
-	ErrNodeExists   = errors.New("the cluster has a node of that id already; choose another id or remove that node first")
+	ErrNodeExists   = errors.New("the cluster has a node of that id already; choose another id (node.id)")
 	ErrJoinBusy     = errors.New("too many join attempts; try again later")
 	ErrJoinRefused  = errors.New("joining was refused")
 )

@@ -288,14 +288,14 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 		}
 	}
 	if was != alive {
-		g.log.Info("node in gossip", keyNode, id, "alive", alive)
+		g.log.Info("node in gossip", keyPeer, id, "alive", alive)
 	}
 	g.changed()
 }
 
 // NotifyConflict tells of two machines with one name.
 func (g *gossip) NotifyConflict(existing, _ *memberlist.Node) {
-	g.log.Warn("two nodes gossip under one id, or one has just moved", keyNode, existing.Name)
+	g.log.Warn("two nodes gossip under one id, or one has just moved", keyPeer, existing.Name)
 }
 
 // NodeMeta is this node's address for RPC.

@@ -23,7 +23,7 @@ import (
 )
 
 // Files of an identity. The certificate is written last: where it is, the rest
-// is too.
+// is too. A node that joins writes its key before it asks.
 const (
 	fileNodeKey    = "node.key"
 	fileNodeCert   = "node.crt"
@@ -141,8 +141,7 @@ func (id *identity) renew(ca *authority, now time.Time) error {
 }
 
 func (id *identity) save() error {
-	key, err := x509.MarshalPKCS8PrivateKey(id.key)
-	if err != nil {
+	if err := saveKey(id.dir, id.key); err != nil {
 		return err
 	}
 	var gossip []byte
@@ -153,7 +152,6 @@ func (id *identity) save() error {
 		name string
 		data []byte
 	}{
-		{fileNodeKey, pemBlock("PRIVATE KEY", key)},
 		{fileCACert, pemBlock("CERTIFICATE", id.ca.Raw)},
 		{fileClusterKey, id.clusterKey},
 		{fileGossipKeys, gossip},
@@ -179,18 +177,9 @@ func loadIdentity(dir string, node store.NodeID, now time.Time) (*identity, erro
 	if err != nil {
 		return nil, err
 	}
-	der, err := readPEM(dir, fileNodeKey, "PRIVATE KEY")
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", fileNodeKey, err)
-	}
 	id := &identity{dir: dir, node: node}
-	var ok bool
-	if id.key, ok = parsed.(*ecdsa.PrivateKey); !ok {
-		return nil, fmt.Errorf("%w: %s of type %T", ErrIdentity, fileNodeKey, parsed)
+	if id.key, err = loadKey(dir); err != nil {
+		return nil, err
 	}
 	if id.clusterKey, err = os.ReadFile(filepath.Join(dir, fileClusterKey)); err != nil {
 		return nil, err
@@ -216,10 +205,47 @@ func loadIdentity(dir string, node store.NodeID, now time.Time) (*identity, erro
 		return nil, err
 	}
 	if until := id.cert.Load().Leaf.NotAfter; now.After(until) {
-		return nil, fmt.Errorf("%w: the certificate expired on %s; remove %s and join with a new token",
-			ErrIdentity, until.Format(time.DateOnly), filepath.Join(dir, fileNodeCert))
+		return nil, fmt.Errorf("%w: the certificate expired on %s: remove %s and join under another node.id with a new token",
+			ErrIdentity, until.Format(time.DateOnly), dir)
 	}
 	return id, nil
+}
+
+// joinKey is the key that this node joins with: the one of an earlier attempt,
+// whose answer may have been lost, else a new one.
+func joinKey(dir string) (*ecdsa.PrivateKey, error) {
+	key, err := loadKey(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, err
+	}
+	return key, saveKey(dir, key)
+}
+
+func loadKey(dir string) (*ecdsa.PrivateKey, error) {
+	der, err := readPEM(dir, fileNodeKey, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", fileNodeKey, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s of type %T", ErrIdentity, fileNodeKey, parsed)
+	}
+	return key, nil
+}
+
+func saveKey(dir string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, fileNodeKey), pemBlock("PRIVATE KEY", der))
 }
 
 // loadBootstrap reads what the first node has not committed yet, nil if

@@ -155,7 +155,7 @@ func TestIdentityThatDoesNotFit(t *testing.T) {
 		says  string // part of the message
 	}{
 		{name: "another node's directory", node: "n2", want: ErrIdentity, says: "n1"},
-		{name: "expired", at: time.Now().Add(certificateTTL + time.Minute), want: ErrIdentity, says: "join with a new token"},
+		{name: "expired", at: time.Now().Add(certificateTTL + time.Minute), want: ErrIdentity, says: "join under another node.id"},
 		{name: "another cluster's certificate", spoil: from(fileNodeCert, "n1"), want: ErrIdentity},
 		{name: "another cluster's CA", spoil: from(fileCACert, "n1"), want: ErrIdentity},
 		{name: "another key", spoil: from(fileNodeKey, "n1"), want: ErrIdentity, says: fileNodeKey},

@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -12,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/talkd/talkd/cluster/rpc"
@@ -22,6 +19,7 @@ import (
 // How a node joins, over TLS 1.3 with the protocol talkd-join:
 //
 //	joiner                                    any node that is ready
+//	  saves its key
 //	  checks the CA against the token's pin ←  certificate, CA
 //	  token, record, certificate request    →  spends the token (Raft),
 //	                                           writes the record (Raft), issues
@@ -29,13 +27,16 @@ import (
 //	                                           gossip keys, addresses
 //
 // A frame is 4 bytes of length (big endian) and JSON.
+//
+// When the answer is lost the joiner asks again, also after a restart: the same
+// token, node and key are answered again while the token lives.
 
 const (
 	joinVersion    = 1
 	maxJoinRequest = 16 << 10
 	maxJoinReply   = 1 << 20
-	// Attempts beyond this rate are turned away. A token's secret has 128 bits:
-	// the limit is for the work, not against guessing.
+	// Attempts with a token of the cluster beyond this rate are turned away. Its
+	// secret has 128 bits: the limit is for the work, not against guessing.
 	joinsPerSecond = 10
 	joinsBurst     = 20
 	joinTokenPoll  = 50 * time.Millisecond
@@ -110,10 +111,14 @@ func (c *Cluster) join(ctx context.Context) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := joinKey(c.config.DataDir)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		strangers := 0
 		for _, addr := range c.config.Join {
-			id, err := c.joinAt(ctx, addr, token)
+			id, err := c.joinAt(ctx, addr, token, key)
 			if err == nil {
 				return id, nil
 			}
@@ -147,7 +152,7 @@ func finalRefusal(err error) bool {
 	return false
 }
 
-func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken) (*identity, error) {
+func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key *ecdsa.PrivateKey) (*identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinDial+joinExchange)
 	defer cancel()
 	raw, err := c.dialer.DialContext(ctx, "tcp", addr)
@@ -175,10 +180,6 @@ func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken) (*id
 		return nil, err
 	}
 
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
 	request, err := newRequest(key)
 	if err != nil {
 		return nil, err
@@ -234,135 +235,6 @@ func (c *Cluster) accept(key *ecdsa.PrivateKey, ca *x509.Certificate, reply join
 		return nil, err
 	}
 	return id, id.save()
-}
-
-// serveJoin lets one node in, or says why not.
-func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
-	var request joinRequest
-	reply := joinReply{}
-	err := ErrJoinBusy
-	if c.joinLimit.Allow() {
-		if err = readFrame(conn, maxJoinRequest, &request); err == nil {
-			err = c.admit(ctx, request, &reply)
-		}
-	}
-	outcome := "joined"
-	if err != nil {
-		reply = joinReply{Code: "refused", Detail: err.Error()}
-		for _, j := range joinErrors() {
-			if errors.Is(err, j.err) {
-				reply = joinReply{Code: j.code}
-				if errors.Is(err, ErrJoinRefused) {
-					reply.Detail = err.Error()
-				}
-				break
-			}
-		}
-		outcome = reply.Code
-	}
-	c.metrics.joins.WithLabelValues(outcome).Inc()
-	c.log.Info("a node asked to join", "outcome", outcome, "error", err)
-	if err := writeFrame(conn, maxJoinReply, reply); err != nil {
-		c.log.Warn("a joining node was not answered", "error", err)
-	}
-}
-
-// admit checks the request, spends the token and issues the certificate, in
-// this order.
-func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) error {
-	if !c.isReady() {
-		return ErrNotReady
-	}
-	if q.Version != joinVersion {
-		return fmt.Errorf("%w: version %d of the join protocol, this node speaks %d", ErrJoinRefused, q.Version, joinVersion)
-	}
-	token, err := parseToken(q.Token)
-	if err != nil {
-		return err
-	}
-	own := c.identity.p.Load()
-	if token.pin != pinOf(own.ca) {
-		return ErrPinMismatch
-	}
-	key, err := parseRequest(q.Request)
-	if err != nil {
-		return fmt.Errorf("%w: certificate request: %w", ErrJoinRefused, err)
-	}
-	if err := c.checkJoiner(q.Node); err != nil {
-		return err
-	}
-	ca, err := c.authority()
-	if err != nil {
-		return err
-	}
-	if err := c.spend(ctx, store.HashToken(token.text())); err != nil {
-		return err
-	}
-	if _, err := c.Propose(ctx, store.NewPutNode(time.Now(), q.Node)); err != nil {
-		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
-	}
-	leaf, err := ca.issue(q.Node.ID, key, time.Now())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
-	}
-	c.log.Info("node admitted", keyNode, q.Node.ID)
-	*reply = joinReply{Certificate: leaf, CA: own.ca.Raw, ClusterKey: own.clusterKey, GossipKeys: own.gossipKeys}
-	for _, n := range c.state.Nodes() {
-		reply.Peers = append(reply.Peers, peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr})
-	}
-	return nil
-}
-
-// checkJoiner refuses what the cluster could not live with.
-func (c *Cluster) checkJoiner(n store.Node) error {
-	if err := n.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
-	}
-	if !(peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr}).valid() || n.GossipAddr == "" {
-		return fmt.Errorf("%w: the node's addresses are missing", ErrJoinRefused)
-	}
-	if !n.Server() {
-		return fmt.Errorf("%w: a node without the role %s is not supported yet", ErrJoinRefused, store.RoleServer)
-	}
-	if all := c.state.CommandVersionOfAll(); n.Commands < all {
-		return fmt.Errorf("%w: the node's binary is too old: it knows commands up to version %d, the cluster uses %d",
-			ErrJoinRefused, n.Commands, all)
-	}
-	if _, ok := c.state.Node(n.ID); ok {
-		return ErrNodeExists
-	}
-	return nil
-}
-
-// spend uses the token up. A token that was made a moment ago may not have
-// arrived here; one that nobody made costs the leader nothing.
-func (c *Cluster) spend(ctx context.Context, hash store.TokenHash) error {
-	waiting, cancel := context.WithTimeout(ctx, joinTokenCatchUp)
-	defer cancel()
-	for {
-		if _, ok := c.state.JoinToken(hash); ok {
-			break
-		}
-		select {
-		case <-waiting.Done():
-			return ErrTokenUnknown
-		case <-time.After(joinTokenPoll):
-		}
-	}
-	_, err := c.Propose(ctx, store.NewUseJoinToken(time.Now(), hash))
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, store.ErrTokenUsed):
-		return ErrTokenUsed
-	case errors.Is(err, store.ErrTokenExpired):
-		return ErrTokenExpired
-	case errors.Is(err, store.ErrNotFound):
-		return ErrTokenUnknown
-	case errors.Is(err, ErrNoLeader):
-		return ErrNotReady
-	}
-	return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 }
 
 // writeFrame writes a message with its length.

@@ -1,13 +1,17 @@
 package cluster_test
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/cluster/clustertest"
+	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
 )
 
@@ -70,6 +74,64 @@ func TestJoinTokens(t *testing.T) {
 		n.Start()
 		n.AwaitReady()
 	})
+}
+
+// A node whose answer was lost joins with the same token after a restart;
+// nobody else does.
+func TestJoinIsRepeated(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 1)
+	n1, n2 := k.Node(0), k.Prepare()
+	recorded := func() bool {
+		_, ok := n1.State.Node(n2.ID)
+		return ok
+	}
+	k.Net.CutOnce(n1.ID, n2.ID, recorded) // the record is written before the answer
+	n2.Start()
+	k.Await("the record of the joining node", recorded)
+	if err := n2.Stop(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	k.Net.Heal()
+
+	for name, c := range map[string]struct {
+		id   store.NodeID
+		want error
+	}{
+		"the same name with another key": {n2.ID, cluster.ErrNodeExists},
+		"another name":                   {"n9", cluster.ErrTokenUsed},
+	} {
+		n := k.Prepare()
+		n.Config.NodeID, n.Config.JoinToken = c.id, n2.Config.JoinToken
+		n.Start()
+		if err := n.Wait(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+
+	n2.Start()
+	n2.AwaitReady()
+	k.Await("two voters", func() bool { return n1.Status().Voters == 2 })
+}
+
+// Who connects to join and says nothing gives the place back soon.
+func TestSilentJoinerIsSentAway(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 1)
+	addr, _ := k.Node(0).Addr()
+	conn, err := (&tls.Dialer{Config: &tls.Config{
+		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{rpc.ProtoJoin},
+	}}).DialContext(within(t), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Errorf("still connected: %v", err)
+	}
 }
 
 func TestFirstTokens(t *testing.T) {

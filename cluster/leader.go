@@ -97,7 +97,7 @@ func (c *Cluster) lead(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changes:
-			c.log.Info("leader", keyNode, c.leader())
+			c.log.Info("leader changed", "leader", c.leader())
 			c.metrics.leaderChanges.Inc()
 			c.members.tick()
 		case <-tick.C:
@@ -119,7 +119,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft) error {
 			c.log.Debug("leading, not caught up", "error", err)
 			return nil // the next round tries again, if this node still leads
 		}
-		if err := c.proposeBootstrap(ctx); err != nil {
+		if err := c.proposeBootstrap(); err != nil {
 			return err
 		}
 		c.leading.setCaughtUp(term)
@@ -130,7 +130,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft) error {
 
 // proposeBootstrap makes the cluster what newIdentity planned, at the first
 // node's first leadership.
-func (c *Cluster) proposeBootstrap(ctx context.Context) error {
+func (c *Cluster) proposeBootstrap() error {
 	b := c.bootstraps.Load()
 	if b == nil {
 		return nil
@@ -144,7 +144,7 @@ func (c *Cluster) proposeBootstrap(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		result, _, err := c.apply(ctx, cmd, data)
+		result, _, err := c.apply(cmd, data)
 		if err != nil {
 			c.log.Warn("the new cluster is not committed yet", "error", err)
 			return nil // the next leadership tries again

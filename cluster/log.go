@@ -11,9 +11,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Keys of log lines.
+// Keys of log lines. "node" is this node, which every line has.
 const (
-	keyNode = "peer"
+	keyPeer = "peer"
 	keyRoom = "room"
 )
 

@@ -50,7 +50,9 @@ const (
 	// overloadCPU is when a node is taken only if all are as busy.
 	overloadCPU = 0.90
 	// egressScale stands in for an uplink of unknown width.
-	egressScale   = 1e9
+	egressScale = 1e9
+	// sessionsScale is a node full of sessions to placement. A limit above it
+	// keeps a machine from falling over, and says nothing of how busy it is.
 	sessionsScale = 2000
 	// scoreStep makes scores that differ by noise equal, so that the hash
 	// spreads them.
@@ -99,7 +101,7 @@ func (c Candidate) score(mostRooms int) float64 {
 	if egress <= 0 {
 		egress = egressScale
 	}
-	if sessions <= 0 {
+	if sessions <= 0 || sessions > sessionsScale {
 		sessions = sessionsScale
 	}
 	load := max(finite(c.Load.CPU), finite(c.Load.EgressBps)/egress, float64(c.Load.Sessions)/sessions)

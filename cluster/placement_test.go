@@ -74,6 +74,12 @@ func TestPlace(t *testing.T) {
 		{"uplink busy", set(func(c *Candidate) { c.Load.EgressBps = 5e8 }, 0), Hint{}, only("n2", "n3")},
 		{"half of a narrow uplink", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = 5e6, 1e7 }, 1), Hint{}, only("n1", "n3")},
 		{"many sessions", set(func(c *Candidate) { c.Load.Sessions = 1000 }, 2), Hint{}, only("n1", "n2")},
+		{"many sessions, far from a high limit", func(n []Candidate) {
+			for i := range n {
+				n[i].Load.MaxSessions = 50_000
+			}
+			n[2].Load.Sessions = 500
+		}, Hint{}, only("n1", "n2")},
 		{"many rooms", set(func(c *Candidate) { c.Rooms = 10 }, 1, 2), Hint{}, only("n1")},
 		{"rooms that are not measured yet", set(func(c *Candidate) { c.Fresh = 1 }, 1, 2), Hint{}, only("n1")},
 		{"load weighs more than rooms", func(n []Candidate) { n[0].Load.CPU, n[1].Rooms, n[2].Rooms = 0.8, 30, 30 }, Hint{}, only("n2", "n3")},

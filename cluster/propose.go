@@ -31,7 +31,7 @@ func (c *Cluster) propose(ctx context.Context, cmd store.Command) (store.Result,
 	}
 	request := &clusterpb.ProposeRequest{Command: data}
 	reply, err := atLeader(ctx, c, once,
-		func(ctx context.Context) *clusterpb.ProposeReply { return c.servePropose(ctx, request) },
+		func(context.Context) *clusterpb.ProposeReply { return c.servePropose(request) },
 		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.ProposeReply, error) {
 			return l.Propose(ctx, request)
 		})
@@ -49,7 +49,7 @@ func (c *Cluster) propose(ctx context.Context, cmd store.Command) (store.Result,
 }
 
 // servePropose is the leader's side.
-func (c *Cluster) servePropose(ctx context.Context, q *clusterpb.ProposeRequest) *clusterpb.ProposeReply {
+func (c *Cluster) servePropose(q *clusterpb.ProposeRequest) *clusterpb.ProposeReply {
 	cmd, err := store.DecodeCommand(q.GetCommand())
 	if err == nil {
 		err = cmd.Validate()
@@ -60,11 +60,11 @@ func (c *Cluster) servePropose(ctx context.Context, q *clusterpb.ProposeRequest)
 	if err != nil {
 		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}
-	result, index, err := c.apply(ctx, cmd, q.GetCommand())
+	result, index, err := c.apply(cmd, q.GetCommand())
 	if err != nil {
 		return &clusterpb.ProposeReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
 	}
-	encoded, err := encodeJSON(result)
+	encoded, err := json.Marshal(result)
 	if err != nil {
 		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
 	}
@@ -76,7 +76,7 @@ var errNotLeader = errors.New("this node does not lead")
 
 // apply commits a command as the leader. It is the only way into the log but
 // for reconcile's batches.
-func (c *Cluster) apply(_ context.Context, cmd store.Command, data []byte) (store.Result, uint64, error) {
+func (c *Cluster) apply(cmd store.Command, data []byte) (store.Result, uint64, error) {
 	r := c.raft.Load()
 	if r == nil || r.State() != raft.Leader {
 		return store.Result{}, 0, errNotLeader
@@ -214,8 +214,6 @@ func outcome(reply leaderReply) (done bool, err error) {
 	}
 	return true, fmt.Errorf("%w: %s", ErrUnknownOutcome, reply.GetDetail())
 }
-
-func encodeJSON(v any) ([]byte, error) { return json.Marshal(v) }
 
 func decodeJSON[T any](data []byte) (T, error) {
 	var v T

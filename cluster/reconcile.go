@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -39,7 +40,7 @@ func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
 // placeAnew gives the rooms of a silent node new homes.
 func (c *Cluster) placeAnew(ctx context.Context, r *raft.Raft, from store.NodeID) {
 	rooms := c.state.HomesOf(from)
-	c.log.Warn("placing the rooms of a silent node anew", keyNode, from, "rooms", len(rooms))
+	c.log.Warn("placing the rooms of a silent node anew", keyPeer, from, "rooms", len(rooms))
 	for batch := range slices.Chunk(rooms, movesAtOnce) {
 		if ctx.Err() != nil {
 			return
@@ -98,13 +99,18 @@ func (c *Cluster) dropServers(r *raft.Raft) {
 			// The others will take this node out, if one of them leads. No lease
 			// may be granted after that.
 			c.leading.pause(true)
-			err := r.LeadershipTransfer().Error()
-			c.log.Info("this node was removed: handing leadership over", "error", err)
+			c.log.Info("this node was removed: handing leadership over")
+			if err := r.LeadershipTransfer().Error(); err != nil {
+				c.log.Warn("leadership not handed over", "error", err)
+			}
 			c.leading.pause(false)
 			return
 		}
-		err := r.RemoveServer(s.ID, 0, raftApply).Error()
-		c.log.Info("removed node taken out of raft", keyNode, id, "error", err)
+		if err := r.RemoveServer(s.ID, 0, raftApply).Error(); err != nil {
+			c.log.Warn("removed node not taken out of raft yet", keyPeer, id, "error", err)
+		} else {
+			c.log.Info("removed node taken out of raft", keyPeer, id)
+		}
 		c.mesh.Forget(id)
 	}
 }
@@ -206,7 +212,7 @@ func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *cl
 		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}
 	placed := func(home store.Home, index uint64) *clusterpb.PlaceReply {
-		data, err := encodeJSON(home)
+		data, err := json.Marshal(home)
 		if err != nil {
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
 		}
@@ -228,7 +234,7 @@ func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *cl
 		if err != nil {
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 		}
-		result, index, err := c.apply(ctx, cmd, data)
+		result, index, err := c.apply(cmd, data)
 		switch {
 		case err != nil:
 			return &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}

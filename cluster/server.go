@@ -36,7 +36,7 @@ func (s *server) Propose(ctx context.Context, q *clusterpb.ProposeRequest) (*clu
 	if _, err := s.member(ctx); err != nil {
 		return nil, err
 	}
-	return s.c.servePropose(ctx, q), nil
+	return s.c.servePropose(q), nil
 }
 
 // Place gives the home of a room.
@@ -53,7 +53,7 @@ func (s *server) Announce(ctx context.Context, q *clusterpb.AnnounceRequest) (*c
 	if !ok {
 		return nil, status.Error(codes.Unauthenticated, "no node")
 	}
-	return s.c.serveAnnounce(ctx, id, q), nil
+	return s.c.serveAnnounce(id, q), nil
 }
 
 // Renew extends the caller's lease.

@@ -87,6 +87,7 @@ const (
 	// Joining and announcing.
 	joinDial          = 5 * time.Second
 	joinExchange      = 10 * time.Second
+	joinRequestWait   = 2 * time.Second // for what a joining node says first
 	joinRetry         = time.Second
 	joinTokenCatchUp  = time.Second // a follower may learn of a token a moment later
 	announceInterval  = 500 * time.Millisecond

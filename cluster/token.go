@@ -15,7 +15,7 @@ import (
 
 // A join token is "tj1_" and base64url of: SHA-256 of the CA's public key, a
 // secret of 16 bytes, and a checksum that tells a mistyped token from a wrong
-// one. Its bearer may join once; the pin keeps it from telling the secret to
+// one. One bearer may join with it; the pin keeps it from telling the secret to
 // anybody else.
 const (
 	tokenPrefix = "tj1_"

@@ -95,16 +95,14 @@ func (o *offer) describe() string {
 	}
 	d.line("a=group:BUNDLE " + strings.Join(mids, " "))
 	o.describePeer(d)
-	candidates := o.peer.candidates
 	for _, s := range o.sections {
 		if s.kind != "" {
-			o.describeSection(d, s, 0, candidates)
-			candidates = nil // the first section's count for all
+			o.describeSection(d, s, 0)
 		}
 	}
 	for _, s := range o.sections {
 		for i := 1; i < len(s.ssrcs); i++ {
-			o.describeSection(d, s, i, nil)
+			o.describeSection(d, s, i)
 		}
 	}
 	return d.String()
@@ -119,7 +117,7 @@ func (o *offer) describePeer(d *descriptor) {
 	}
 }
 
-func (o *offer) describeSection(d *descriptor, s *section, layer int, candidates []string) {
+func (o *offer) describeSection(d *descriptor, s *section, layer int) {
 	mid := layerMid(s.mid, layer)
 	if s.kind == application {
 		d.line("m=application 9 UDP/DTLS/SCTP webrtc-datachannel")
@@ -133,9 +131,6 @@ func (o *offer) describeSection(d *descriptor, s *section, layer int, candidates
 	d.line("c=IN IP4 0.0.0.0")
 	d.line("a=mid:" + mid)
 	d.line("a=setup:" + o.peer.setup)
-	for _, c := range candidates {
-		d.line("a=candidate:" + strings.TrimPrefix(c, "candidate:"))
-	}
 	if s.kind == application {
 		d.line("a=sctp-port:5000")
 		d.line("a=max-message-size:" + strconv.Itoa(maxSCTPMessage))

@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,9 +25,10 @@ type conn struct {
 	pc          *webrtc.PeerConnection
 	onCandidate func(Candidate)
 	onClose     func(error)
-	connected   func() // runs when the connection is established; may be nil
-	teardown    func() // runs when the PeerConnection is closed
-	release     func() // the last thing of all, see Engine.wg
+	connected   func()    // runs when the connection is established; may be nil
+	teardown    func()    // runs when the PeerConnection is closed
+	release     func()    // the last thing of all, see Engine.wg
+	recovered   func(any) // is told of a panic in a goroutine of run
 	timer       *time.Timer
 
 	once     sync.Once
@@ -39,13 +41,14 @@ type conn struct {
 	described bool                      // guarded by mu; the description with our candidates is out
 	remote    bool                      // guarded by mu; there is a remote description
 	early     []webrtc.ICECandidateInit // guarded by mu; came before it
-	seen      int                       // guarded by mu; candidates of the other side
+	known     []string                  // guarded by mu; usable candidates of the other side, at most maxCandidates
 }
 
-func newConn(n *network, f *flavour, onCandidate func(Candidate), onClose func(error)) (*conn, error) {
+func newConn(n *network, f *flavour, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
 	c := &conn{
 		onCandidate: onCandidate,
 		onClose:     onClose,
+		recovered:   recovered,
 		teardown:    func() {},
 		release:     func() {},
 		closing:     make(chan struct{}),
@@ -72,12 +75,21 @@ func newConn(n *network, f *flavour, onCandidate func(Candidate), onClose func(e
 	return c, nil
 }
 
-// run starts a goroutine that Close waits for, unless the end has begun.
+// run starts a goroutine that Close waits for, unless the end has begun. A panic
+// in it ends the connection, and not the node.
 func (c *conn) run(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
-		c.wg.Go(f)
+		c.wg.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					c.recovered(v)
+					c.end(ErrConnection)
+				}
+			}()
+			f()
+		})
 	}
 	return !c.ending
 }
@@ -150,27 +162,40 @@ func (c *conn) AddCandidate(in Candidate) error {
 	if len(in.Candidate) > maxCandidate {
 		return fmt.Errorf("%w: %d bytes", ErrBadCandidate, len(in.Candidate))
 	}
-	init := webrtc.ICECandidateInit{Candidate: in.Candidate}
-	c.mu.Lock()
-	if c.seen++; c.seen > maxCandidates {
-		c.mu.Unlock()
-		return fmt.Errorf("%w: more than %d", ErrBadCandidate, maxCandidates)
-	}
-	if !c.remote {
-		c.early = append(c.early, init)
-		c.mu.Unlock()
-		return nil
-	}
-	c.mu.Unlock()
-	return c.add(init)
-}
-
-func (c *conn) add(init webrtc.ICECandidateInit) error {
-	if !candidateUsable(init.Candidate) {
+	if !candidateUsable(in.Candidate) {
 		// Names of multicast DNS and kinds that nobody knows yet are no mistake of
 		// the client, and the connection does without them.
 		return nil
 	}
+	init := webrtc.ICECandidateInit{Candidate: in.Candidate}
+	c.mu.Lock()
+	fresh, err := c.countLocked(in.Candidate)
+	if fresh && !c.remote {
+		c.early = append(c.early, init)
+		fresh = false
+	}
+	c.mu.Unlock()
+	if !fresh {
+		return err
+	}
+	return c.add(init)
+}
+
+// countLocked takes a candidate into account; not fresh is one that is known,
+// as descriptions repeat what was trickled.
+func (c *conn) countLocked(value string) (fresh bool, err error) {
+	value = strings.TrimPrefix(value, "candidate:")
+	if slices.Contains(c.known, value) {
+		return false, nil
+	}
+	if len(c.known) == maxCandidates {
+		return false, fmt.Errorf("%w: more than %d", ErrBadCandidate, maxCandidates)
+	}
+	c.known = append(c.known, value)
+	return true, nil
+}
+
+func (c *conn) add(init webrtc.ICECandidateInit) error {
 	if err := c.pc.AddICECandidate(init); err != nil {
 		if c.ended() {
 			return ErrClosed
@@ -181,17 +206,23 @@ func (c *conn) add(init webrtc.ICECandidateInit) error {
 }
 
 // setRemote sets the other side's description, then adds the candidates that
-// came before it.
-func (c *conn) setRemote(d webrtc.SessionDescription) error {
+// came before it and those that came with it. Too many of the latter are left
+// out.
+func (c *conn) setRemote(d webrtc.SessionDescription, candidates []string) error {
 	if err := c.pc.SetRemoteDescription(d); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.remote = true
-	early := c.early
+	waiting := c.early
 	c.early = nil
+	for _, value := range candidates {
+		if fresh, _ := c.countLocked(value); fresh {
+			waiting = append(waiting, webrtc.ICECandidateInit{Candidate: value})
+		}
+	}
 	c.mu.Unlock()
-	for _, init := range early {
+	for _, init := range waiting {
 		if err := c.add(init); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -174,6 +175,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.wg.Wait()
 	e.metrics.unregister()
 	return e.net.Close()
+}
+
+// recovered counts a panic that has ended something of the engine.
+func (e *Engine) recovered(v any) {
+	e.metrics.panics.Inc()
+	e.log.Error("a goroutine panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 }
 
 // Local is a publication of this node, as relay serves it to others.

@@ -19,3 +19,6 @@ var (
 	ErrConnection     = errors.New("media: connection failed")
 	ErrPublisherGone  = errors.New("media: publisher gone")
 )
+
+// errPanic ends a pull whose packets made a goroutine panic.
+var errPanic = errors.New("media: panic")

@@ -3,6 +3,7 @@ package media_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -198,13 +199,65 @@ func TestRefusals(t *testing.T) {
 	if err := s.Answer(sdp); !errors.Is(err, media.ErrBadAnswer) {
 		t.Errorf("answer to something else: %v", err)
 	}
-	for range 64 {
-		if err := s.AddCandidate(media.Candidate{Candidate: "candidate:1 1 udp 1 127.0.0.1 9 typ host"}); err != nil {
+	trickle := func(port int) error {
+		return s.AddCandidate(media.Candidate{Candidate: fmt.Sprintf("candidate:1 1 udp 1 127.0.0.1 %d typ host", port)})
+	}
+	for port := range 2 * 20 { // each twice: what is known is not counted again
+		if err := trickle(1 + port/2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.AddCandidate(media.Candidate{Candidate: "candidate:1 1 udp 1 127.0.0.1 9 typ host"}); !errors.Is(err, media.ErrBadCandidate) {
+	if err := trickle(21); !errors.Is(err, media.ErrBadCandidate) {
 		t.Errorf("candidates without end: %v", err)
+	}
+	if err := s.AddCandidate(media.Candidate{Candidate: "candidate:0 1 UDP 1 f3c8a6a2.local 49999 typ host"}); err != nil {
+		t.Errorf("what is of no use counts: %v", err)
+	}
+}
+
+// What a description holds and what is trickled are bounded together.
+func TestCandidatesAreBounded(t *testing.T) {
+	t.Parallel()
+	e := engine(t, media.Config{}, media.Deps{})
+	_, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Stream: 25})
+	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	s, sdp, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	candidate := func(port int) string { return fmt.Sprintf("candidate:1 1 udp 1 127.0.0.1 %d typ host", port) }
+	for port := 1; port <= 10; port++ { // before the answer
+		if err := s.AddCandidate(media.Candidate{Candidate: candidate(port)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer, err := c.Answer(sdp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, line := range strings.Split(answer, "\r\n") {
+		if !strings.HasPrefix(line, "a=candidate:") {
+			lines = append(lines, line)
+		}
+		if strings.HasPrefix(line, "a=mid:") {
+			for port := 6; port <= 15; port++ { // with the answer, half of them anew
+				lines = append(lines, "a="+candidate(port))
+			}
+		}
+	}
+	if err := s.Answer(strings.Join(lines, "\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	for port := 11; port <= 21; port++ { // after it
+		err := s.AddCandidate(media.Candidate{Candidate: candidate(port)})
+		if (port <= 20) != (err == nil) || err != nil && !errors.Is(err, media.ErrBadCandidate) {
+			t.Errorf("candidate %d: %v", port, err)
+		}
 	}
 }
 

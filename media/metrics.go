@@ -21,6 +21,7 @@ type metrics struct {
 	keyframes prometheus.Counter
 	nacks     prometheus.Counter
 	resent    prometheus.Counter
+	panics    prometheus.Counter
 	dropped   *prometheus.CounterVec
 	shakes    *prometheus.CounterVec
 	repairs   repair.Outcomes // of what is lost between publishers and this node
@@ -42,6 +43,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		keyframes:  counter("keyframe_requests_total", "Keyframe requests sent to publishers of this node."),
 		nacks:      counter("nacked_packets_total", "Packets that subscribers asked for again."),
 		resent:     counter("resent_packets_total", "Packets sent to subscribers again."),
+		panics:     counter("panics_total", "Connections and pulls that ended by a panic; the log says where."),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "dropped_total",
 			Help: "Packets and data-channel messages dropped because a bound was reached.",
@@ -67,7 +69,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.dropped, m.shakes,
+		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),

@@ -34,6 +34,10 @@ const (
 	// dropped, so that a slow TCP connection blocks nobody.
 	tcpReadQueue  = 64
 	tcpWriteQueue = 512 << 10
+	// socketBuffer is for what all publishers send while the process pauses: a
+	// packet that finds no room is lost, and voice is not asked for again. The
+	// kernel may grant less.
+	socketBuffer = 4 << 20
 	// tcpFirstPacket is how long a TCP connection may stay silent.
 	tcpFirstPacket = 10 * time.Second
 
@@ -107,6 +111,8 @@ func listen(addr string) (*net.UDPConn, *net.TCPListener, error) {
 		got := udp.LocalAddr().(*net.UDPAddr).AddrPort()
 		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(want.Addr(), got.Port())))
 		if err == nil {
+			_ = udp.SetReadBuffer(socketBuffer)  // a smaller one works as well
+			_ = udp.SetWriteBuffer(socketBuffer) // likewise
 			return udp, tcp, nil
 		}
 		_ = udp.Close()

@@ -16,7 +16,7 @@ const (
 	maxSections   = 8
 	maxAttributes = 512 // of one section; Chromium's video has about 120
 	maxCandidate  = 1 << 10
-	maxCandidates = 64 // of one connection
+	maxCandidates = 20 // of one connection, described and trickled together
 	maxToken      = 32
 )
 

@@ -180,16 +180,20 @@ func TestRefusedSectionsStayInPlace(t *testing.T) {
 }
 
 func TestAnswerOfBrowser(t *testing.T) {
-	clean, err := cleanAnswer(sample(t, "chromium-answer"), sample(t, "own-offer"))
+	clean, candidates, err := cleanAnswer(sample(t, "chromium-answer"), sample(t, "own-offer"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	// The sample's others are of TCP.
+	if len(candidates) != 2 || strings.Contains(clean, "a=candidate") {
+		t.Errorf("candidates %q", candidates)
 	}
 	for _, line := range []string{"a=setup:active\r\n", "a=recvonly\r\n", "a=rtpmap:96 VP8/90000\r\n", "a=fmtp:97 apt=96\r\n"} {
 		if !strings.Contains(clean, line) {
 			t.Errorf("no %q in\n%s", line, clean)
 		}
 	}
-	if _, err := cleanAnswer(refuse(sample(t, "chromium-answer"), "m=video"), sample(t, "own-offer")); err != nil {
+	if _, _, err := cleanAnswer(refuse(sample(t, "chromium-answer"), "m=video"), sample(t, "own-offer")); err != nil {
 		t.Errorf("refused video: %v", err)
 	}
 	for name, change := range map[string]func(string) string{
@@ -198,7 +202,7 @@ func TestAnswerOfBrowser(t *testing.T) {
 		"everything refused": func(s string) string { return refuse(s, "m=") },
 		"offer":              func(string) string { return sample(t, "chromium-plain") },
 	} {
-		if _, err := cleanAnswer(change(sample(t, "chromium-answer")), sample(t, "own-offer")); !errors.Is(err, ErrBadAnswer) {
+		if _, _, err := cleanAnswer(change(sample(t, "chromium-answer")), sample(t, "own-offer")); !errors.Is(err, ErrBadAnswer) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -208,11 +212,18 @@ func TestCandidateUsable(t *testing.T) {
 	for value, want := range map[string]bool{
 		"candidate:1 1 udp 2122194687 192.0.2.2 36929 typ host generation 0 network-id 1": true,
 		"1 1 udp 2122194687 fd00::2 36929 typ host":                                       true,
-		"candidate:1 1 tcp 1518214911 192.0.2.2 9 typ host tcptype active":                true,
+		"candidate:1 1 tcp 1518214911 192.0.2.2 9 typ host tcptype active":                false,
+		"candidate:1 1 tcp 1518214911 192.0.2.2 5000 typ host tcptype passive":            false,
 		"candidate:0 1 UDP 2122252543 f3c8a6a2.local 49999 typ host":                      false,
 		"candidate:1 1 udp 1 0.0.0.0 1 typ host":                                          false,
 		"candidate:1 1 udp 1 224.0.0.1 1 typ host":                                        false,
 		"candidate:1 1 udp 1 fe80::1%eth0 1 typ host":                                     false,
+		"candidate:1 1 udp 1 fe80::1 1 typ host":                                          false,
+		"candidate:1 1 udp 1 169.254.169.254 80 typ host":                                 false,
+		"candidate:1 1 udp 1 ::ffff:169.254.169.254 80 typ host":                          false,
+		"candidate:1 1 udp 1 ::ffff:0.0.0.0 80 typ host":                                  false,
+		"candidate:1 1 udp 1 255.255.255.255 80 typ srflx raddr 192.0.2.2 rport 1":        false,
+		"candidate:1 1 udp 1 ff02::1 1 typ host":                                          false,
 		"candidate:1 1 udp 1 192.0.2.2 99999 typ host":                                    false,
 		"candidate:1 1 udp 1 192.0.2.2 1 typ host\r\na=ice-lite":                          false,
 		"candidate:": false,

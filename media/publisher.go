@@ -55,7 +55,7 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := newConn(e.net, e.net.publish, r.OnCandidate, r.OnClose)
+	c, err := newConn(e.net, e.net.publish, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
@@ -131,7 +131,7 @@ func (p *Publisher) register(pub Publication) error {
 }
 
 func (p *Publisher) negotiate(ctx context.Context, o *offer, bitrate int) (string, error) {
-	err := p.setRemote(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.describe()})
+	err := p.setRemote(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.describe()}, o.peer.candidates)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrBadOffer, err)
 	}

@@ -104,6 +104,8 @@ func (p *pull) once() error {
 	if err != nil {
 		return err
 	}
+	ctx, broken := context.WithCancelCause(p.ctx)
+	defer broken(nil)
 	var pumps sync.WaitGroup
 	served := map[*layer]bool{}
 	for _, rl := range r.Layers {
@@ -113,19 +115,27 @@ func (p *pull) once() error {
 		}
 		served[l] = true
 		l.up.Store(&uplink{feedback: rl.Feedback, clock: rl.Clock})
-		pumps.Go(func() { _ = l.pump(rl.Source) })
+		pumps.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					p.e.recovered(v)
+					broken(errPanic) // the pull is repeated, as after any loss
+				}
+			}()
+			_ = l.pump(rl.Source)
+		})
 		if l.attached() {
 			l.keyframe() // who listens already cannot begin without
 		}
 	}
-	err = p.attend(r)
+	err = p.attend(ctx, r)
 	closed := r.Close()
 	pumps.Wait()
 	return errors.Join(err, closed)
 }
 
 // attend forwards data-channel messages until the end, whose cause it returns.
-func (p *pull) attend(r *Relayed) error {
+func (p *pull) attend(ctx context.Context, r *Relayed) error {
 	for {
 		select {
 		case m, ok := <-r.Data:
@@ -136,8 +146,8 @@ func (p *pull) attend(r *Relayed) error {
 			p.feed.data.publish(m)
 		case <-r.Done:
 			return r.Err()
-		case <-p.ctx.Done():
-			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }

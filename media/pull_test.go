@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/mediatest"
 )
@@ -197,4 +199,40 @@ func TestPublisherGoneEndsThePull(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.next(t)
+}
+
+// brokenSource panics at its first packet.
+type brokenSource struct{ media.Source }
+
+func (brokenSource) Read([]*media.Packet) (int, error) { panic("for the test") }
+
+// breaksOnce brings a broken source, and after that good ones.
+type breaksOnce struct {
+	*otherNode
+	once sync.Once
+}
+
+func (b *breaksOnce) Pull(ctx context.Context, pub media.Publication) (*media.Relayed, error) {
+	r, err := b.otherNode.Pull(ctx, pub)
+	b.once.Do(func() { r.Layers[0].Source = brokenSource{r.Layers[0].Source} })
+	return r, err
+}
+
+func TestPanicEndsThePullOnly(t *testing.T) {
+	t.Parallel()
+	other := newOtherNode(0)
+	reg := prometheus.NewRegistry()
+	e := engine(t, media.Config{}, media.Deps{Remote: &breaksOnce{otherNode: other}, Registerer: reg})
+	_, _ = subscribe(t, e, mediatest.SubscriberConfig{}, false, remotePublication())
+	<-other.next(t).closed
+	other.next(t) // pulled again
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "talkd_media_panics_total" && f.GetMetric()[0].GetCounter().GetValue() != 1 {
+			t.Errorf("%v panics counted", f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
 }

@@ -8,38 +8,40 @@ import (
 )
 
 // cleanAnswer writes a subscriber's answer anew for the WebRTC library: what fits
-// the offer and is understood, nothing else. Every error is an ErrBadAnswer.
-func cleanAnswer(text, offered string) (string, error) {
+// the offer and is understood, nothing else. The candidates are apart. Every
+// error is an ErrBadAnswer.
+func cleanAnswer(text, offered string) (clean string, candidates []string, err error) {
 	own := &pionsdp.SessionDescription{}
 	if err := own.UnmarshalString(offered); err != nil {
-		return "", fmt.Errorf("media: own offer: %w", err)
+		return "", nil, fmt.Errorf("media: own offer: %w", err)
 	}
 	d, err := parseSDP(text)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+		return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 	}
 	if len(d.MediaDescriptions) != len(own.MediaDescriptions) {
-		return "", fmt.Errorf("%w: %d sections instead of %d", ErrBadAnswer, len(d.MediaDescriptions), len(own.MediaDescriptions))
+		return "", nil, fmt.Errorf("%w: %d sections instead of %d", ErrBadAnswer, len(d.MediaDescriptions), len(own.MediaDescriptions))
 	}
 	a := &offer{answers: true}
 	for i, m := range d.MediaDescriptions {
 		s, err := parseSection(m)
 		if err != nil {
-			return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+			return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 		}
 		mid, _ := own.MediaDescriptions[i].Attribute("mid")
 		if s.mid != mid || s.media != own.MediaDescriptions[i].MediaName.Media {
-			return "", fmt.Errorf("%w: section %d is not the one offered", ErrBadAnswer, i)
+			return "", nil, fmt.Errorf("%w: section %d is not the one offered", ErrBadAnswer, i)
 		}
 		a.sections = append(a.sections, s)
 	}
 	if a.peer, err = parsePeer(d); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBadAnswer, err)
+		return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 	}
 	if a.peer.setup != "active" {
-		return "", fmt.Errorf("%w: setup", ErrBadAnswer)
+		return "", nil, fmt.Errorf("%w: setup", ErrBadAnswer)
 	}
-	return a.describeAnswer()
+	clean, err = a.describeAnswer()
+	return clean, a.peer.candidates, err
 }
 
 func (o *offer) describeAnswer() (string, error) {
@@ -56,7 +58,6 @@ func (o *offer) describeAnswer() (string, error) {
 	}
 	d.line("a=group:BUNDLE " + strings.Join(mids, " "))
 	o.describePeer(d)
-	candidates := o.peer.candidates
 	for _, s := range o.sections {
 		if s.kind == "" {
 			d.line("m=" + s.media + " 0 " + s.proto + " " + s.format)
@@ -65,8 +66,7 @@ func (o *offer) describeAnswer() (string, error) {
 			d.line("a=inactive")
 			continue
 		}
-		o.describeSection(d, s, 0, candidates)
-		candidates = nil
+		o.describeSection(d, s, 0)
 	}
 	return d.String(), nil
 }

@@ -77,7 +77,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 			return nil, "", err
 		}
 	}
-	c, err := newConn(e.net, e.net.subscribe, r.OnCandidate, r.OnClose)
+	c, err := newConn(e.net, e.net.subscribe, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
@@ -273,11 +273,11 @@ func (s *Subscriber) Answer(text string) error {
 	if s.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer || offered == nil {
 		return fmt.Errorf("%w: no offer is open", ErrState)
 	}
-	clean, err := cleanAnswer(text, offered.SDP)
+	clean, candidates, err := cleanAnswer(text, offered.SDP)
 	if err != nil {
 		return err
 	}
-	if err := s.setRemote(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: clean}); err != nil {
+	if err := s.setRemote(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: clean}, candidates); err != nil {
 		if errors.Is(err, ErrBadCandidate) {
 			return err
 		}

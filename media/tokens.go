@@ -91,8 +91,10 @@ func fingerprint(s string) bool {
 	return true
 }
 
-// candidateUsable tells whether a candidate is well formed and has an address.
+// candidateUsable tells whether a candidate is well formed and has an address to
+// which a check may go: this node sends to addresses of a stranger's choice.
 // Names of multicast DNS are not looked up: such a peer is found by its checks.
+// TCP connections are opened by the other side only.
 func candidateUsable(value string) bool {
 	if len(value) > maxCandidate || !printable(value) {
 		return false
@@ -102,9 +104,15 @@ func candidateUsable(value string) bool {
 		return false
 	}
 	addr, err := netip.ParseAddr(f[4])
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+	if err != nil || addr.Zone() != "" || !addressUsable(addr.Unmap()) {
 		return false
 	}
 	c, err := pionice.UnmarshalCandidate(value)
-	return err == nil && c.Port() > 0
+	return err == nil && c.Port() > 0 && c.NetworkType().IsUDP()
+}
+
+// addressUsable refuses what no client on another machine has. Loopback is for
+// the network's filter, as engines of tests live there.
+func addressUsable(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

@@ -156,14 +156,24 @@ func TestHomesAreFenced(t *testing.T) {
 func TestJoinTokens(t *testing.T) {
 	l := newLog(t)
 	a, b := HashToken("a"), HashToken("b")
-	l.refused(ErrNotFound, NewUseJoinToken(t0, a))
+	n1 := NewJoiner("n1", []byte("key"))
+	l.refused(ErrNotFound, NewUseJoinToken(t0, a, n1))
 	l.must(NewCreateJoinToken(t0, a, t0.Add(time.Minute)))
 	l.refused(ErrExists, NewCreateJoinToken(t0, a, t0.Add(time.Hour)))
-	l.must(NewUseJoinToken(t0.Add(time.Minute-time.Millisecond), a))
-	l.refused(ErrTokenUsed, NewUseJoinToken(t0, a))
+	l.must(NewUseJoinToken(t0, a, n1))
+	l.must(NewUseJoinToken(t0.Add(time.Minute-time.Millisecond), a, n1)) // the answer was lost
+	l.refused(ErrTokenExpired, NewUseJoinToken(t0.Add(time.Minute), a, n1))
+	l.refused(ErrTokenUsed, NewUseJoinToken(t0, a, NewJoiner("n1", []byte("another key"))))
+	l.refused(ErrTokenUsed, NewUseJoinToken(t0, a, NewJoiner("n2", []byte("key"))))
+	l.must(NewPutNode(t0, testNode("n1")))
+	l.must(NewPutNode(t0, testNode("n2")))
+	l.must(NewRemoveNode(t0, "n2"))
+	l.must(NewUseJoinToken(t0, a, n1)) // another one was removed
+	l.must(NewRemoveNode(t0, "n1"))
+	l.refused(ErrTokenUsed, NewUseJoinToken(t0, a, n1))
 
 	l.must(NewCreateJoinToken(t0, b, t0.Add(time.Minute)))
-	l.refused(ErrTokenExpired, NewUseJoinToken(t0.Add(time.Minute), b))
+	l.refused(ErrTokenExpired, NewUseJoinToken(t0.Add(time.Minute), b, n1))
 
 	// Those that have expired make room for new ones.
 	for i := 2; i < MaxJoinTokens; i++ {

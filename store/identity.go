@@ -98,9 +98,29 @@ func (h *TokenHash) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// JoinToken lets one node into the cluster, once.
+// JoinToken lets one node into the cluster. That node may use it again, as the
+// answer may be lost on its way; nobody else may.
 type JoinToken struct {
 	Hash    TokenHash `json:"hash"`
 	Expires time.Time `json:"expires"`
-	Used    bool      `json:"used,omitempty"`
+	UsedBy  Joiner    `json:"used_by,omitzero"`
+}
+
+// Joiner is a node that joins: its name and its key.
+type Joiner struct {
+	Node NodeID `json:"node"`
+	Key  string `json:"key"` // SHA-256 of its public key, in hexadecimal; empty when the node was removed since
+}
+
+// NewJoiner names the node that has this public key.
+func NewJoiner(node NodeID, publicKey []byte) Joiner {
+	sum := sha256.Sum256(publicKey)
+	return Joiner{Node: node, Key: hex.EncodeToString(sum[:])}
+}
+
+func (j Joiner) validate() error {
+	if err := checkNodeID(j.Node); err != nil {
+		return err
+	}
+	return checkText("hash of the key", j.Key, hex.EncodedLen(sha256.Size), hex.EncodedLen(sha256.Size))
 }

@@ -87,6 +87,13 @@ func (o *removeNode) applyMemory(m *memory, _ time.Time) (Result, []Event, error
 		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
 	}
 	delete(m.nodes, o.Node)
+	// It does not come back by the token that let it in.
+	for h, t := range m.tokens {
+		if t.UsedBy.Node == o.Node {
+			t.UsedBy.Key = ""
+			m.tokens[h] = t
+		}
+	}
 	return Result{}, []Event{{Kind: EventNodeRemoved, Node: o.Node}}, nil
 }
 
@@ -175,12 +182,12 @@ func (o *useJoinToken) applyMemory(m *memory, at time.Time) (Result, []Event, er
 	switch {
 	case !ok:
 		return Result{}, nil, fmt.Errorf("%w: join token", ErrNotFound)
-	case t.Used:
+	case t.UsedBy != (Joiner{}) && t.UsedBy != o.Joiner:
 		return Result{}, nil, ErrTokenUsed
 	case expired(t.Expires, at):
 		return Result{}, nil, ErrTokenExpired
 	}
-	t.Used = true
+	t.UsedBy = o.Joiner
 	m.tokens[o.Hash] = t
 	return Result{}, nil, nil
 }

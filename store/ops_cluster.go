@@ -113,7 +113,7 @@ type createJoinToken struct {
 	Expires time.Time `json:"expires"`
 }
 
-// NewCreateJoinToken lets the bearer of the token join once until it expires.
+// NewCreateJoinToken lets one node that has the token join until it expires.
 func NewCreateJoinToken(at time.Time, hash TokenHash, expires time.Time) Command {
 	return newCommand(OpCreateJoinToken, at, &createJoinToken{Hash: hash, Expires: storedTime(expires)})
 }
@@ -121,16 +121,22 @@ func NewCreateJoinToken(at time.Time, hash TokenHash, expires time.Time) Command
 func (o *createJoinToken) validate() error { return checkHash(o.Hash) }
 
 type useJoinToken struct {
-	Hash TokenHash `json:"hash"`
+	Hash   TokenHash `json:"hash"`
+	Joiner Joiner    `json:"joiner"`
 }
 
-// NewUseJoinToken spends a token. Whether it has expired is decided by the
-// command's time, so alike on every node.
-func NewUseJoinToken(at time.Time, hash TokenHash) Command {
-	return newCommand(OpUseJoinToken, at, &useJoinToken{Hash: hash})
+// NewUseJoinToken spends a token; whoever spent it may do so again. Whether it
+// has expired is decided by the command's time, so alike on every node.
+func NewUseJoinToken(at time.Time, hash TokenHash, by Joiner) Command {
+	return newCommand(OpUseJoinToken, at, &useJoinToken{Hash: hash, Joiner: by})
 }
 
-func (o *useJoinToken) validate() error { return checkHash(o.Hash) }
+func (o *useJoinToken) validate() error {
+	if err := o.Joiner.validate(); err != nil {
+		return err
+	}
+	return checkHash(o.Hash)
+}
 
 func checkNodeID(id NodeID) error {
 	if _, err := ParseNodeID(string(id)); err != nil {

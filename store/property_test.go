@@ -52,7 +52,7 @@ func script(r *rand.Rand, n int) []Entry {
 		case 10:
 			return NewCreateJoinToken(at, hash(), at.Add(time.Duration(r.IntN(20))*time.Second))
 		case 11:
-			return NewUseJoinToken(at, hash())
+			return NewUseJoinToken(at, hash(), NewJoiner(node(), []byte(pick("k", "l"))))
 		case 12:
 			return NewPutUser(at, User{ID: user(), DisplayName: pick("", "X", "Y"), PasswordHash: pick("h", "i"), Admin: r.IntN(2) == 0})
 		case 13:

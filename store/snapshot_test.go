@@ -22,6 +22,7 @@ func filled(t testing.TB) *log {
 	l.must(NewPutNode(t0, testNode("n1")))
 	l.must(NewAssignHome(t0, RoomID{"cloud", "a"}, "n1", 0))
 	l.must(NewCreateJoinToken(t0, HashToken("t"), t0.Add(time.Hour)))
+	l.must(NewUseJoinToken(t0, HashToken("t"), NewJoiner("n1", []byte("key"))))
 	l.must(NewPutUser(t0, testUser("alice")))
 	l.must(NewPutLogin(t0, Login{HashToken("l"), "alice", t0.Add(time.Hour)}))
 	l.must(NewCreateConversation(t0, testConversation("abcd", "alice"), testAttendee("alice")))

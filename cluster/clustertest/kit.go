@@ -221,7 +221,7 @@ func (n *Node) TryStart() (err error) {
 	}
 	c, err := cluster.Open(n.Config, cluster.Deps{
 		State: state, Load: n.Load,
-		Logger: slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", n.ID),
+		Logger: slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.ID),
 		Dialer: dialer{n: n.kit.Net, from: n.ID},
 		GossipTransport: func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
 			return &transport{NodeAwareTransport: inner, n: n.kit.Net, from: n.ID}

@@ -21,6 +21,7 @@ type Network struct {
 	mu    sync.Mutex // guards what follows
 	addrs map[string]store.NodeID
 	cut   map[link]bool
+	cutIf map[link]func() bool
 	mute  map[store.NodeID]bool // in gossip
 	down  map[store.NodeID]bool
 	conns map[*conn]struct{}
@@ -31,7 +32,7 @@ type link struct{ from, to store.NodeID }
 
 func newNetwork() *Network {
 	return &Network{
-		addrs: make(map[string]store.NodeID), cut: make(map[link]bool), mute: make(map[store.NodeID]bool), down: make(map[store.NodeID]bool),
+		addrs: make(map[string]store.NodeID), cut: make(map[link]bool), cutIf: make(map[link]func() bool), mute: make(map[store.NodeID]bool), down: make(map[store.NodeID]bool),
 		conns: make(map[*conn]struct{}), heals: make(chan struct{}),
 	}
 }
@@ -41,6 +42,14 @@ func (n *Network) CutOneWay(from, to store.NodeID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut[link{from, to}] = true
+}
+
+// CutOnce loses what from sends to to from the moment at which the condition
+// holds, silently. It is asked whenever something is to pass.
+func (n *Network) CutOnce(from, to store.NodeID, holds func() bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cutIf[link{from, to}] = holds
 }
 
 // Cut loses everything between two nodes, silently.
@@ -72,6 +81,7 @@ func (n *Network) CutGossip(id store.NodeID) {
 func (n *Network) Heal() {
 	n.mu.Lock()
 	clear(n.cut)
+	clear(n.cutIf)
 	clear(n.mute)
 	var broken []*conn
 	for c := range n.conns {
@@ -163,8 +173,12 @@ func (n *Network) wrap(raw net.Conn, from, to store.NodeID) net.Conn {
 // passes tells whether something may go from one end to the other now.
 func (c *conn) passes(from, to store.NodeID) bool {
 	c.n.mu.Lock()
+	holds := c.n.cutIf[link{from, to}]
+	c.n.mu.Unlock()
+	cut := holds != nil && holds()
+	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
-	if c.n.cut[link{from, to}] {
+	if cut || c.n.cut[link{from, to}] {
 		c.broken = true
 	}
 	return !c.broken

@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 
@@ -49,6 +51,16 @@ func (c *conns) name(s *socket, peer store.NodeID) {
 	c.mu.Lock()
 	s.peer = peer
 	c.mu.Unlock()
+}
+
+// WithoutAddress is the error as it may stand in a log: an address of the
+// network tells who a stranger is.
+func WithoutAddress(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
 }
 
 // Close closes the socket.

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +197,7 @@ type calls struct {
 	grpc_health_v1.UnimplementedHealthServer
 	peers   chan store.NodeID
 	hanging chan struct{}
+	panics  atomic.Bool
 }
 
 func newCalls() *calls {
@@ -203,6 +205,9 @@ func newCalls() *calls {
 }
 
 func (c *calls) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	if c.panics.Load() {
+		panic("for the test")
+	}
 	id, ok := PeerID(ctx)
 	if !ok {
 		id = "nobody"
@@ -212,6 +217,9 @@ func (c *calls) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest)
 }
 
 func (c *calls) Watch(_ *grpc_health_v1.HealthCheckRequest, s grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
+	if c.panics.Load() {
+		panic("for the test")
+	}
 	if err := s.Send(&grpc_health_v1.HealthCheckResponse{}); err != nil {
 		return err
 	}

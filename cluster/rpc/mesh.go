@@ -71,9 +71,13 @@ func New(c Config) *Mesh {
 		c.Dialer = &net.Dialer{Timeout: dialTimeout}
 	}
 	m := &Mesh{config: c, clients: make(map[store.NodeID]*grpc.ClientConn)}
-	m.mux = newMux(c.Listener, serverTLS(c.Identity), c.Join, &m.conns, c.Logger, newMetrics(c.Registerer, &m.conns))
+	metrics := newMetrics(c.Registerer, &m.conns)
+	m.mux = newMux(c.Listener, serverTLS(c.Identity), c.Join, &m.conns, c.Logger, metrics)
+	r := recovery{log: c.Logger, metrics: metrics}
 	m.server = grpc.NewServer(
 		grpc.Creds(serverCredentials{}),
+		grpc.UnaryInterceptor(r.unary),
+		grpc.StreamInterceptor(r.stream),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
@@ -129,9 +133,6 @@ func (m *Mesh) shutdown() {
 	}
 	m.conns.closeAll()
 }
-
-// Addr is the address that the port listens on.
-func (m *Mesh) Addr() net.Addr { return m.config.Listener.Addr() }
 
 // Dial gives the connection to a node. It is shared and connects by itself;
 // callers do not close it.
@@ -225,9 +226,6 @@ func (m *Mesh) dialTCP(ctx context.Context, addr string, id store.NodeID) (net.C
 	}
 	return s, nil
 }
-
-// Addr of a node is where connections to it go.
-func (m *Mesh) AddrOf(id store.NodeID) (string, bool) { return m.config.Resolve(id) }
 
 // RaftListener accepts the connections that speak Raft. They are *Conn.
 func (m *Mesh) RaftListener() net.Listener { return m.mux.raft }

@@ -14,13 +14,14 @@ import (
 // Limits of what a stranger can make the port hold.
 const (
 	handshakeTimeout = 5 * time.Second
-	// maxHandshakes bounds connections that have not shown who they are, and
-	// maxHandshakesPerIP keeps one stranger from using them all up.
+	// maxHandshakes bounds connections that have not shown who they are.
 	maxHandshakes      = 256
 	maxHandshakesPerIP = 32
-	// maxJoins bounds nodes that join at the same time.
-	maxJoins    = 8
-	joinTimeout = 15 * time.Second
+	// maxJoins bounds nodes that join at the same time. Who is turned away asks
+	// again.
+	maxJoins      = 32
+	maxJoinsPerIP = 4
+	joinTimeout   = 15 * time.Second
 	// backlog bounds connections that nobody has accepted yet.
 	backlog = 16
 )
@@ -38,19 +39,15 @@ type mux struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	raft, rpc *chanListener
-	joins     chan struct{}
-
-	mu      sync.Mutex // guards what follows
-	pending int
-	perIP   map[netip.Addr]int
+	raft, rpc         *chanListener
+	handshakes, joins *quota
 }
 
 func newMux(l net.Listener, config *tls.Config, join JoinHandler, c *conns, log *slog.Logger, m *metrics) *mux {
 	return &mux{
 		listener: l, config: config, join: join, conns: c, log: log, metrics: m,
 		raft: newChanListener(l.Addr()), rpc: newChanListener(l.Addr()),
-		joins: make(chan struct{}, maxJoins), perIP: make(map[netip.Addr]int),
+		handshakes: newQuota(maxHandshakes, maxHandshakesPerIP), joins: newQuota(maxJoins, maxJoinsPerIP),
 	}
 }
 
@@ -84,7 +81,7 @@ func (m *mux) run(ctx context.Context) error {
 		delay = 0
 		ip := remoteIP(raw)
 		s, ok := m.conns.add(raw, "")
-		if !ok || !m.admit(ip) {
+		if !ok || !m.handshakes.take(ip) {
 			m.metrics.refused.WithLabelValues("full").Inc()
 			if s != nil {
 				raw = s
@@ -102,10 +99,10 @@ func (m *mux) serve(ctx context.Context, s *socket, ip netip.Addr) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	err := conn.HandshakeContext(hctx)
 	cancel()
-	m.leave(ip)
+	m.handshakes.leave(ip)
 	if err != nil {
 		m.metrics.refused.WithLabelValues("handshake").Inc()
-		m.log.Debug("handshake failed", "error", err)
+		m.log.Debug("handshake failed", "error", WithoutAddress(err))
 		_ = s.Close() // it says nothing any more
 		return
 	}
@@ -117,7 +114,7 @@ func (m *mux) serve(ctx context.Context, s *socket, ip netip.Addr) {
 	case ProtoRPC:
 		m.hand(ctx, m.rpc, s, conn)
 	case ProtoJoin:
-		m.serveJoin(ctx, conn)
+		m.serveJoin(ctx, conn, ip)
 	default: // a client without ALPN
 		m.metrics.refused.WithLabelValues("protocol").Inc()
 		_ = conn.Close() // it has shown a certificate but wants nothing we have
@@ -136,15 +133,13 @@ func (m *mux) hand(ctx context.Context, to *chanListener, s *socket, conn *tls.C
 	}
 }
 
-func (m *mux) serveJoin(ctx context.Context, conn *tls.Conn) {
+func (m *mux) serveJoin(ctx context.Context, conn *tls.Conn, ip netip.Addr) {
 	defer conn.Close()
-	select {
-	case m.joins <- struct{}{}:
-		defer func() { <-m.joins }()
-	default:
+	if !m.joins.take(ip) {
 		m.metrics.refused.WithLabelValues("joins").Inc()
 		return
 	}
+	defer m.joins.leave(ip)
 	if m.join == nil {
 		return
 	}
@@ -153,34 +148,6 @@ func (m *mux) serveJoin(ctx context.Context, conn *tls.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().Close() }) // ends reads that wait
 	defer stop()
 	m.join(ctx, &Conn{Conn: conn})
-}
-
-// admit counts a connection that has not shown who it is.
-func (m *mux) admit(ip netip.Addr) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.pending >= maxHandshakes || m.perIP[ip] >= maxHandshakesPerIP {
-		return false
-	}
-	m.pending++
-	m.perIP[ip]++
-	return true
-}
-
-func (m *mux) leave(ip netip.Addr) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.pending--
-	if m.perIP[ip]--; m.perIP[ip] <= 0 {
-		delete(m.perIP, ip)
-	}
-}
-
-func remoteIP(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 func protoLabel(proto string) string {

@@ -2,10 +2,12 @@ package rpc
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/talkd/talkd/store"
@@ -246,7 +249,7 @@ func TestProtocols(t *testing.T) {
 	}
 	server.stop()
 	want := map[string]float64{
-		"accepted none": 1, "accepted talkd-join": 4, "refused handshake": 3, "refused protocol": 1, "open": 0,
+		"accepted none": 1, "accepted talkd-join": 4, "refused handshake": 3, "refused protocol": 1, "open": 0, "panics": 0,
 	}
 	if got := measured(t, reg); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
@@ -267,6 +270,10 @@ func measured(t testing.TB, reg prometheus.Gatherer) map[string]float64 {
 				got["open"] = g.GetValue()
 				continue
 			}
+			if len(m.GetLabel()) == 0 {
+				got["panics"] = m.GetCounter().GetValue()
+				continue
+			}
 			name, _, _ := strings.Cut(strings.TrimPrefix(f.GetName(), "talkd_rpc_connections_"), "_")
 			got[name+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 		}
@@ -284,10 +291,11 @@ func joinTLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{ProtoJoin}}
 }
 
-// At most maxJoins join at a time; stopping ends those that hang.
+// At most maxJoinsPerIP of one address join at a time; stopping ends those that
+// hang.
 func TestJoinsAreBounded(t *testing.T) {
-	hanging := make(chan struct{}, maxJoins)
-	ended := make(chan error, maxJoins)
+	hanging := make(chan struct{}, maxJoinsPerIP)
+	ended := make(chan error, maxJoinsPerIP)
 	server := run(t, "a", newCA(t).node("a"), new(addresses), func(c *Config) {
 		c.Join = func(ctx context.Context, conn net.Conn) {
 			hanging <- struct{}{}
@@ -295,13 +303,13 @@ func TestJoinsAreBounded(t *testing.T) {
 			ended <- err
 		}
 	})
-	for range maxJoins {
+	for range maxJoinsPerIP {
 		dialTLS(t, server, joinTLS())
 		<-hanging
 	}
 	expectEnd(t, dialTLS(t, server, joinTLS()))
 	server.stop()
-	for range maxJoins {
+	for range maxJoinsPerIP {
 		if err := <-ended; err == nil {
 			t.Error("a join ended without an error")
 		}
@@ -351,40 +359,116 @@ func TestHandshakesAreBounded(t *testing.T) {
 	}
 }
 
-func TestAdmit(t *testing.T) {
-	m := &mux{perIP: make(map[netip.Addr]int)}
-	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
-	for i := range maxHandshakes {
-		if !m.admit(ip(i)) {
+func TestQuota(t *testing.T) {
+	const all, perIP = 8, 3
+	q := newQuota(all, perIP)
+	ip := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}) }
+	for i := range all {
+		if !q.take(ip(i)) {
 			t.Fatalf("stranger %d is refused", i)
 		}
 	}
-	if m.admit(ip(maxHandshakes)) {
-		t.Error("one too many is admitted")
+	if q.take(ip(all)) {
+		t.Error("one too many has a place")
 	}
-	m.leave(ip(7))
-	if !m.admit(ip(7)) {
+	q.leave(ip(7))
+	if !q.take(ip(7)) {
 		t.Error("a free place is not given")
 	}
-	for i := range maxHandshakes {
-		m.leave(ip(i))
+	for i := range all {
+		q.leave(ip(i))
 	}
-	if m.pending != 0 || len(m.perIP) != 0 {
-		t.Errorf("%d pending, %d addresses remembered after all have left", m.pending, len(m.perIP))
+	if q.held != 0 || len(q.by) != 0 {
+		t.Errorf("%d places held, %d addresses remembered after all have left", q.held, len(q.by))
 	}
-	for range maxHandshakesPerIP {
-		if !m.admit(ip(1)) {
+	for range perIP {
+		if !q.take(ip(1)) {
 			t.Fatal("refused too early")
 		}
 	}
-	if m.admit(ip(1)) {
+	if q.take(ip(1)) {
 		t.Error("one address holds more than its share")
 	}
-	if !m.admit(ip(2)) {
+	if !q.take(ip(2)) {
 		t.Error("another address is refused")
 	}
-	if remoteIP(&net.UnixConn{}) != (netip.Addr{}) {
+}
+
+type remote struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (r remote) RemoteAddr() net.Addr { return r.addr }
+
+func TestRemoteIP(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1:7": "192.0.2.1", "[::ffff:192.0.2.1]:7": "192.0.2.1",
+		"[2001:db8:1:2:3:4:5:6]:7": "2001:db8:1:2::", "[fe80::1%lo]:7": "fe80::",
+	} {
+		tcp := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
+		if got := remoteIP(remote{addr: tcp}); got != netip.MustParseAddr(want) {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+	if remoteIP(remote{addr: &net.UnixAddr{}}) != (netip.Addr{}) {
 		t.Error("an address that is no IP")
+	}
+}
+
+// No log says from where a stranger came.
+func TestLogsHoldNoAddresses(t *testing.T) {
+	var log bytes.Buffer
+	reg := prometheus.NewRegistry()
+	server := run(t, "a", newCA(t).node("a"), new(addresses), func(c *Config) {
+		c.Registerer = reg
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	c, err := (&net.Dialer{}).DialContext(within(t), "tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.(*net.TCPConn).SetLinger(0) // the reset makes an error that names both ends
+	c.Close()
+	for deadline := time.Now().Add(patience); measured(t, reg)["refused handshake"] == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("no handshake failed")
+		}
+		time.Sleep(time.Millisecond) // polls the server's goroutine
+	}
+	server.stop() // writes no more
+	if text := log.String(); !strings.Contains(text, "handshake failed") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the log says %q", text)
+	}
+}
+
+// A handler that panics ends its call and nothing else.
+func TestPanicEndsTheCallOnly(t *testing.T) {
+	ca, book := newCA(t), new(addresses)
+	reg := prometheus.NewRegistry()
+	a := run(t, "a", ca.node("a"), book)
+	b := run(t, "b", ca.node("b"), book, func(c *Config) { c.Registerer = reg })
+	b.calls.panics.Store(true)
+	if err := check(within(t), a, "b"); status.Code(err) != codes.Internal {
+		t.Errorf("a call: %v", err)
+	}
+	conn, err := a.Dial("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := grpc_health_v1.NewHealthClient(conn).Watch(within(t), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Internal {
+		t.Errorf("a stream: %v", err)
+	}
+	b.calls.panics.Store(false)
+	if err := check(within(t), a, "b"); err != nil {
+		t.Errorf("a call after it: %v", err)
+	}
+	if n := measured(t, reg)["panics"]; n != 2 {
+		t.Errorf("%v panics counted", n)
 	}
 }
 

@@ -24,6 +24,14 @@ const (
 	demandQueue = 64
 	// keyframeInterval merges the copies of a keyframe request.
 	keyframeInterval = 250 * time.Millisecond
+	// auditInterval is how often it is asked whether the other node still may
+	// have a flow. Refused maxRefusals times in a row, the flow ends; the first
+	// refusal may be of a moment in which a home has moved.
+	auditInterval = 5 * time.Second
+	maxRefusals   = 2
+	// auditPatience bounds one such question: what is not known by now is a
+	// refusal.
+	auditPatience = 250 * time.Millisecond
 )
 
 // flow is a publication of this node that flows to another one.
@@ -62,9 +70,10 @@ func (s *server) Pull(r *relaypb.PullRequest, stream grpc.ServerStreamingServer[
 		f.detach()
 		return err
 	}
-	var control sync.WaitGroup
-	control.Go(f.control)
-	defer control.Wait()
+	var tasks sync.WaitGroup
+	tasks.Go(f.control)
+	tasks.Go(f.audit)
+	defer tasks.Wait()
 	defer f.end(relaypb.Reason_REASON_UNSPECIFIED)
 	return f.run(stream)
 }
@@ -198,6 +207,32 @@ func (f *flow) control() {
 			}
 		}
 	}
+}
+
+// audit asks now and then whether the other node still may have the
+// publication, until the flow ends. A node that is cut off from the home of the
+// room hears of nobody's leaving.
+func (f *flow) audit() {
+	ticker := time.NewTicker(f.m.auditEvery)
+	defer ticker.Stop()
+	for refusals := 0; refusals < maxRefusals; {
+		select {
+		case <-f.ended:
+			return
+		case <-ticker.C:
+		}
+		ctx, cancel := context.WithTimeout(f.m.life, auditPatience)
+		err := f.m.deps.Authorize(ctx, f.key.peer, f.key.pub)
+		cancel()
+		if err == nil {
+			refusals = 0
+			continue
+		}
+		refusals++
+		f.m.deps.Logger.Debug("flow not allowed any more", logNode, f.key.peer, logPublication, f.key.pub.String(),
+			"refusals", refusals, "cause", err)
+	}
+	f.end(relaypb.Reason_REASON_NOT_ALLOWED)
 }
 
 // run sends what goes by RPC until the flow ends.

@@ -44,6 +44,8 @@ type testNode struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
 	denied  atomic.Bool
+	denials atomic.Int32                 // of these many questions, whatever denied says
+	asked   atomic.Int32                 // questions so far
 	engine  atomic.Pointer[media.Engine] // what the node serves, if any
 
 	mu     sync.Mutex // guards what follows
@@ -133,7 +135,8 @@ func (t *testNode) deps() Deps {
 			return l, ok
 		},
 		Authorize: func(context.Context, store.NodeID, media.PubID) error {
-			if t.denied.Load() {
+			t.asked.Add(1)
+			if t.denied.Load() || t.denials.Add(-1) >= 0 {
 				return errors.New("in another room")
 			}
 			return nil

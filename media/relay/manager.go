@@ -28,6 +28,8 @@ type Manager struct {
 	packets   media.Pool
 	batches   sync.Pool // of *sendBatch
 
+	auditEvery time.Duration // auditInterval, but for tests
+
 	life  context.Context // ends with the Manager
 	stop  context.CancelFunc
 	tasks sync.WaitGroup // goroutines of pulls; none is added once closed
@@ -83,6 +85,8 @@ func newManager(advertise string, s socket, deps Deps) (*Manager, error) {
 		served:    make(map[store.NodeID]*link),
 		pulls:     make(map[*pull]struct{}),
 		flows:     make(map[flowKey]*flow),
+
+		auditEvery: auditInterval,
 	}
 	m.batches.New = func() any { return new(sendBatch) }
 	m.life, m.stop = context.WithCancel(context.Background())

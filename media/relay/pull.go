@@ -246,13 +246,21 @@ func (p *pull) listen() {
 		case *relaypb.PullEvent_Message:
 			p.message(e.Message)
 		case *relaypb.PullEvent_Ended:
-			if e.Ended.GetReason() == relaypb.Reason_REASON_GONE {
-				p.finish(media.ErrPublisherGone)
-			} else {
-				p.finish(fmt.Errorf("%w: %s", ErrLost, e.Ended.GetReason()))
-			}
+			p.finish(fromReason(e.Ended.GetReason()))
 			return
 		}
+	}
+}
+
+// fromReason is the cause that the other node gave for the end of a flow.
+func fromReason(r relaypb.Reason) error {
+	switch r {
+	case relaypb.Reason_REASON_GONE:
+		return media.ErrPublisherGone
+	case relaypb.Reason_REASON_NOT_ALLOWED:
+		return fmt.Errorf("%w: not any more", ErrDenied)
+	default:
+		return fmt.Errorf("%w: %s", ErrLost, r)
 	}
 }
 

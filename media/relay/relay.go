@@ -10,8 +10,8 @@
 //	flow.run (gRPC handler) ──── RPC stream: clocks, data-channel messages, end ──▶ pull.listen
 //
 // Goroutines: Manager.Run reads the socket; each pull has listen and ask, which
-// its Close waits for; each flow has control, which the handler of its RPC
-// waits for. Topology is the other packages' business: a pull goes to the edge
+// its Close waits for; each flow has control and audit, which the handler of its
+// RPC waits for. Topology is the other packages' business: a pull goes to the edge
 // that the publication names.
 //
 // A datagram is a header of 18 bytes, the sealed packet, and a tag of 16 bytes.
@@ -52,7 +52,8 @@ type Deps struct {
 	RelayAddr func(store.NodeID) (string, bool)
 	// Local finds a publication of this node; see ServeLocal.
 	Local func(media.PubID) (Local, bool)
-	// Authorize tells whether a node may have a publication.
+	// Authorize tells whether a node may have a publication. It is asked when a
+	// flow begins and again while it lasts; an error until the end of ctx says no.
 	Authorize  func(ctx context.Context, peer store.NodeID, id media.PubID) error
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer

@@ -411,6 +411,36 @@ func TestRefusals(t *testing.T) {
 	assertIdle(t, n, l)
 }
 
+// A flow ends when the other node may not have it any more; one refusal is not
+// enough.
+func TestFlowIsAuthorizedAgain(t *testing.T) {
+	n := newNetwork(t, "edge", "listener")
+	edge, listener := n.node("edge"), n.node("listener")
+	edge.manager.auditEvery = 5 * time.Millisecond
+	l := edge.publish("alice")
+	r := listener.pull(l.pub)
+
+	edge.denials.Store(1)
+	asked := edge.asked.Load()
+	eventually(t, "asked again after a refusal", func() bool { return edge.asked.Load() >= asked+3 })
+	if r.Err() != nil {
+		t.Fatalf("ended by one refusal: %v", r.Err())
+	}
+	l.write(1, 1, 1)
+	collect(t, layerOf(r, 1, 1).Source, 1)
+
+	edge.denied.Store(true)
+	select {
+	case <-r.Done:
+	case <-time.After(waitFor):
+		t.Fatal("the flow goes on")
+	}
+	if !errors.Is(r.Err(), ErrDenied) {
+		t.Errorf("Err = %v", r.Err())
+	}
+	assertIdle(t, n, l)
+}
+
 func TestStoppedManagers(t *testing.T) {
 	n := newNetwork(t, "edge", "listener", "third")
 	edge, listener := n.node("edge"), n.node("listener")

@@ -28,6 +28,7 @@ const (
 	Reason_REASON_GONE        Reason = 1 // the publication has ended
 	Reason_REASON_STOPPING    Reason = 2 // this node stops to relay
 	Reason_REASON_REPLACED    Reason = 3 // the same node pulls the publication anew
+	Reason_REASON_NOT_ALLOWED Reason = 4 // the caller has nobody any more who may hear it
 )
 
 // Enum value maps for Reason.
@@ -37,12 +38,14 @@ var (
 		1: "REASON_GONE",
 		2: "REASON_STOPPING",
 		3: "REASON_REPLACED",
+		4: "REASON_NOT_ALLOWED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED": 0,
 		"REASON_GONE":        1,
 		"REASON_STOPPING":    2,
 		"REASON_REPLACED":    3,
+		"REASON_NOT_ALLOWED": 4,
 	}
 )
 
@@ -683,12 +686,13 @@ const file_media_relay_internal_relaypb_relay_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\bR\x04text\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"7\n" +
 	"\x05Ended\x12.\n" +
-	"\x06reason\x18\x01 \x01(\x0e2\x16.talkd.relay.v1.ReasonR\x06reason*[\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x16.talkd.relay.v1.ReasonR\x06reason*s\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_GONE\x10\x01\x12\x13\n" +
 	"\x0fREASON_STOPPING\x10\x02\x12\x13\n" +
-	"\x0fREASON_REPLACED\x10\x032\x89\x01\n" +
+	"\x0fREASON_REPLACED\x10\x03\x12\x16\n" +
+	"\x12REASON_NOT_ALLOWED\x10\x042\x89\x01\n" +
 	"\x05Relay\x12>\n" +
 	"\x04Keys\x12\x1b.talkd.relay.v1.KeysRequest\x1a\x19.talkd.relay.v1.KeysReply\x12@\n" +
 	"\x04Pull\x12\x1b.talkd.relay.v1.PullRequest\x1a\x19.talkd.relay.v1.PullEvent0\x01B5Z3github.com/talkd/talkd/media/relay/internal/relaypbb\x06proto3"
