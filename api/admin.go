@@ -36,8 +36,8 @@ type RoomFacts interface {
 	Room(ctx context.Context, room store.RoomID) (RoomView, bool)
 }
 
-// EventSource tells what changes in the cluster. It closes the channel of a
-// reader that lags, and of all when the node stops: that ends the streams.
+// EventSource tells what changes in the cluster. A reader that lags loses
+// events. When the node stops it closes all channels: that ends the streams.
 type EventSource interface {
 	Subscribe() (events <-chan AdminEvent, cancel func())
 }
@@ -234,8 +234,10 @@ func (a *Admin) operators(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// profiles answers as net/http/pprof does on the default mux.
+// profiles answers as net/http/pprof does on the default mux. How long one takes
+// is for the operator to say.
 func profiles(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // not each writer has deadlines
 	switch r.PathValue("profile") {
 	case "cmdline":
 		pprof.Cmdline(w, r)

@@ -49,11 +49,11 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect them
 	w.WriteHeader(http.StatusOK)
 	control := http.NewResponseController(w)
-	// The connection may serve other requests afterwards.
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	write := func(text []byte) bool {
-		// Not each writer has deadlines; on such a one the server's stand.
+		// Not each writer has deadlines; on such a one the server's stand. One
+		// that passes while nothing is written would end an HTTP/2 stream.
 		_ = control.SetWriteDeadline(time.Now().Add(eventWriteTime))
+		defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 		if _, err := w.Write(text); err != nil {
 			return false
 		}

@@ -16,8 +16,8 @@ const (
 	maxAdminToken = 512
 )
 
-// LoadOrCreateToken reads the operate token of the admin listener, or makes
-// one at the first start. The file is for its owner alone (0600); one that
+// LoadOrCreateToken reads a token of the admin listener, or makes one at the
+// first start. The file is for its owner alone (0600); one that
 // others can read is refused.
 func LoadOrCreateToken(path string) (string, error) {
 	b, err := os.ReadFile(path)

@@ -130,7 +130,7 @@ func TestCallPermissions(t *testing.T) {
 	if got := f.calls.changed[0].InCall; got != flagInCall|flagAudio {
 		t.Errorf("flags %d: video without the permission", got)
 	}
-	e, err := f.AuthorizeJoin(t.Context(), c.Token, "ben", bens)
+	e, err := f.AuthorizeJoin(t.Context(), c.Token, Identity{UserID: "ben"}, bens)
 	if diff := cmp.Diff([]string{"publish-audio"}, e.Permissions); diff != "" || err != nil {
 		t.Error(diff, err)
 	}

@@ -2,10 +2,12 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,8 +33,9 @@ func TestConversationLife(t *testing.T) {
 	if d := into[roomData](f, f.ok("GET", path, ben, nil)); d.Name != "Renamed" || d.CanDeleteConversation || d.ParticipantType != 5 {
 		t.Errorf("%+v", d)
 	}
-	if p, err := f.Properties(t.Context(), made.Token); err != nil || !strings.Contains(string(p), `"name":"Renamed"`) {
-		t.Errorf("%s %v", p, err)
+	if c, err := f.Conversation(t.Context(), made.Token); err != nil || !strings.Contains(string(c.Properties), `"name":"Renamed"`) ||
+		!c.Public || !slices.Equal(c.Users, []string{"ada"}) {
+		t.Errorf("%+v %v", c, err)
 	}
 	f.refused(403, "permission", "PUT", path, ben, map[string]string{"roomName": "x"})
 	f.refused(403, "permission", "DELETE", path, ben, nil)
@@ -41,8 +44,8 @@ func TestConversationLife(t *testing.T) {
 	f.ok("DELETE", path, ada, nil)
 	f.refused(404, "", "GET", path, ada, nil)
 	f.refused(404, "", "DELETE", path, ada, nil)
-	if _, err := f.Properties(t.Context(), made.Token); err == nil {
-		t.Error("properties of a deleted conversation")
+	if _, err := f.Conversation(t.Context(), made.Token); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("a deleted conversation: %v", err)
 	}
 }
 

@@ -116,16 +116,34 @@ func (v seat) grants() []string {
 	return list
 }
 
-// Properties are what signaling tells the clients of a conversation.
-func (s *Server) Properties(ctx context.Context, room string) (json.RawMessage, error) {
+// Conversation is what signaling has to know of a conversation.
+type Conversation struct {
+	Properties json.RawMessage // what clients are told
+	Public     bool            // whoever has the link may be there
+	Users      []string        // who belongs to it
+}
+
+// Conversation reads a conversation. It returns ErrNoRoom if there is none.
+func (s *Server) Conversation(ctx context.Context, room string) (Conversation, error) {
 	c, err := s.state.db.ConversationByToken(ctx, room)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, ErrNoRoom
+		return Conversation{}, ErrNoRoom
 	}
 	if err != nil {
-		return nil, err
+		return Conversation{}, err
 	}
-	return properties(c)
+	attendees, err := s.state.db.Attendees(ctx, room)
+	if err != nil {
+		return Conversation{}, err
+	}
+	out := Conversation{Public: c.Type == store.Public}
+	for _, a := range attendees {
+		if a.ActorType == store.ActorUsers {
+			out.Users = append(out.Users, a.ActorID)
+		}
+	}
+	out.Properties, err = properties(c)
+	return out, err
 }
 
 func properties(c store.Conversation) (json.RawMessage, error) {

@@ -141,6 +141,10 @@ func TestAuthenticateTicket(t *testing.T) {
 	}
 	room := f.conversation("token-of-ada", store.Public).Token
 	session := f.join("token-of-ada", room, "").SessionID
+	gina := f.join("", room, "Gina")
+	if again := f.join(gina.GuestToken, room, "Gina G."); f.guest(gina).GuestID != f.guest(again).GuestID {
+		t.Error("with the token of before a guest is another one")
+	}
 	for _, c := range []struct {
 		name   string
 		params any
@@ -184,32 +188,53 @@ func TestAuthenticateTicket(t *testing.T) {
 	}
 }
 
+// guest is who signaling takes a guest for who asks for the settings with the
+// token that joining gave.
+func (f *fixture) guest(joined roomData) Identity {
+	f.t.Helper()
+	raw, err := json.Marshal(f.ticket(joined.GuestToken))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	who, err := f.AuthenticateTicket(f.t.Context(), raw)
+	if err != nil || who.UserID != "" || who.GuestID == "" || who.User != nil {
+		f.t.Fatalf("guest: %+v, %v", who, err)
+	}
+	return who
+}
+
 func TestAuthorizeJoin(t *testing.T) {
 	f := newFixture(t)
 	ada, ben := f.login("ada"), f.login("ben")
 	public, closed := f.conversation(ada, store.Public).Token, f.conversation(ada, store.Group).Token
 	f.ok("POST", rooms+"/"+closed+"/participants", ada, map[string]string{"newParticipant": "ben"})
-	adas, bens, ginas := f.join(ada, public, "").SessionID, f.join(ben, closed, "").SessionID, f.join("", public, "Gina").SessionID
-	nameless := f.join("", public, "").SessionID
+	adas, bens := f.join(ada, public, "").SessionID, f.join(ben, closed, "").SessionID
+	gina, nameless := f.join("", public, "Gina"), f.join("", public, "")
 	publish := []string{"publish-audio", "publish-video", "publish-screen"}
 	for _, c := range []struct {
-		name, room, user, session string
-		permissions               []string // nil: refused
-		shown                     string
+		name, room  string
+		who         Identity
+		session     string
+		permissions []string // nil: refused
+		shown       string
 	}{
-		{"owner", public, "ada", adas, append(publish, "control"), `{"displayname":"Ada"}`},
-		{"attendee", closed, "ben", bens, publish, `{"displayname":"Ben"}`},
-		{"guest", public, "", ginas, publish, `{"displayname":"Gina"}`},
-		{"guest without a name", public, "", nameless, publish, ``},
-		{"another room", closed, "ada", adas, nil, ""},
-		{"another user", public, "ben", adas, nil, ""},
-		{"a guest with a user's session", public, "", adas, nil, ""},
-		{"a user with a guest's session", public, "ada", ginas, nil, ""},
-		{"no session", public, "ada", "", nil, ""},
-		{"a ticket is no session", public, "ada", f.ticket(ada).Ticket, nil, ""},
-		{"an endless session", public, "ada", strings.Repeat("x", 600), nil, ""},
+		{"owner", public, Identity{UserID: "ada"}, adas, append(publish, "control"), `{"displayname":"Ada"}`},
+		{"attendee", closed, Identity{UserID: "ben"}, bens, publish, `{"displayname":"Ben"}`},
+		{"guest", public, f.guest(gina), gina.SessionID, publish, `{"displayname":"Gina"}`},
+		{"guest without a name", public, f.guest(nameless), nameless.SessionID, publish, ``},
+		{"another room", closed, Identity{UserID: "ada"}, adas, nil, ""},
+		{"another user", public, Identity{UserID: "ben"}, adas, nil, ""},
+		{"a guest with a user's session", public, f.guest(gina), adas, nil, ""},
+		{"a user with a guest's session", public, Identity{UserID: "ada"}, gina.SessionID, nil, ""},
+		{"another guest", public, f.guest(nameless), gina.SessionID, nil, ""},
+		{"a stranger with a guest's session", public, Identity{}, gina.SessionID, nil, ""},
+		{"a user named like a guest", public, Identity{UserID: f.guest(gina).GuestID}, gina.SessionID, nil, ""},
+		{"a guest named like a user", public, Identity{GuestID: "ada"}, adas, nil, ""},
+		{"no session", public, Identity{UserID: "ada"}, "", nil, ""},
+		{"a ticket is no session", public, Identity{UserID: "ada"}, f.ticket(ada).Ticket, nil, ""},
+		{"an endless session", public, Identity{UserID: "ada"}, strings.Repeat("x", 600), nil, ""},
 	} {
-		e, err := f.AuthorizeJoin(t.Context(), c.room, c.user, c.session)
+		e, err := f.AuthorizeJoin(t.Context(), c.room, c.who, c.session)
 		if c.permissions == nil {
 			if !errors.Is(err, ErrNoRoom) {
 				t.Errorf("%s: %v, want ErrNoRoom", c.name, err)
@@ -222,11 +247,11 @@ func TestAuthorizeJoin(t *testing.T) {
 	}
 	// What was allowed once is looked at again.
 	f.ok("DELETE", rooms+"/"+closed+"/participants/self", ben, nil)
-	if _, err := f.AuthorizeJoin(t.Context(), closed, "ben", bens); !errors.Is(err, ErrNoRoom) {
+	if _, err := f.AuthorizeJoin(t.Context(), closed, Identity{UserID: "ben"}, bens); !errors.Is(err, ErrNoRoom) {
 		t.Errorf("after leaving for good: %v", err)
 	}
 	f.clock.move(sessionLifetime + time.Second)
-	if _, err := f.AuthorizeJoin(t.Context(), public, "ada", adas); !errors.Is(err, ErrNoRoom) {
+	if _, err := f.AuthorizeJoin(t.Context(), public, Identity{UserID: "ada"}, adas); !errors.Is(err, ErrNoRoom) {
 		t.Errorf("old session: %v", err)
 	}
 }

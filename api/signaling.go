@@ -10,10 +10,6 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// SignalingAuthPath, behind any node's public URL, is the auth.url by which a
-// hello names the embedded backend.
-const SignalingAuthPath = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
-
 // maxTicketParams bounds the params of a hello.
 const maxTicketParams = 8 << 10
 
@@ -71,8 +67,9 @@ func (s *Server) signalingSettings(ctx context.Context, r *request) (reply, erro
 
 // Identity is who a ticket is for.
 type Identity struct {
-	UserID string          // "" for a guest
-	User   json.RawMessage // shown to the others; nil for a guest
+	UserID  string          // "" for a guest
+	GuestID string          // "" for a user, and for a guest of no conversation yet
+	User    json.RawMessage // shown to the others; nil for a guest
 }
 
 // AuthenticateTicket reads the auth.params of a hello. It returns ErrBadTicket
@@ -98,7 +95,7 @@ func (s *Server) AuthenticateTicket(ctx context.Context, params json.RawMessage)
 		if h.UserID != "" {
 			return Identity{}, fmt.Errorf("%w: of a guest", ErrBadTicket)
 		}
-		return Identity{}, nil
+		return Identity{GuestID: p.actor}, nil
 	}
 	if h.UserID != p.actor {
 		return Identity{}, fmt.Errorf("%w: of another user", ErrBadTicket)
@@ -122,10 +119,11 @@ type Entry struct {
 }
 
 // AuthorizeJoin decides whether a session may enter a room: the session must
-// be one that this user, or for "" a guest, got by joining the conversation,
-// and the conversation must still be open to whoever that is. Otherwise it
-// returns ErrNoRoom.
-func (s *Server) AuthorizeJoin(ctx context.Context, room, userID, sessionID string) (Entry, error) {
+// be one that this user or guest got by joining the conversation, and the
+// conversation must still be open to whoever that is. Otherwise it returns
+// ErrNoRoom. Everybody in a room learns the sessions of the others, so to know
+// one proves nothing.
+func (s *Server) AuthorizeJoin(ctx context.Context, room string, who Identity, sessionID string) (Entry, error) {
 	p, err := s.openSession(room, sessionID, false)
 	if err != nil {
 		if isBadPass(err) {
@@ -135,7 +133,7 @@ func (s *Server) AuthorizeJoin(ctx context.Context, room, userID, sessionID stri
 	}
 	a := actor{kind: store.ActorGuests, id: p.actor, name: p.name, room: room}
 	if !p.guest {
-		if p.actor != userID {
+		if p.actor != who.UserID {
 			return Entry{}, fmt.Errorf("%w: session of another user", ErrNoRoom)
 		}
 		u, err := s.state.db.UserByName(ctx, p.actor)
@@ -146,7 +144,7 @@ func (s *Server) AuthorizeJoin(ctx context.Context, room, userID, sessionID stri
 			return Entry{}, err
 		}
 		a = userActor(u)
-	} else if userID != "" {
+	} else if who.UserID != "" || who.GuestID == "" || p.actor != who.GuestID {
 		return Entry{}, fmt.Errorf("%w: session of a guest", ErrNoRoom)
 	}
 	v, err := s.seat(ctx, a, room)

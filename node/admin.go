@@ -4,21 +4,17 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/node/inspect"
 	"github.com/talkd/talkd/store"
 )
 
-// tokenFile holds the operate token, in the data directory.
-const tokenFile = "admin.token"
-
 func (n *Node) newAdmin() (http.Handler, error) {
-	token, err := api.LoadOrCreateToken(filepath.Join(n.cfg.Node.Data, tokenFile))
+	tokens, err := adminTokens(n.cfg.Node.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -29,11 +25,21 @@ func (n *Node) newAdmin() (http.Handler, error) {
 	if n.api != nil {
 		deps.Users = n.api
 	}
-	admin, err := api.NewAdmin(api.AdminConfig{OperateToken: token}, deps)
+	admin, err := api.NewAdmin(tokens, deps)
 	if err != nil {
 		return nil, err
 	}
 	return admin.Handler(), nil
+}
+
+// adminTokens reads the tokens of the admin listener, or makes them at the first
+// start.
+func adminTokens(dir string) (tokens api.AdminConfig, err error) {
+	if tokens.OperateToken, err = api.LoadOrCreateToken(filepath.Join(dir, config.AdminTokenFile)); err != nil {
+		return tokens, err
+	}
+	tokens.ViewToken, err = api.LoadOrCreateToken(filepath.Join(dir, config.ViewTokenFile))
+	return tokens, err
 }
 
 // clusterFacts meets api.ClusterFacts.
@@ -44,7 +50,7 @@ func (f clusterFacts) Cluster(context.Context) api.ClusterView {
 	s := n.cluster.Status()
 	v := api.ClusterView{
 		ClusterID: s.ClusterID, Leader: string(s.Leader), Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied,
-		Quorum: s.Quorum, Rooms: s.Rooms, Version: n.version, Nodes: []api.NodeView{},
+		Quorum: s.Quorum, Rooms: s.Rooms, Version: n.version,
 	}
 	for _, m := range n.cluster.Members() {
 		v.Nodes = append(v.Nodes, nodeView(m, time.Now()))
@@ -80,7 +86,6 @@ func (f roomFacts) Rooms(ctx context.Context) []api.RoomView {
 	for id, home := range homes {
 		views = append(views, roomView(id, home, live[id.String()]))
 	}
-	slices.SortFunc(views, func(a, b api.RoomView) int { return strings.Compare(a.ID, b.ID) })
 	return views
 }
 
@@ -95,7 +100,6 @@ func (f roomFacts) Room(ctx context.Context, id store.RoomID) (api.RoomView, boo
 func roomView(id store.RoomID, home store.Home, live *inspect.Room) api.RoomView {
 	v := api.RoomView{
 		ID: id.String(), Backend: string(id.Backend), Home: string(home.Node), Epoch: home.Epoch, Created: home.Created,
-		Edges: []api.EdgeView{}, Relays: []api.RelayView{},
 	}
 	if live == nil {
 		return v

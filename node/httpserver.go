@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +19,9 @@ import (
 // upgraded.
 const (
 	headerTimeout   = 10 * time.Second
+	bodyTimeout     = 10 * time.Second
+	answerTimeout   = time.Minute      // with what the node has to do for it
+	stallTimeout    = 10 * time.Second // of a whole HTTP/2 connection
 	idleTimeout     = 2 * time.Minute
 	maxHeaderBytes  = 32 << 10
 	shutdownTimeout = 3 * time.Second
@@ -45,14 +51,38 @@ func listenHTTP(ctx context.Context, addr, cert, key string, handler http.Handle
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
-	return &httpServer{listener: l, server: &http.Server{
-		Handler:           handler,
+	return &httpServer{listener: l, server: newServer(handler, log)}, nil
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           surviving(log, timely(handler)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// What is logged here is the fault of strangers: scanners, cut handshakes.
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}, nil
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stallTimeout},
+		// What would be logged here is the fault of strangers, with their
+		// addresses: scanners, cut handshakes.
+		ErrorLog: stdlog.New(io.Discard, "", 0),
+	}
+}
+
+// surviving logs the panic of a handler, which ends that request only, without
+// the address that the server's own log would hold.
+func surviving(log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				log.Error("a request ended in a panic", "error", fmt.Sprint(v), "stack", string(debug.Stack()))
+			}
+			panic(http.ErrAbortHandler) // closes the connection, and says no more
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Run serves until ctx ends, then lets the requests that are under way finish.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,11 +29,13 @@ import (
 
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/relay"
 	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/node/inspect"
 	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/store"
 	"github.com/talkd/talkd/web"
 )
@@ -50,6 +53,7 @@ type Node struct {
 	cluster   *cluster.Cluster
 	engine    *media.Engine
 	relays    *relay.Manager
+	backends  *backend.Client // of the Nextclouds
 	hub       *signaling.Hub
 	api       *api.Server // nil: the embedded backend is not served
 	inspector *inspect.Inspector
@@ -94,7 +98,7 @@ func (n *Node) takesTraffic() bool { return n.gate.open.Load() }
 // Run serves until ctx ends or a part fails. It returns when everything is
 // released; a Node runs once.
 func (n *Node) Run(ctx context.Context) error {
-	defer n.closeState()
+	defer n.close()
 	return runStages(ctx,
 		stage{
 			services: []service{{"cluster", n.cluster.Run}, {"events", n.events.Run}, {"admin listener", n.admin.Run}},
@@ -126,8 +130,9 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // JoinCommands are the commands that start the other nodes of a cluster that
-// is begun with --expect, each with a token of its own. A node that joined
-// another, or that was started before, has none.
+// is begun with --expect, each with a token of its own; IP in them is the
+// address of the machine where they run. A node that joined another, or that
+// was started before, has none.
 func (n *Node) JoinCommands(ctx context.Context) ([]string, error) {
 	tokens, err := n.cluster.FirstTokens(ctx)
 	if err != nil {
@@ -140,8 +145,10 @@ func (n *Node) JoinCommands(ctx context.Context) ([]string, error) {
 	return commands, nil
 }
 
+// joinCommand takes the other node to listen on the same port as this one.
 func (n *Node) joinCommand(token string) string {
-	return fmt.Sprintf("talkd serve --advertise IP --http IP:8080 --join %s --join-token %s", n.cfg.Cluster.Advertise, token)
+	_, port, _ := net.SplitHostPort(n.cfg.HTTP.Listen) // validated before
+	return fmt.Sprintf("talkd serve --advertise IP --http IP:%s --join %s --join-token %s", port, n.cfg.Cluster.Advertise, token)
 }
 
 func (n *Node) register() error {
@@ -204,7 +211,7 @@ func (n *Node) openMedia() error {
 	}
 	mesh := n.cluster.RPC()
 	n.relays, err = relay.NewManager(relay.Config{ListenUDP: n.cfg.Relay.Listen, Advertise: n.cfg.Relay.Advertise}, relay.Deps{
-		Self: n.cluster.Self(), Peers: mesh, PeerID: peerID, RelayAddr: n.relayAddr,
+		Self: n.cluster.Self(), Peers: mesh, PeerID: rpc.PeerID, RelayAddr: n.relayAddr,
 		Local: relay.ServeLocal(n.engine.Local),
 		Authorize: func(ctx context.Context, peer store.NodeID, id media.PubID) error {
 			return n.hub.AuthorizePull(ctx, peer, id)
@@ -290,10 +297,14 @@ func (n *Node) release() {
 	if n.cluster != nil {
 		_ = n.cluster.Close()
 	}
-	n.closeState()
+	n.close()
 }
 
-func (n *Node) closeState() {
+// close ends what has no goroutine of its own, when nobody uses it any more.
+func (n *Node) close() {
+	if n.backends != nil {
+		n.backends.Close()
+	}
 	if n.state != nil {
 		if err := n.state.Close(); err != nil {
 			n.log.Error("closing the database failed", "error", err)

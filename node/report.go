@@ -28,7 +28,7 @@ func (n *Node) load() cluster.Load {
 	return cluster.Load{
 		CPU: r.cpu, EgressBps: r.egressBps, IngressBps: r.ingressBps, EgressPps: r.egressPps,
 		Sessions: n.hub.Report().Sessions, Publishers: totals.Publishers, Subscribers: totals.Subscribers,
-		Started: n.started.Unix(),
+		MaxEgressBps: float64(n.cfg.Media.MaxEgress), MaxSessions: n.cfg.Signaling.MaxSessions, Started: n.started.Unix(),
 	}
 }
 

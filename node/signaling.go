@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/cluster/rpc"
@@ -31,18 +29,18 @@ func (n *Node) openSignaling() error {
 	if err != nil {
 		return fmt.Errorf("signaling.backends: %w", err)
 	}
-	client, err := backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version}, registry, n.registry)
+	n.backends, err = backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version}, registry, n.registry)
 	if err != nil {
 		return err
 	}
 	deps := signaling.Deps{
-		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
+		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), HomesOf: n.homes, Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
 		Seal:     func(purpose string) signaling.Sealer { return n.cluster.Sealer(purpose) },
-		Backends: client, Registry: registry, Logger: n.log, Registerer: n.registry,
+		Backends: n.backends, Registry: registry, Logger: n.log, Registerer: n.registry,
 	}
 	if n.cfg.Signaling.Embedded {
 		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev}, api.Deps{
-			DB: n.state.DB(), Proposer: proposer{n.cluster}, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
+			DB: n.state.DB(), Proposer: n.cluster, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
 			Origins: n.origins, Logger: n.log, Registerer: n.registry,
 		})
 		if err != nil {
@@ -54,6 +52,7 @@ func (n *Node) openSignaling() error {
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
 		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
+		MaxSessions: n.cfg.Signaling.MaxSessions,
 	}, deps)
 	if err != nil {
 		return err
@@ -66,13 +65,10 @@ func (n *Node) openSignaling() error {
 	return nil
 }
 
-func peerID(ctx context.Context) (store.NodeID, bool) { return rpc.PeerID(ctx) }
-
 // peers meets signaling.Peers.
-type peers struct{ mesh *rpc.Mesh }
+type peers struct{ *rpc.Mesh }
 
-func (p peers) Dial(id store.NodeID) (grpc.ClientConnInterface, error) { return p.mesh.Dial(id) }
-func (p peers) PeerID(ctx context.Context) (store.NodeID, bool)        { return rpc.PeerID(ctx) }
+func (peers) PeerID(ctx context.Context) (store.NodeID, bool) { return rpc.PeerID(ctx) }
 
 // nodes meets signaling.Nodes.
 type nodes struct{ cluster *cluster.Cluster }
@@ -103,6 +99,9 @@ func (n *Node) elsewhere(room store.RoomID) (publicURL string, ok bool) {
 	return home.URL, ok
 }
 
+// homes are the rooms that this node is the home of.
+func (n *Node) homes() []store.RoomID { return n.state.HomesOf(n.cluster.Self()) }
+
 // homes meets api.Places.
 type homes struct{ n *Node }
 
@@ -110,36 +109,22 @@ func (h homes) Elsewhere(room store.RoomID) (publicURL string, ok bool) { return
 
 // places meets signaling.Places.
 type places struct {
-	cluster *cluster.Cluster
-	hint    cluster.Hint
+	*cluster.Cluster
+	hint cluster.Hint
 }
 
 func (n *Node) places() places {
 	return places{n.cluster, cluster.Hint{Node: n.cluster.Self(), Region: n.cfg.Node.Region}}
 }
 
-func (p places) Lookup(room store.RoomID) (store.Home, bool)  { return p.cluster.Lookup(room) }
-func (p places) Lease() bool                                  { return p.cluster.Lease() }
-func (p places) Watch() (events <-chan store.Event, c func()) { return p.cluster.Watch() }
-
+// Place is the cluster's, for somebody who is here.
 func (p places) Place(ctx context.Context, room store.RoomID) (store.Home, error) {
-	return p.cluster.Place(ctx, room, p.hint)
+	return p.Cluster.Place(ctx, room, p.hint)
 }
 
 func (p places) Release(ctx context.Context, room store.RoomID, epoch uint64) error {
-	_, err := p.cluster.Propose(ctx, store.NewReleaseRoom(time.Now(), room, epoch))
+	_, err := p.Propose(ctx, store.NewReleaseRoom(time.Now(), room, epoch))
 	return err
-}
-
-// proposer meets api.Proposer.
-type proposer struct{ cluster *cluster.Cluster }
-
-func (p proposer) Propose(ctx context.Context, c store.Command) (store.Result, error) {
-	r, err := p.cluster.Propose(ctx, c)
-	if errors.Is(err, cluster.ErrNoLeader) || errors.Is(err, cluster.ErrNotReady) || errors.Is(err, cluster.ErrUnknownOutcome) || errors.Is(err, cluster.ErrClosed) {
-		err = fmt.Errorf("%w: %w", api.ErrUnavailable, err)
-	}
-	return r, err
 }
 
 // embedded meets signaling.Embedded: the embedded backend is asked as a
@@ -156,11 +141,11 @@ func (e embedded) Authenticate(ctx context.Context, params json.RawMessage) (bac
 	case err != nil:
 		return backend.AuthResponse{}, fmt.Errorf("%w: %w", wire.ErrAuthFailed, err)
 	}
-	return backend.AuthResponse{UserID: id.UserID, User: id.User}, nil
+	return backend.AuthResponse{UserID: id.UserID, GuestID: id.GuestID, User: id.User}, nil
 }
 
 func (e embedded) JoinRoom(ctx context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
-	entry, err := e.api.AuthorizeJoin(ctx, r.Room.Name, r.UserID, string(r.SessionID))
+	entry, err := e.api.AuthorizeJoin(ctx, r.Room.Name, api.Identity{UserID: r.UserID, GuestID: r.GuestID}, string(r.SessionID))
 	switch {
 	case errors.Is(err, api.ErrNoRoom):
 		return backend.RoomResponse{}, wire.ErrNoSuchRoom

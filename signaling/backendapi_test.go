@@ -112,8 +112,48 @@ func TestOtherBackend(t *testing.T) {
 	eve.ExpectEvent(wire.TargetRoom, wire.EventMessage)
 	other.Delete(c.nodes[0].url(), "room", "alice", "eve")
 	eve.ExpectEvent(wire.TargetRoomList, wire.EventDisinvite)
+	// Nor can their clients talk to each other, whoever knows whose id.
+	eve.Say(wire.Recipient{Type: wire.ToSession, SessionID: alice.Session}, "hello alice")
+	eve.Barrier()
 	alice.Barrier()
-	alice.ExpectNone("anything of the other room", func(m *wire.ServerMessage) bool { return m.Event != nil })
+	alice.ExpectNone("anything of the other room", func(m *wire.ServerMessage) bool { return m.Event != nil || m.Message != nil })
+}
+
+// TestControlStaysInTheRoom: the permission to control is one for the room; it
+// reaches sessions and users there, and nobody elsewhere.
+func TestControlStaysInTheRoom(t *testing.T) {
+	c, alice, bob, _ := call(t)
+	c.nextcloud.AddUser("dave", "Dave")
+	c.nextcloud.SetRoom("other", signalingtest.Room{})
+	dave := c.come(c.nodes[1], "dave")
+	dave.Join("other", "nc-dave")
+	control := func(from *signalingtest.Client, to wire.Recipient) {
+		from.Send(wire.ClientMessage{Type: wire.TypeControl, Control: &wire.Send{Recipient: to, Data: json.RawMessage(`{"action":"forceMute"}`)}})
+	}
+	session, user := wire.Recipient{Type: wire.ToSession, SessionID: bob.Session}, wire.Recipient{Type: wire.ToUser, UserID: "bob"}
+	control(dave, session)
+	control(dave, user)
+	dave.Say(session, "that was me")
+	bob.Expect("message", func(m *wire.ServerMessage) bool { return m.Message != nil && m.Message.Sender.UserID == "dave" })
+	bob.ExpectNone("control from another room", func(m *wire.ServerMessage) bool { return m.Control != nil })
+	for _, to := range []wire.Recipient{session, user} {
+		control(alice, to)
+		if m := bob.ExpectType(wire.TypeControl); m.Control.Sender.SessionID != alice.Session {
+			t.Errorf("control of %+v", m.Control.Sender)
+		}
+	}
+}
+
+// TestDisinvitedOnce: who is thrown out of the room hears so once, on the home's
+// own node too.
+func TestDisinvitedOnce(t *testing.T) {
+	c, alice, bob, _ := call(t)
+	c.nextcloud.Disinvite(c.nodes[2].url(), "room", []string{"alice", "bob"}, nil)
+	for _, x := range []*signalingtest.Client{alice, bob} {
+		x.ExpectEvent(wire.TargetRoomList, wire.EventDisinvite)
+		x.Barrier()
+		x.ExpectNone("the same again", func(m *wire.ServerMessage) bool { return m.Event != nil && m.Event.Type == wire.EventDisinvite })
+	}
 }
 
 // nextcloudOf is the instance that the cluster has configured.

@@ -76,8 +76,8 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// TestPublishBeforeInCall: the own offer is taken from who is in the room, and
-// a listener is refused who is not in the call.
+// TestPublishBeforeInCall: the own offer is taken from who is in the room; a
+// listener waits a moment for news of the call, and is refused then.
 func TestPublishBeforeInCall(t *testing.T) {
 	c := newCluster(t, 2)
 	people(c)
@@ -88,8 +88,9 @@ func TestPublishBeforeInCall(t *testing.T) {
 	bob.Media(bob.Session, offer("video", "1"))
 	bob.ExpectMedia(wire.MediaAnswer)
 
-	alice.Media(bob.Session, requestOffer("video"))
+	alice.Media("nobody", requestOffer("video"))
 	alice.ExpectError(wire.CodeNotAllowed)
+	alice.Media(bob.Session, requestOffer("video"))
 	id := media.PubID{Session: bob.Session, Kind: "video"}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -101,7 +102,7 @@ func TestPublishBeforeInCall(t *testing.T) {
 		signalingtest.Caller{Session: "nc-alice", UserID: "alice", InCall: 7},
 		signalingtest.Caller{Session: "nc-bob", UserID: "bob", InCall: 7})
 	alice.ExpectEvent(wire.TargetParticipants, wire.EventUpdate)
-	alice.Media(bob.Session, requestOffer("video"))
+	// The request came before this node had heard of that.
 	if edge := expectOffer(t, alice, bob.Session, "video"); edge != "n2" {
 		t.Errorf("published at %q", edge)
 	}
@@ -172,4 +173,30 @@ func TestPermissions(t *testing.T) {
 	video.Payload.SDP = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=recvonly\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
 	alice.Media(alice.Session, video)
 	alice.ExpectMedia(wire.MediaAnswer)
+}
+
+// TestPermissionRace: what is taken away while an offer is being answered does
+// not stay published.
+func TestPermissionRace(t *testing.T) {
+	c, alice, bob, _ := call(t)
+	hold := make(chan struct{})
+	c.nodes[0].media.mu.Lock()
+	c.nodes[0].media.hold = hold
+	c.nodes[0].media.mu.Unlock()
+	for _, kind := range []string{"video", "screen"} {
+		alice.Media(alice.Session, offer(kind, "1"))
+	}
+	eventually(t, "both offers", func() bool {
+		c.nodes[0].media.mu.Lock()
+		defer c.nodes[0].media.mu.Unlock()
+		return len(c.nodes[0].media.published) == 2
+	})
+	c.nextcloud.Participants(c.nodes[0].url(), "room",
+		signalingtest.Caller{Session: "nc-alice", UserID: "alice", InCall: 7, Permissions: []string{}})
+	alice.ExpectEvent(wire.TargetParticipants, wire.EventUpdate)
+	hears(t, bob, alice, "after the permissions")
+	close(hold)
+	alice.ExpectMedia(wire.MediaAnswer)
+	alice.ExpectMedia(wire.MediaAnswer)
+	eventually(t, "end of the publications", func() bool { return c.nodes[0].hub.Report().Rooms[0].Publishers == 0 })
 }

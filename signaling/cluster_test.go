@@ -193,17 +193,24 @@ func (n *testNode) kill() {
 		n.alive.Store(false)
 		n.lease.Store(false)
 		n.rpc.Stop()
-		n.mu.Lock()
-		for _, cc := range n.clients {
-			_ = cc.Close()
-		}
-		n.mu.Unlock()
+		n.hangUp()
 		n.web.CloseClientConnections()
 		n.stop()
 		<-n.stopped
+		n.hangUp() // it may have dialled again meanwhile
 		n.web.Close()
 		n.c.tick()
 	})
+}
+
+// hangUp closes the connections to other nodes.
+func (n *testNode) hangUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, cc := range n.clients {
+		_ = cc.Close()
+		delete(n.clients, id)
+	}
 }
 
 func (c *cluster) tick() {

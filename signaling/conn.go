@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,13 +15,7 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-const (
-	writeTimeout = 10 * time.Second
-	// A ping is answered by the reader of the client, which may be busy for as
-	// long as a question to a backend takes on our side.
-	pingInterval = 20 * time.Second
-	pingTimeout  = 25 * time.Second
-)
+const writeTimeout = 10 * time.Second
 
 // statusRestart is what clients hear when the node stops. It must not be 1001,
 // which web clients take for "do not come back".
@@ -33,6 +28,11 @@ type conn struct {
 	ws   *websocket.Conn
 	addr netip.Addr
 	stay bool // ?redirect=0
+	page bool // a browser
+	rate rate // until there is a session; belongs to the reader
+
+	stranger  bool // guarded by mu of the hub; has had no session yet
+	abandoned atomic.Bool
 
 	// lost is a session of the client that could not be taken up again. It
 	// belongs to the reader.
@@ -82,13 +82,14 @@ func (c *conn) serve(ctx context.Context) {
 }
 
 // ping keeps the way through middle boxes open and notices dead peers. It runs
-// in a goroutine of its own for as long as the answer takes.
+// in a goroutine of its own for as long as the answer takes. The answer is read
+// by our reader, which may be busy for as long as a backend takes.
 func (c *conn) ping(ctx context.Context) {
 	if ctx.Err() != nil || !c.hub.begin() {
 		return
 	}
 	defer c.hub.end()
-	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
+	pingCtx, cancel := context.WithTimeout(ctx, c.hub.cfg.PingInterval*5/4)
 	defer cancel()
 	if err := c.ws.Ping(pingCtx); err != nil {
 		c.abandon()
@@ -101,7 +102,7 @@ func (c *conn) pingLater(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() == nil {
-		c.pings = time.AfterFunc(pingInterval, func() { c.ping(ctx) })
+		c.pings = time.AfterFunc(c.hub.cfg.PingInterval, func() { c.ping(ctx) })
 	}
 }
 
@@ -223,6 +224,7 @@ func (c *conn) begin(s *Session, first wire.ServerMessage) {
 	c.direct = append(c.direct, wire.Encode(first))
 	c.session = s
 	c.mu.Unlock()
+	c.hub.introduced(c)
 	c.wakeUp()
 }
 
@@ -252,9 +254,14 @@ func (c *conn) close(status websocket.StatusCode) {
 	c.wakeUp()
 }
 
-// abandon ends the connection at once. The client may resume.
-func (c *conn) abandon() {
+// abandon ends the connection at once. The client may resume. It is false if
+// that has begun already: all that is said until then asks for it again.
+func (c *conn) abandon() bool {
+	if c.abandoned.Swap(true) {
+		return false
+	}
 	c.hub.background(func() { _ = c.ws.CloseNow() })
+	return true
 }
 
 func (c *conn) ending() bool {

@@ -16,7 +16,24 @@ func (s *Session) control(m *wire.ClientMessage) {
 	if !seat.allowed(backend.PermissionControl) {
 		return
 	}
-	if err := s.speak(m.Control.Recipient, m.Control.Data, true, ""); err != nil {
-		s.fail(m.ID, err)
+	// The permission is one for this room: it reaches nobody outside.
+	to := []wire.Recipient{m.Control.Recipient}
+	switch m.Control.Recipient.Type {
+	case wire.ToSession:
+		if !seat.replica.has(m.Control.Recipient.SessionID) {
+			return
+		}
+	case wire.ToUser:
+		to = to[:0]
+		for _, id := range seat.replica.sessionsOf(m.Control.Recipient.UserID) {
+			if id != s.id {
+				to = append(to, wire.Recipient{Type: wire.ToSession, SessionID: id})
+			}
+		}
+	}
+	for _, r := range to {
+		if err := s.speak(r, m.Control.Data, true, ""); err != nil {
+			s.fail(m.ID, err)
+		}
 	}
 }

@@ -3,6 +3,8 @@ package signaling
 import (
 	"context"
 	"net/http"
+	"net/netip"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -46,8 +48,9 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	c := &conn{
 		hub:  h,
 		ws:   ws,
-		addr: h.cfg.ClientAddr(r),
+		addr: remoteAddr(r),
 		stay: r.URL.Query().Get(paramRedirect) == "0",
+		page: fromPage(r),
 		wake: make(chan struct{}, 1),
 		done: make(chan struct{}),
 	}
@@ -62,23 +65,76 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 // connsPerSession leaves room for those that say hello.
 const connsPerSession = 2
 
+// What one address may have, which may be that of an office: when a node dies,
+// all of it comes at once. Nobody takes all places of a node.
+const (
+	maxStrangers = 512 // connections without a session
+	addressShare = 4   // a quarter of all connections
+)
+
+// visitors counts the connections of one address.
+type visitors struct{ conns, strangers int }
+
 func (h *Hub) addConn(c *conn) bool {
+	most := connsPerSession * h.cfg.MaxSessions
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || len(h.conns) >= connsPerSession*h.cfg.MaxSessions {
+	if h.closed || len(h.conns) >= most {
 		return false
 	}
+	v := h.visitors[prefixOf(c.addr)]
+	if !h.trusts(c.addr) && (v.strangers >= maxStrangers || v.conns >= max(most/addressShare, 1)) {
+		h.metrics.overflow("address")
+		return false
+	}
+	v.conns++
+	v.strangers++
+	h.visitors[prefixOf(c.addr)] = v
+	c.stranger = true
 	h.conns[c] = struct{}{}
 	h.metrics.conns.Set(float64(len(h.conns)))
 	return true
 }
 
+// introduced tells that a connection has its session.
+func (h *Hub) introduced(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.introducedLocked(c)
+}
+
+func (h *Hub) introducedLocked(c *conn) {
+	if !c.stranger {
+		return
+	}
+	c.stranger = false
+	v := h.visitors[prefixOf(c.addr)]
+	v.strangers--
+	h.visitors[prefixOf(c.addr)] = v
+}
+
 func (h *Hub) removeConn(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.introducedLocked(c)
+	p := prefixOf(c.addr)
+	if v := h.visitors[p]; v.conns > 1 {
+		v.conns--
+		h.visitors[p] = v
+	} else {
+		delete(h.visitors, p)
+	}
 	delete(h.conns, c)
 	h.metrics.conns.Set(float64(len(h.conns)))
 }
+
+// trusts tells whether an address is not slowed down: loopback, of a development
+// node.
+func (h *Hub) trusts(a netip.Addr) bool { return h.cfg.Dev && a.IsLoopback() }
+
+// fromPage tells whether the client is a page in a browser: those say of what
+// origin they are, and apps do not.
+func fromPage(r *http.Request) bool { return r.Header.Get("Origin") != "" }
 
 // handle takes one frame of a client. It runs on the reader of the connection.
 func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
@@ -89,7 +145,18 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		return
 	}
 	h.metrics.received(m.Type)
-	s := c.current()
+	s, budget := c.current(), &c.rate
+	if s != nil {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		budget = &s.rate
+	}
+	if wait := budget.take(time.Now(), cost(m, len(frame))); wait > 0 {
+		h.metrics.overflow("client")
+		c.say(wire.ErrorReply(m.ID, wire.ErrTooManyRequests))
+		pause(ctx, wait)
+		return
+	}
 	if s == nil {
 		switch m.Type {
 		case wire.TypeHello:
@@ -102,8 +169,6 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		}
 		return
 	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
 	switch m.Type {
 	case wire.TypeHello:
 		// Web clients say hello when the socket opens, and again at the welcome.

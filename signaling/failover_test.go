@@ -161,20 +161,10 @@ func TestEdgeDies(t *testing.T) {
 func TestLinkBreaks(t *testing.T) {
 	c, alice, bob, carol := call(t)
 	for range 3 {
-		c.breakLinks(c.nodes[0])
+		c.nodes[0].hangUp() // the streams open again
 		hears(t, carol, bob, "after the break")
 		hears(t, alice, carol, "after the break")
 		hears(t, bob, alice, "after the break")
-	}
-}
-
-// breakLinks breaks the streams that a node opened. They open again.
-func (c *cluster) breakLinks(n *testNode) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id, cc := range n.clients {
-		_ = cc.Close()
-		delete(n.clients, id)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // hello gives a connection its session: a new one, one that is taken up again,
 // or one that moves here.
 func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
-	throttled := !h.cfg.Dev || !c.addr.IsLoopback()
+	throttled := !h.trusts(c.addr)
 	if throttled && !h.throttle.allowed(c.addr) {
 		c.say(wire.ErrorReply(m.ID, wire.ErrTooManyRequests))
 		c.close(websocket.StatusTryAgainLater)
@@ -34,13 +34,20 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 	if err == nil {
 		return
 	}
-	// What failed on our side is nobody's attempt to guess.
-	if throttled && !errors.Is(err, wire.ErrAuthFailed) && !errors.Is(err, wire.ErrProcessingFailed) {
+	if throttled && guessed(err) {
 		h.throttle.failed(c.addr)
 	}
 	h.metrics.hello(false)
 	h.log.Debug("hello refused", keyError, err)
 	c.say(wire.ErrorReply(m.ID, err))
+}
+
+// guessed tells whether a hello was refused for something that could be found by
+// trying. A session that is gone or a ticket that is too old is not among it:
+// when a node dies, all its clients come with those, perhaps from one address.
+func guessed(err error) bool {
+	return errors.Is(err, errSealed) || errors.Is(err, wire.ErrInvalidTicket) ||
+		errors.Is(err, wire.ErrInvalidToken) || errors.Is(err, wire.ErrNoSuchUser)
 }
 
 // welcomeClient asks the backend who the client is.
@@ -63,7 +70,7 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	if err != nil {
 		return err
 	}
-	s := h.newSession(sid, identity{backend: id, userID: who.UserID, user: who.User, features: m.Hello.Features}, 1)
+	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features}, 1)
 	return h.start(c, m.ID, s)
 }
 
@@ -75,7 +82,7 @@ func (h *Hub) start(c *conn, id string, s *Session) error {
 		return errNoSecret
 	}
 	s.replaces = c.lost
-	if _, ok := s.attach(c); !ok {
+	if !s.attach(c) {
 		return wire.ErrNoSuchSession
 	}
 	if err := h.add(s); err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	keyRoom    = "room"
 	keySession = "session"
-	keyNode    = "node"
+	keyNode    = "peer"
 	keyError   = "error"
 )
 
@@ -37,7 +38,6 @@ type Hub struct {
 	seals      seals
 	throttle   *throttle
 	used       *usedTickets
-	callbacks  chan struct{} // one token for each question to a backend that nobody waits for
 	handler    http.Handler
 
 	ctx  context.Context // ends when the Hub stops
@@ -54,6 +54,9 @@ type Hub struct {
 	rooms    map[store.RoomID]*room            // guarded by mu; this node is their home
 	replicas map[store.RoomID]*replica         // guarded by mu
 	peers    map[store.NodeID]*peer            // guarded by mu
+
+	callbacks map[store.BackendID]*callbacks // guarded by mu
+	visitors  map[netip.Prefix]visitors      // guarded by mu
 }
 
 type userKey struct {
@@ -83,7 +86,8 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		seals:      newSeals(deps.Seal),
 		throttle:   newThrottle(),
 		used:       newUsedTickets(),
-		callbacks:  make(chan struct{}, maxCallbacks),
+		callbacks:  make(map[store.BackendID]*callbacks),
+		visitors:   make(map[netip.Prefix]visitors),
 		conns:      make(map[*conn]struct{}),
 		sessions:   make(map[store.SessionID]*Session),
 		users:      make(map[userKey]map[*Session]struct{}),
@@ -241,15 +245,29 @@ func (h *Hub) end() {
 	}
 }
 
+// roomFor tells whether one more session would be taken.
+func (h *Hub) roomFor() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.roomForLocked()
+}
+
+func (h *Hub) roomForLocked() error {
+	switch {
+	case h.closed:
+		return errClosed
+	case len(h.sessions) >= h.cfg.MaxSessions:
+		return wire.ErrSessionLimit
+	}
+	return nil
+}
+
 // add puts a session into the index.
 func (h *Hub) add(s *Session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return errClosed
-	}
-	if len(h.sessions) >= h.cfg.MaxSessions {
-		return wire.ErrSessionLimit
+	if err := h.roomForLocked(); err != nil {
+		return err
 	}
 	h.sessions[s.id] = s
 	delete(h.forwards, s.id)

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"strings"
+	"time"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/backend"
@@ -29,6 +30,10 @@ func (s *Session) media(id string, to store.SessionID, m *wire.MediaMessage) (of
 		s.fail(id, wire.ErrNotAllowed)
 		return "", true
 	}
+	if (m.Type == wire.MediaOffer || m.Type == wire.MediaRequestOffer) && s.rate.take(time.Now(), costOffer) > 0 {
+		s.fail(id, wire.ErrTooManyRequests)
+		return "", true
+	}
 	s.desk.Handle(to, m, func(err error) {
 		if err != nil {
 			s.fail(id, err)
@@ -51,6 +56,9 @@ func (st *seat) mayOffer(m *wire.MediaMessage) bool {
 
 // mayPublish is mayOffer for what is published already.
 func (st *seat) mayPublish(p media.Publication) bool {
+	if p.ID.Kind == media.KindScreen {
+		return st.allowed(backend.PermissionPublishScreen)
+	}
 	if st.allowed(backend.PermissionPublishMedia) {
 		return true
 	}

@@ -13,12 +13,17 @@ import (
 type fakeEngine struct {
 	mu        sync.Mutex
 	published []media.PubID // guarded by mu
+	hold      chan struct{} // if set, an answer waits for it
 }
 
 func (e *fakeEngine) Publish(_ context.Context, r media.PublishRequest) (mcu.Publisher, string, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.published = append(e.published, r.ID)
+	hold := e.hold
+	e.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	return fakePublisher{media.Publication{
 		ID: r.ID, Group: r.Group,
 		Tracks: []media.TrackInfo{{Kind: media.Audio, Codec: media.Codec{MimeType: "audio/opus", ClockRate: 48000, Channels: 2}, Layers: []media.LayerInfo{{}}}},

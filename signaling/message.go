@@ -60,7 +60,7 @@ func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, o
 		if offer != "" {
 			return wire.ErrNotAllowed // not in one room
 		}
-		s.hub.toSession(to.SessionID, sayFrame(say))
+		s.hub.toSession(s.who.backend, to.SessionID, sayFrame(say))
 	}
 	return nil
 }

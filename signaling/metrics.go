@@ -13,7 +13,7 @@ import (
 type metrics struct {
 	conns, sessions, rooms, links prometheus.Gauge
 
-	redirects, moved, resumed, gaps, detachedSays prometheus.Counter
+	redirects, moved, resumed, gaps, detachedSays, panics prometheus.Counter
 
 	messages, hellos, joins, overflows, backendRequests *prometheus.CounterVec
 }
@@ -45,10 +45,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		resumed:         counter("resumed_sessions_total", "Sessions that were taken up again."),
 		gaps:            counter("gaps_total", "Events that were missing, so that a room started over with a snapshot."),
 		detachedSays:    counter("detached_messages_total", "Messages that went to other edges without the home."),
+		panics:          counter("panics_total", "Rooms that had to begin anew, as their code failed."),
 		messages:        counters("messages_total", "Messages of clients, by type.", "type"),
 		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
 		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),
-		overflows:       counters("overflows_total", "Queues that were full: of a slow client, of one that is away, of a peer.", "queue"),
+		overflows:       counters("overflows_total", "What was refused or given up because of a bound: of a client that is slow, away or says too much, of an address, a room, a backend, a peer, a frame for it.", "queue"),
 		backendRequests: counters("backend_requests_total", "Requests of backends, by status.", "status"),
 	}
 	if reg == nil {

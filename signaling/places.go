@@ -18,6 +18,10 @@ func (h *Hub) placed(e store.Event) {
 
 // placesChanged reads the homes of all rooms that matter here.
 func (h *Hub) placesChanged() {
+	var homes []store.RoomID
+	if h.deps.HomesOf != nil {
+		homes = h.deps.HomesOf()
+	}
 	h.mu.Lock()
 	ids := make(map[store.RoomID]struct{}, len(h.rooms)+len(h.replicas))
 	for id := range h.rooms {
@@ -27,6 +31,9 @@ func (h *Hub) placesChanged() {
 		ids[id] = struct{}{}
 	}
 	h.mu.Unlock()
+	for _, id := range homes {
+		ids[id] = struct{}{}
+	}
 	for id := range ids {
 		home, ok := h.deps.Places.Lookup(id)
 		h.homeIs(id, home, ok)

@@ -36,35 +36,33 @@ type Config struct {
 	MaxStreamBitrate, MaxScreenBitrate int
 	// MaxSessions of this node.
 	MaxSessions int
+	// PingInterval is how often a client is asked whether it is still there; it
+	// may take a quarter more to answer.
+	PingInterval time.Duration
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
-	// ClientAddr says who is behind a request; nil takes the address of the
-	// connection. A node behind proxies has to tell.
-	ClientAddr func(*http.Request) netip.Addr
 }
 
-// Defaults of Config.
 const (
-	DefaultHelloTimeout     = 10 * time.Second
-	DefaultResumeTimeout    = 30 * time.Second
-	DefaultRoomLinger       = 15 * time.Second
-	DefaultBackendPing      = 10 * time.Second
-	DefaultMaxStreamBitrate = 1 << 20
-	DefaultMaxScreenBitrate = 2 << 20
-	DefaultMaxSessions      = 50_000
+	defaultHelloTimeout     = 5 * time.Second
+	defaultResumeTimeout    = 30 * time.Second
+	defaultRoomLinger       = 15 * time.Second
+	defaultBackendPing      = 10 * time.Second
+	defaultPingInterval     = 20 * time.Second
+	defaultMaxStreamBitrate = 1 << 20
+	defaultMaxScreenBitrate = 2 << 20
+	defaultMaxSessions      = 50_000
 )
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
-	setDefault(&c.ResumeTimeout, DefaultResumeTimeout)
-	setDefault(&c.RoomLinger, DefaultRoomLinger)
-	setDefault(&c.BackendPing, DefaultBackendPing)
-	setDefault(&c.MaxStreamBitrate, DefaultMaxStreamBitrate)
-	setDefault(&c.MaxScreenBitrate, DefaultMaxScreenBitrate)
-	setDefault(&c.MaxSessions, DefaultMaxSessions)
-	if c.ClientAddr == nil {
-		c.ClientAddr = remoteAddr
-	}
+	setDefault(&c.HelloTimeout, defaultHelloTimeout)
+	setDefault(&c.ResumeTimeout, defaultResumeTimeout)
+	setDefault(&c.RoomLinger, defaultRoomLinger)
+	setDefault(&c.BackendPing, defaultBackendPing)
+	setDefault(&c.MaxStreamBitrate, defaultMaxStreamBitrate)
+	setDefault(&c.MaxScreenBitrate, defaultMaxScreenBitrate)
+	setDefault(&c.MaxSessions, defaultMaxSessions)
+	setDefault(&c.PingInterval, defaultPingInterval)
 	return c
 }
 
@@ -74,6 +72,8 @@ func setDefault[T int | time.Duration](v *T, otherwise T) {
 	}
 }
 
+// remoteAddr is the client's address: behind a proxy that is trusted, the node
+// has put it there.
 func remoteAddr(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -133,9 +133,12 @@ type Embedded interface {
 
 // Deps are what the Hub needs of the others.
 type Deps struct {
-	Self       store.NodeID
-	Engine     mcu.Engine
-	Places     Places
+	Self   store.NodeID
+	Engine mcu.Engine
+	Places Places
+	// HomesOf lists the rooms whose home this node is: after a restart nobody
+	// else may speak of them. nil: there are none but those that are spoken of.
+	HomesOf    func() []store.RoomID
 	Nodes      Nodes
 	Peers      Peers
 	Seal       func(purpose string) Sealer

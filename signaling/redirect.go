@@ -141,6 +141,10 @@ func (h *Hub) arrive(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 	if err != nil {
 		return err
 	}
+	// Before the other node lets the session go, and the ticket is used.
+	if err := h.roomFor(); err != nil {
+		return err
+	}
 	t, err := h.openTicket(sealed)
 	if err != nil {
 		return err
@@ -161,6 +165,7 @@ func (h *Hub) arrive(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 	s := h.newSession(t.Session, identity{
 		backend:  t.Room.Backend,
 		userID:   old.GetUserId(),
+		guestID:  old.GetGuestId(),
 		user:     old.GetUser(),
 		features: features,
 	}, old.GetIncarnation()+1)
@@ -196,6 +201,7 @@ func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signal
 	return &signalpb.HandoverReply{
 		Outcome:     signalpb.Outcome_OUTCOME_OK,
 		UserId:      s.who.userID,
+		GuestId:     s.who.guestID,
 		User:        s.who.user,
 		Backend:     string(s.who.backend),
 		Incarnation: s.incarnation,
@@ -208,7 +214,7 @@ func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signal
 func (h *Hub) socketElsewhere(r *http.Request) (string, bool) {
 	q := r.URL.Query()
 	name := q.Get(paramRoom)
-	if name == "" || q.Get(paramRedirect) == "0" || r.Header.Get("Origin") != "" {
+	if name == "" || q.Get(paramRedirect) == "0" || fromPage(r) {
 		return "", false
 	}
 	room, err := store.ParseRoomID(name)

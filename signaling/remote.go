@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/store"
@@ -19,9 +20,12 @@ const (
 	linkRetryMost  = time.Second
 )
 
-// maxOutbox bounds the frames that wait for a peer. If they are more, the
-// stream is opened anew, and the rooms start over with snapshots.
-const maxOutbox = 8192
+// The frames that wait for a peer are bounded. If they are more, the stream is
+// opened anew, and the rooms start over with snapshots.
+const (
+	maxOutbox      = 8192
+	maxOutboxBytes = 64 << 20
+)
 
 // peer is another node, with the one stream that carries the frames of all
 // rooms between it and this node. The node with the smaller id opens it.
@@ -36,9 +40,14 @@ type peer struct {
 	current   stream     // guarded by receiving; frames of others come too late
 
 	mu    sync.Mutex
+	bytes int                  // guarded by mu; of what waits
 	out   chan *signalpb.Frame // guarded by mu; nil without a stream
 	reset context.CancelFunc   // guarded by mu; ends the stream
 }
+
+// maxLinkFrame is what the other end of a link takes. Anything larger would end
+// the link for all rooms.
+const maxLinkFrame = 4<<20 - 1<<10
 
 // stream is either end of a Link.
 type stream interface {
@@ -138,7 +147,7 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 	p.receiving.Unlock()
 	out := make(chan *signalpb.Frame, maxOutbox)
 	p.mu.Lock()
-	p.out, p.reset = out, cancel
+	p.out, p.bytes, p.reset = out, 0, cancel
 	p.mu.Unlock()
 	p.hub.linked(p.id, true)
 
@@ -159,6 +168,7 @@ func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan err
 	for {
 		select {
 		case f := <-out:
+			p.sent(out, proto.Size(f))
 			if err := s.Send(f); err != nil {
 				return err
 			}
@@ -200,14 +210,31 @@ func (p *peer) send(f *signalpb.Frame) bool {
 	if p.out == nil {
 		return false
 	}
-	select {
-	case p.out <- f:
-		return true
-	default:
-		p.hub.metrics.overflow("peer")
-		p.reset()
-		p.out = nil
+	size := proto.Size(f)
+	if size > maxLinkFrame {
+		p.hub.metrics.overflow("frame")
 		return false
+	}
+	if p.bytes+size <= maxOutboxBytes {
+		select {
+		case p.out <- f:
+			p.bytes += size
+			return true
+		default:
+		}
+	}
+	p.hub.metrics.overflow("peer")
+	p.reset()
+	p.out = nil
+	return false
+}
+
+// sent tells that a frame has been taken out of a stream's queue.
+func (p *peer) sent(from <-chan *signalpb.Frame, size int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == from {
+		p.bytes -= size
 	}
 }
 
@@ -257,7 +284,7 @@ func (h *Hub) toHome(node store.NodeID, f *signalpb.Frame) bool {
 	}
 	// The caller holds a replica: the answer must not come back to it at once.
 	answer, err := h.fromEdge(node, f)
-	if answer != nil {
+	if answer != nil && err == nil {
 		h.background(func() { h.toEdge(node, answer) })
 	}
 	return err == nil
@@ -280,7 +307,8 @@ func (h *Hub) toEdge(node store.NodeID, f *signalpb.Frame) bool {
 }
 
 // fromEdge takes a frame for a room whose home this node should be. The answer
-// is a refusal, if there is one; an error means that the frame is lost.
+// is a refusal, if there is one; an error means that the frame is lost, errFull
+// with a refusal that says so.
 func (h *Hub) fromEdge(from store.NodeID, f *signalpb.Frame) (answer *signalpb.Frame, err error) {
 	id, err := roomID(f.GetRoom())
 	if err != nil {
@@ -299,7 +327,8 @@ func (h *Hub) fromEdge(from store.NodeID, f *signalpb.Frame) (answer *signalpb.F
 		}
 	}
 	if errors.Is(err, errFull) {
-		return nil, err
+		h.metrics.overflow("room")
+		return refusal(id, f.GetEpoch(), sessionOf(f), signalpb.Refused_REASON_FULL), err
 	}
 	epoch := f.GetEpoch()
 	if home, ok := h.deps.Places.Lookup(id); ok {
@@ -318,8 +347,8 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 	case *signalpb.Frame_Attach, *signalpb.Frame_Join, *signalpb.Frame_Leave, *signalpb.Frame_Announce,
 		*signalpb.Frame_Withdraw, *signalpb.Frame_Say:
 		answer, err := h.fromEdge(from, f)
-		if err != nil {
-			return err
+		if err != nil && !errors.Is(err, errFull) {
+			return err // if one room has too much to do, the others go on
 		}
 		if answer != nil {
 			h.toEdge(from, answer)
@@ -339,8 +368,8 @@ func (h *Hub) fromHome(from store.NodeID, f *signalpb.Frame) error {
 		return status.Error(codes.InvalidArgument, "not a room")
 	}
 	if f.GetRefused() != nil {
-		if _, err := h.fromEdge(from, f); err != nil {
-			return err
+		if _, err := h.fromEdge(from, f); err != nil && !errors.Is(err, errFull) {
+			return err // a full room hears of its successor with the next frame
 		}
 	}
 	if r := h.replica(id); r != nil {

@@ -27,23 +27,29 @@ type replica struct {
 	order sync.Mutex // taken before mu
 
 	mu        sync.Mutex
-	home      store.Home                           // guarded by mu
-	placed    bool                                 // guarded by mu; home is what the cluster says
-	placing   bool                                 // guarded by mu; the cluster is being asked
-	attached  bool                                 // guarded by mu; events come
-	attaching time.Time                            // guarded by mu; when a snapshot was asked for
-	seq       uint64                               // guarded by mu; of the last event
-	seqEpoch  uint64                               // guarded by mu; whose event that was
-	number    uint64                               // guarded by mu; of what our sessions said last
-	unheard   []*signalpb.Say                      // guarded by mu; the home has not confirmed these
-	heard     seen                                 // guarded by mu; what others said
-	members   map[store.SessionID]*signalpb.Member // guarded by mu; values are never changed
-	pubs      map[pubKey]media.Publication         // guarded by mu
-	local     map[store.SessionID]*Session         // guarded by mu; our sessions in the room
-	pending   map[store.SessionID]*pendingJoin     // guarded by mu; those on their way in
-	callSince int64                                // guarded by mu
-	news      chan struct{}                        // guarded by mu; closed and replaced at each change
-	closed    bool                                 // guarded by mu; no longer in the index
+	home      store.Home                                   // guarded by mu
+	placed    bool                                         // guarded by mu; home is what the cluster says
+	placing   bool                                         // guarded by mu; the cluster is being asked
+	attached  bool                                         // guarded by mu; events come
+	attaching time.Time                                    // guarded by mu; when a snapshot was asked for
+	seq       uint64                                       // guarded by mu; of the last event
+	seqEpoch  uint64                                       // guarded by mu; whose event that was
+	seqLife   uint64                                       // guarded by mu; and of which life of that home
+	refusals  int                                          // guarded by mu; since the last snapshot
+	again     time.Time                                    // guarded by mu; not before then after a refusal
+	number    uint64                                       // guarded by mu; of what our sessions said last
+	unheard   []*signalpb.Say                              // guarded by mu; the home has not confirmed these
+	heard     seen                                         // guarded by mu; what others said
+	members   map[store.SessionID]*signalpb.Member         // guarded by mu; values are never changed
+	pubs      map[pubKey]media.Publication                 // guarded by mu
+	local     map[store.SessionID]*Session                 // guarded by mu; our sessions in the room
+	pending   map[store.SessionID]*pendingJoin             // guarded by mu; those on their way in
+	callSince int64                                        // guarded by mu
+	snapshot  whole[signalpb.Snapshot, *signalpb.Snapshot] // guarded by mu; the parts that have come
+	listed    time.Time                                    // guarded by mu; when apps got a complete list
+	listing   bool                                         // guarded by mu; they get another one soon
+	news      chan struct{}                                // guarded by mu; closed and replaced at each change
+	closed    bool                                         // guarded by mu; no longer in the index
 }
 
 // pendingJoin is a session that waits to be let in.
@@ -128,7 +134,7 @@ func (r *replica) join(p *pendingJoin) {
 	switch {
 	case r.attached:
 		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Join{Join: p.member}})
-	case r.attaching.IsZero():
+	case r.attaching.IsZero() && !time.Now().Before(r.again):
 		r.attachLocked()
 	}
 }
@@ -185,7 +191,7 @@ func (r *replica) toHomeLocked(f *signalpb.Frame) bool {
 // attachLocked asks the home for a snapshot, and tells it what is here.
 func (r *replica) attachLocked() {
 	r.attached, r.attaching = false, time.Now()
-	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch}
+	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife}
 	for id := range r.local {
 		if m := r.members[id]; m != nil {
 			a.Own = append(a.Own, m)
@@ -208,11 +214,28 @@ func (r *replica) attachLocked() {
 			a.OwnPublications = append(a.OwnPublications, raw)
 		}
 	}
-	r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Attach{Attach: a}})
+	for _, part := range cutAttach(a) {
+		if !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Attach{Attach: part}}) {
+			return
+		}
+	}
 }
 
-// attachAgain is how long a snapshot may take.
-const attachAgain = 2 * time.Second
+const (
+	// attachAgain is how long a snapshot may take.
+	attachAgain = 2 * time.Second
+	// attachWait is the longest pause after a refusal; the first is joinRetry.
+	attachWait = time.Second
+)
+
+// refusedWaitLocked is how long to wait after one more refusal. An attach is
+// long, so that it must not go out at every moment that a home is detached.
+func (r *replica) refusedWaitLocked() time.Duration {
+	wait := min(joinRetry<<min(r.refusals, 8), attachWait)
+	r.refusals++
+	r.again = time.Now().Add(wait)
+	return wait
+}
 
 // retry attaches a replica again that has lost its home.
 func (r *replica) retry() {
@@ -234,10 +257,10 @@ func (r *replica) retry() {
 	}
 }
 
-// retrySoon is retry in a moment.
-func (r *replica) retrySoon() {
+// retryIn is retry after a while.
+func (r *replica) retryIn(wait time.Duration) {
 	select {
-	case <-time.After(joinRetry):
+	case <-time.After(wait):
 		r.retry()
 	case <-r.hub.ctx.Done():
 	}
@@ -247,7 +270,7 @@ func (r *replica) retrySoon() {
 func (r *replica) lost() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.attached && !r.closed && (r.attaching.IsZero() || time.Since(r.attaching) > attachAgain)
+	return !r.attached && !r.closed && !time.Now().Before(r.again) && (r.attaching.IsZero() || time.Since(r.attaching) > attachAgain)
 }
 
 // placeLocked asks the cluster for a home, as the room has none.

@@ -3,13 +3,14 @@ package signaling
 import (
 	"time"
 
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
 // inCallFlag is the bit of the flags that says "in the call at all".
-const inCallFlag = 1
+const inCallFlag = int32(backend.FlagInCall)
 
 // receive takes a frame of the home, or while there is none of another edge.
 func (r *replica) receive(from store.NodeID, f *signalpb.Frame) {
@@ -43,6 +44,9 @@ func (r *replica) takeLocked(from store.NodeID, f *signalpb.Frame) effects {
 		return nil
 	}
 	if s := f.GetSnapshot(); s != nil {
+		if s = r.snapshot.add(s); s == nil {
+			return nil
+		}
 		return r.snapshotLocked(s, f.GetSeq())
 	}
 	if !r.attached {
@@ -104,13 +108,17 @@ func (r *replica) refusedLocked(from store.NodeID, epoch uint64, refused *signal
 		return
 	}
 	r.attached, r.attaching = false, time.Time{}
+	wait := r.refusedWaitLocked()
+	if refused.GetReason() == signalpb.Refused_REASON_FULL {
+		return // the next snapshot brings all, also those who want in
+	}
 	for id, p := range r.pending {
 		p.done <- err
 		delete(r.pending, id)
 	}
 	r.dropIfEmptyLocked()
 	if !r.closed && refused.GetReason() == signalpb.Refused_REASON_NOT_HOME {
-		r.hub.background(r.retrySoon) // it may not have heard yet
+		r.hub.background(func() { r.retryIn(wait) }) // it may not have heard yet
 	}
 }
 
@@ -151,7 +159,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 	if len(others) > 0 {
 		messages = append(messages, wire.JoinEvent(others...))
 	}
-	if users := r.usersLocked(); len(users) > 0 {
+	if users := participants(r.orderedLocked()); len(users) > 0 {
 		messages = append(messages, wire.ParticipantsEvent(r.id.Name, users))
 	}
 	return effects{func() {
@@ -194,6 +202,7 @@ func (r *replica) leftLocked(ids []string) effects {
 func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
 	r.callSince = users.GetCallSince()
 	var after effects
+	changed := make([]*signalpb.Member, 0, len(users.GetUsers()))
 	for _, u := range users.GetUsers() {
 		id := store.SessionID(u.GetSession())
 		m := r.members[id]
@@ -208,13 +217,17 @@ func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
 		if len(u.GetPublic()) > 0 {
 			m.Public = u.GetPublic()
 		}
+		if u.GetHasPermissions() {
+			m.HasPermissions, m.Permissions = true, u.GetPermissions()
+		}
 		r.members[id] = m
+		changed = append(changed, m)
 		if s := r.local[id]; s != nil && u.GetHasPermissions() {
 			after = append(after, func() { s.permit(u.GetPermissions()) })
 		}
 		after = append(after, r.hungUpLocked(id, was, m.GetInCall())...)
 	}
-	return append(after, r.tellLocked(wire.ParticipantsEvent(r.id.Name, r.usersLocked()), "")...)
+	return append(after, r.usersEventLocked(changed)...)
 }
 
 // hungUpLocked ends the media of who left the call.

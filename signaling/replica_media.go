@@ -35,8 +35,8 @@ func (r *replica) withdraw(id media.PubID) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.mu.Lock()
-	after := r.unregisterLocked(id)
-	if after != nil && r.attached {
+	after, known := r.unregisterLocked(id)
+	if known && r.attached {
 		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(id)}})
 	}
 	r.newsLocked()
@@ -56,7 +56,8 @@ func (r *replica) withdrawnLocked(id media.PubID) effects {
 	if pub := r.pubs[pubKey{id.Session, id.Kind}]; pub.Edge == r.hub.deps.Self {
 		return nil
 	}
-	return r.unregisterLocked(id)
+	after, _ := r.unregisterLocked(id)
+	return after
 }
 
 func (r *replica) registerLocked(pub media.Publication) effects {
@@ -68,42 +69,52 @@ func (r *replica) registerLocked(pub media.Publication) effects {
 	return r.desksLocked(pub.ID.Session, func(s *Session) { s.desk.Announced(pub) })
 }
 
-// unregisterLocked is nil if the publication is not the one that is known.
-func (r *replica) unregisterLocked(id media.PubID) effects {
+// unregisterLocked is false if the publication is not the one that is known.
+func (r *replica) unregisterLocked(id media.PubID) (effects, bool) {
 	k := pubKey{id.Session, id.Kind}
 	if pub, ok := r.pubs[k]; !ok || pub.ID != id {
-		return nil
+		return nil, false
 	}
 	delete(r.pubs, k)
-	after := r.desksLocked(id.Session, func(s *Session) { s.desk.Withdrawn(id) })
-	return append(after, func() {})
+	return r.desksLocked(id.Session, func(s *Session) { s.desk.Withdrawn(id) }), true
 }
 
 // await waits until the publisher publishes, as long as the two are in the
-// call.
+// call. That they are may be heard here a moment later than by the client that
+// asks: it may have been told by another node.
 func (r *replica) await(ctx context.Context, listener, publisher store.SessionID, kind string) (media.Publication, error) {
-	for {
+	patience := time.NewTimer(pullPatience)
+	defer patience.Stop()
+	for met := false; ; {
 		r.mu.Lock()
 		a, b := r.members[listener], r.members[publisher]
-		together := a.GetInCall()&inCallFlag != 0 && b.GetInCall()&inCallFlag != 0 && !r.closed
+		here := a != nil && b != nil && !r.closed
+		together := a.GetInCall()&inCallFlag != 0 && b.GetInCall()&inCallFlag != 0
 		pub, there := r.pubs[pubKey{publisher, kind}]
 		news := r.news
 		r.mu.Unlock()
 		switch {
-		case !together:
+		case !here, met && !together:
 			return media.Publication{}, wire.ErrNotAllowed
-		case there:
+		case together && there:
 			return pub, nil
+		}
+		met = together
+		var late <-chan time.Time
+		if !met {
+			late = patience.C
 		}
 		select {
 		case <-news:
+		case <-late:
+			return media.Publication{}, wire.ErrNotAllowed
 		case <-ctx.Done():
 			return media.Publication{}, ctx.Err()
 		}
 	}
 }
 
-// pullPatience is how long this edge may know less than the one that pulls.
+// pullPatience is how long this edge may know less than whoever asks.
 const pullPatience = 2 * time.Second
 
 // AuthorizePull tells whether a node may have what a session here publishes:

@@ -14,9 +14,25 @@ func (r *replica) has(id store.SessionID) bool {
 	return r.members[id] != nil
 }
 
-// maxUnheard bounds what is kept until the home has confirmed it. Beyond it the
-// oldest is taken for heard.
-const maxUnheard = 256
+// sessionsOf are the sessions of a user in the room.
+func (r *replica) sessionsOf(userID string) []store.SessionID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []store.SessionID
+	for id, m := range r.members {
+		if userID != "" && m.GetUserId() == userID {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// What is kept until the home has confirmed it. Beyond that the oldest is taken
+// for heard.
+const (
+	maxUnheard      = 256
+	maxUnheardBytes = 256 << 10 // all of it is in one frame when the home is lost
+)
 
 // say passes on what one of our sessions says, by way of the home; without one
 // straight to the edges that can be reached. Those that cannot be reached now
@@ -27,16 +43,26 @@ func (r *replica) say(say *signalpb.Say) {
 	r.mu.Lock()
 	r.number++
 	say.Number = r.number
-	if len(r.unheard) >= maxUnheard {
-		r.unheard = slices.Delete(r.unheard, 0, 1)
-	}
 	r.unheard = append(r.unheard, say)
+	r.unheard = newest(r.unheard, maxUnheard, maxUnheardBytes, func(s *signalpb.Say) int { return len(s.GetData()) })
 	var after effects
 	if !r.attached || !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Say{Say: say}}) {
 		after = r.sayToEdgesLocked(say)
 	}
 	r.mu.Unlock()
 	after.run()
+}
+
+// newest drops the oldest of a list until no more are left than may be, in number
+// and in bytes. The last one stays in any case.
+func newest[T any](list []T, most, mostBytes int, size func(T) int) []T {
+	n := len(list)
+	for bytes := 0; n > 0 && len(list)-n < most; n-- {
+		if bytes += size(list[n-1]); bytes > mostBytes && n < len(list) {
+			break
+		}
+	}
+	return slices.Delete(list, 0, n)
 }
 
 // sayToEdgesLocked sends to the edges what the home may never have got. What is

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/talkd/talkd/media"
@@ -15,6 +16,7 @@ import (
 func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	old := r.members
 	r.attached, r.attaching, r.seq, r.seqEpoch = true, time.Time{}, seq, r.home.Epoch
+	r.seqLife, r.refusals, r.again = s.GetLife(), 0, time.Time{}
 	r.callSince = s.GetCallSince()
 	r.members = make(map[store.SessionID]*signalpb.Member, len(s.GetMembers()))
 	for _, m := range s.GetMembers() {
@@ -23,6 +25,11 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	defer r.newsLocked()
 
 	var after effects
+	for _, f := range s.GetMissed() {
+		if k := f.GetKick(); k != nil {
+			after = append(after, r.kickedLocked(k)...) // first, so that they hear the reason
+		}
+	}
 	var left []store.SessionID
 	for id := range old {
 		if r.members[id] == nil {
@@ -41,15 +48,21 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		after = append(after, r.tellLocked(wire.LeaveEvent(left...), "")...)
 	}
 	var joined []wire.SessionEntry
-	changed := false
+	var changed []*signalpb.Member
 	for _, m := range r.orderedLocked() {
 		id := store.SessionID(m.GetSession())
 		before := old[id]
 		if before == nil {
 			joined = append(joined, entryOf(m))
 		}
-		changed = changed || before.GetInCall() != m.GetInCall() || !bytes.Equal(before.GetPublic(), m.GetPublic())
+		if before.GetInCall() != m.GetInCall() || !bytes.Equal(before.GetPublic(), m.GetPublic()) {
+			changed = append(changed, m)
+		}
 		after = append(after, r.hungUpLocked(id, before.GetInCall(), m.GetInCall())...)
+		if here := r.local[id]; here != nil && m.GetHasPermissions() &&
+			(!before.GetHasPermissions() || !slices.Equal(before.GetPermissions(), m.GetPermissions())) {
+			after = append(after, func() { here.permit(m.GetPermissions()) })
+		}
 		if m.GetEdge() == string(r.hub.deps.Self) && r.local[id] == nil && r.pending[id] == nil {
 			r.leaveFrameLocked(id)
 		}
@@ -57,9 +70,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	if len(joined) > 0 {
 		after = append(after, r.tellLocked(wire.JoinEvent(joined...), "")...)
 	}
-	if changed {
-		after = append(after, r.tellLocked(wire.ParticipantsEvent(r.id.Name, r.usersLocked()), "")...)
-	}
+	after = append(after, r.usersEventLocked(changed)...)
 	after = append(after, r.desksLocked("", func(s *Session) {
 		for _, id := range left {
 			s.desk.Gone(id)

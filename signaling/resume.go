@@ -87,7 +87,7 @@ func (h *Hub) resume(c *conn, m *wire.ClientMessage) error {
 		c.lost = id
 		return wire.ErrNoSuchSession
 	}
-	if _, ok := s.attach(c); !ok {
+	if !s.attach(c) {
 		return wire.ErrNoSuchSession
 	}
 	h.metrics.hello(true)

@@ -322,6 +322,56 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// TestThrottleSparesTheLost: clients whose session is gone, or whose ticket has
+// expired, have not guessed: many come at once, perhaps from one address, when
+// their node has died.
+func TestThrottleSparesTheLost(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.Dev = false })
+	people(c)
+	gone := c.come(c.nodes[0], "alice")
+	gone.Bye()
+	expired := newSealer("signaling ticket").Seal([]byte(`{"t":"n1","e":1,"n":"bm9uY2U=","r":{"name":"room"}}`))
+	client := signalingtest.Dial(t, c.nodes[0].url())
+	client.Welcome()
+	for range 60 {
+		answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{Version: wire.Version, ResumeID: gone.Resume}})
+		if answer.Error == nil || answer.Error.Code != wire.CodeNoSuchSession {
+			t.Fatalf("resume: %s", wire.Encode(answer))
+		}
+		answer = client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+			Version: wire.Version, Auth: &wire.Auth{Type: wire.AuthTicket, Params: json.RawMessage(fmt.Sprintf(`{"ticket":%q}`, expired))},
+		}})
+		if answer.Error == nil || answer.Error.Code != wire.CodeTokenExpired {
+			t.Fatalf("ticket: %s", wire.Encode(answer))
+		}
+	}
+	client.Hello(c.nextcloud.AuthURL(), params("alice"))
+}
+
+// TestRedirectToFullNode: a node that takes nobody says so before the session
+// leaves the one it is at.
+func TestRedirectToFullNode(t *testing.T) {
+	c := newCluster(t, 2, func(cfg *signaling.Config, d *signaling.Deps) {
+		if d.Self == "n2" {
+			cfg.MaxSessions = 1
+		}
+	})
+	people(c)
+	c.pin("room", c.nodes[1])
+	alice := c.enter(c.nodes[1], "alice")
+	bob := c.come(c.nodes[0], "bob", "redirect")
+	d := redirect(t, bob)
+	moved := signalingtest.Dial(t, d.URL)
+	moved.Welcome()
+	moved.Send(wire.ClientMessage{ID: "t", Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version, Auth: &wire.Auth{Type: wire.AuthTicket, Params: json.RawMessage(fmt.Sprintf(`{"ticket":%q}`, d.Ticket))},
+	}})
+	moved.ExpectError(wire.CodeSessionLimit)
+	bob.Barrier()
+	alice.Bye()
+	moved.HelloTicket(d.Ticket) // as soon as there is room
+}
+
 // TestSessionLimit: a full node says so.
 func TestSessionLimit(t *testing.T) {
 	c := newCluster(t, 1, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.MaxSessions = 1 })

@@ -2,18 +2,24 @@ package signaling
 
 import (
 	"context"
-	"slices"
+	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/store"
 )
 
-// maxInbox bounds what waits for a room. Whoever finds it full is refused: an
+// What waits for a room is bounded. Whoever finds the inbox full is refused: an
 // edge then starts over with a snapshot, a client gets an error.
-const maxInbox = 16_384
+const (
+	maxInbox      = 16_384
+	maxInboxBytes = 32 << 20
+)
 
 // room is a room at its home. One goroutine owns all of it and puts in order
 // what the edges and the backend say; what comes of it goes to the edges as
@@ -36,11 +42,15 @@ type room struct {
 	pubs      map[pubKey]media.Publication
 	edges     map[store.NodeID]*edge
 	gone      map[store.SessionID]struct{} // who left in this epoch; only while known members are taken
+	out       map[store.SessionID]out      // who was thrown out in this epoch
 	leaving   []leaving                    // waits for the lease
 	callSince time.Time                    // zero: nobody is in the call
 	empty     time.Time                    // since when
 	pinged    time.Time
+	pinging   bool // the last one is under way
 	releasing bool
+	life      uint64 // tells this room from one before a restart
+	attaching map[store.NodeID]*whole[signalpb.Attach, *signalpb.Attach]
 	deposed   uint64 // the epoch of a later home, if the cluster has not told us yet
 	number    uint64 // of the member that came last
 }
@@ -61,10 +71,11 @@ type told struct {
 }
 
 // How much is kept for an edge that loses its stream, and for how long: that a
-// peer is silent is noticed within 13 s.
+// peer is silent is noticed within 13 s. All of it goes into one frame.
 const (
-	maxTold = 256
-	oldTold = 20 * time.Second
+	maxTold      = 256
+	maxToldBytes = 256 << 10
+	oldTold      = 20 * time.Second
 )
 
 type pubKey struct {
@@ -82,19 +93,24 @@ type leaving struct {
 type inbox struct {
 	mu     sync.Mutex
 	items  []func() // guarded by mu
+	bytes  int      // guarded by mu
 	closed bool     // guarded by mu
 	wake   chan struct{}
 }
 
-func (b *inbox) post(f func()) error {
+func (b *inbox) post(f func()) error { return b.postBytes(f, 0) }
+
+// postBytes is post for what holds on to n bytes.
+func (b *inbox) postBytes(f func(), n int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return ErrNotHome
 	}
-	if len(b.items) >= maxInbox {
+	if len(b.items) >= maxInbox || b.bytes+n > maxInboxBytes {
 		return errFull
 	}
+	b.bytes += n
 	b.items = append(b.items, f)
 	select {
 	case b.wake <- struct{}{}:
@@ -108,7 +124,7 @@ func (b *inbox) take() ([]func(), bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items := b.items
-	b.items = nil
+	b.items, b.bytes = nil, 0
 	return items, !b.closed
 }
 
@@ -135,15 +151,27 @@ func newRoom(h *Hub, id store.RoomID, home store.Home) *room {
 		pubs:    make(map[pubKey]media.Publication),
 		edges:   make(map[store.NodeID]*edge),
 		gone:    make(map[store.SessionID]struct{}),
+		out:     make(map[store.SessionID]out),
 		empty:   now,
 		pinged:  now,
+		life:    rand.Uint64(),
+
+		attaching: make(map[store.NodeID]*whole[signalpb.Attach, *signalpb.Attach]),
 	}
 }
 
-// run is the goroutine of the room.
+// run is the goroutine of the room. If it fails, the room begins anew with what
+// its edges know, as it does at a new home.
 func (r *room) run() {
 	defer close(r.done)
 	defer r.hub.forget(r)
+	defer func() {
+		if v := recover(); v != nil {
+			r.inbox.close()
+			r.hub.metrics.panics.Inc()
+			r.hub.log.Error("a room has failed", keyRoom, r.id.String(), keyError, v, "stack", string(debug.Stack()))
+		}
+	}()
 	for range r.inbox.wake {
 		items, open := r.inbox.take()
 		for _, f := range items {
@@ -191,7 +219,7 @@ func (r *room) notYet() error {
 
 // receive takes a frame of an edge.
 func (r *room) receive(from store.NodeID, f *signalpb.Frame) error {
-	return r.inbox.post(func() { r.take(from, f) })
+	return r.inbox.postBytes(func() { r.take(from, f) }, proto.Size(f))
 }
 
 func (r *room) take(from store.NodeID, f *signalpb.Frame) {
@@ -206,7 +234,7 @@ func (r *room) take(from store.NodeID, f *signalpb.Frame) {
 		return
 	}
 	if a := f.GetAttach(); a != nil {
-		r.attach(from, a)
+		r.attachPart(from, a)
 		return
 	}
 	e := r.edges[from]
@@ -224,7 +252,9 @@ func (r *room) take(from store.NodeID, f *signalpb.Frame) {
 			r.publish(from, pub)
 		}
 	case *signalpb.Frame_Withdraw:
-		r.unpublish(pubID(body.Withdraw))
+		if id := pubID(body.Withdraw); r.pubs[pubKey{id.Session, id.Kind}].Edge == from {
+			r.unpublish(id)
+		}
 	case *signalpb.Frame_Say:
 		r.say(from, body.Say)
 	}
@@ -238,10 +268,8 @@ func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
 	e.seq++
 	f.Room, f.Epoch, f.Seq, f.Heard = roomOf(r.id), r.home.Epoch, e.seq, e.heard
 	if passing(f) {
-		if len(e.told) >= maxTold {
-			e.told = slices.Delete(e.told, 0, maxTold/4)
-		}
 		e.told = append(e.told, told{f, time.Now()})
+		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int { return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) })
 	}
 	// What leaves no trace is sent also to who is not attached: it may be on the
 	// way here, and hears nothing twice.
@@ -303,7 +331,7 @@ func (r *room) say(from store.NodeID, say *signalpb.Say) {
 	}
 	e.heard = say.GetNumber()
 	m := r.members[store.SessionID(say.GetSession())]
-	if m == nil || m.GetEdge() != string(from) {
+	if m == nil || m.GetEdge() != string(from) || m.GetUserId() != say.GetUserId() {
 		return
 	}
 	f := &signalpb.Frame{Body: &signalpb.Frame_Said{Said: say}}

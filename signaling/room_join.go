@@ -57,7 +57,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	if seat := s.room(); seat != nil && seat.replica.id == id && seat.roomSession == m.Room.SessionID {
 		return wire.AlreadyJoined(seat.replica.describe(seat))
 	}
-	request := backend.RoomRequest{Room: id, UserID: s.who.userID, SessionID: m.Room.SessionID}
+	request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
 	entry, err := s.hub.authorize(ctx, request)
 	if err != nil {
 		return err
@@ -147,22 +147,54 @@ func (h *Hub) authorize(ctx context.Context, r backend.RoomRequest) (backend.Roo
 	return h.deps.Backends.JoinRoom(ctx, r)
 }
 
-// maxCallbacks bounds the questions to backends that nobody waits for.
-const maxCallbacks = 64
+// Bounds of the questions that nobody waits for, for each backend: one that
+// hangs must not hold up the others.
+const (
+	callbacksAtOnce = 16
+	maxCallbacks    = 1024
+)
 
-// callback asks a backend in the background.
-func (h *Hub) callback(ask func(context.Context) error) {
+// callbacks are such questions to one backend.
+type callbacks struct {
+	tokens chan struct{} // one for each that is asked now
+	n      int           // guarded by mu of the hub; those that wait, and are asked now
+}
+
+// callback asks a backend in the background. It is false if too many questions
+// wait already.
+func (h *Hub) callback(of store.BackendID, ask func(context.Context) error) bool {
+	h.mu.Lock()
+	c := h.callbacks[of]
+	if c == nil {
+		c = &callbacks{tokens: make(chan struct{}, callbacksAtOnce)}
+		h.callbacks[of] = c
+	}
+	full := c.n >= maxCallbacks
+	if !full {
+		c.n++
+	}
+	h.mu.Unlock()
+	if full {
+		h.metrics.overflow("backend")
+		return false
+	}
 	h.background(func() {
+		defer func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			c.n--
+		}()
 		select {
-		case h.callbacks <- struct{}{}:
+		case c.tokens <- struct{}{}:
 		case <-h.ctx.Done():
 			return
 		}
-		defer func() { <-h.callbacks }()
+		defer func() { <-c.tokens }()
 		if err := ask(h.ctx); err != nil {
 			h.log.Debug("backend not told", keyError, err)
 		}
 	})
+	return true
 }
 
 // tellLeft tells the backend that somebody left the room.
@@ -170,8 +202,8 @@ func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
 	r := backend.RoomRequest{Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())}
 	switch {
 	case room.Backend == store.Embedded && h.deps.Embedded != nil:
-		h.callback(func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
+		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
 	case room.Backend != store.Embedded && h.deps.Backends != nil:
-		h.callback(func(ctx context.Context) error { return h.deps.Backends.LeaveRoom(ctx, r) })
+		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Backends.LeaveRoom(ctx, r) })
 	}
 }

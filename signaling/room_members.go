@@ -11,6 +11,31 @@ import (
 // maxMembers bounds a room.
 const maxMembers = 10_000
 
+// maxOut bounds how many are remembered that were thrown out of a room.
+const maxOut = 2 * maxMembers
+
+// out is a member that was thrown out.
+type out struct {
+	number uint64 // of the member that had come last then
+	why    *signalpb.Kick
+}
+
+// attachPart is attach when all parts are there.
+func (r *room) attachPart(from store.NodeID, a *signalpb.Attach) {
+	w := r.attaching[from]
+	if w == nil {
+		w = &whole[signalpb.Attach, *signalpb.Attach]{}
+		r.attaching[from] = w
+	}
+	all := w.add(a)
+	if w.so == nil {
+		delete(r.attaching, from)
+	}
+	if all != nil {
+		r.attach(from, all)
+	}
+}
+
 // attach makes a node an edge of the room, or an edge that lost its way start
 // over: what it says of its own sessions holds, what it knows of others is taken
 // by a home that is new. The answer is a snapshot.
@@ -27,18 +52,19 @@ func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
 	// Not attached until the snapshot: what changes now is in it.
 	e.attached, e.lost = false, time.Time{}
 	r.takeKnown(from, a)
-	r.takeOwn(from, a)
+	kicked := r.takeOwn(from, a)
 	if r.callSince.IsZero() {
 		r.callSince = fromMillis(a.GetCallSince())
 	}
 	r.noteCall()
 
-	snapshot := &signalpb.Snapshot{CallSince: millis(r.callSince)}
-	if a.GetSeqEpoch() == r.home.Epoch {
+	snapshot := &signalpb.Snapshot{CallSince: millis(r.callSince), Life: r.life}
+	if a.GetSeqEpoch() == r.home.Epoch && a.GetSeqLife() == r.life {
 		snapshot.Missed = e.missed(a.GetSeq())
 	} else {
 		snapshot.Missed = e.missed(0)
 	}
+	snapshot.Missed = append(snapshot.Missed, kicked...)
 	e.attached = true
 	for _, m := range r.members {
 		snapshot.Members = append(snapshot.Members, m)
@@ -46,13 +72,15 @@ func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
 	for _, p := range r.pubs {
 		snapshot.Publications = append(snapshot.Publications, encodePublication(p))
 	}
-	ok := r.hub.toEdge(from, &signalpb.Frame{
-		Room: roomOf(r.id), Epoch: r.home.Epoch, Seq: e.seq, Heard: e.heard,
-		Body: &signalpb.Frame_Snapshot{Snapshot: snapshot},
-	})
-	if !ok {
-		r.lose(from)
-		return
+	for _, part := range cutSnapshot(snapshot) {
+		ok := r.hub.toEdge(from, &signalpb.Frame{
+			Room: roomOf(r.id), Epoch: r.home.Epoch, Seq: e.seq, Heard: e.heard,
+			Body: &signalpb.Frame_Snapshot{Snapshot: part},
+		})
+		if !ok {
+			r.lose(from)
+			return
+		}
 	}
 	for _, say := range a.GetUnheard() {
 		r.say(from, say)
@@ -95,8 +123,9 @@ func (r *room) takeKnown(from store.NodeID, a *signalpb.Attach) {
 	}
 }
 
-// takeOwn makes the members and publications of an edge those that it names.
-func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) {
+// takeOwn makes the members and publications of an edge those that it names, but
+// for members that were thrown out while it could not be told: it is told now.
+func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) (kicked []*signalpb.Frame) {
 	own := make(map[store.SessionID]*signalpb.Member, len(a.GetOwn()))
 	for _, m := range a.GetOwn() {
 		own[store.SessionID(m.GetSession())] = m
@@ -115,6 +144,12 @@ func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) {
 		if old := r.members[id]; old != nil && old.GetEdge() == string(from) {
 			continue
 		}
+		if why := r.thrownOut(m); why != nil {
+			kicked = append(kicked, &signalpb.Frame{Body: &signalpb.Frame_Kick{Kick: &signalpb.Kick{
+				Sessions: []string{string(id)}, Bye: why.GetBye(), Disinvited: why.GetDisinvited(),
+			}}})
+			continue
+		}
 		r.admit(from, m)
 	}
 	published := make(map[pubKey]bool)
@@ -131,6 +166,25 @@ func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) {
 			r.unpublish(pub.ID)
 		}
 	}
+	return kicked
+}
+
+// thrownOut says why somebody that an edge still has was thrown out, or has been
+// replaced by a later session of the participant. Who wants in anew has no number
+// yet.
+func (r *room) thrownOut(m *signalpb.Member) *signalpb.Kick {
+	if m.GetNumber() == 0 {
+		return nil
+	}
+	if out, ok := r.out[store.SessionID(m.GetSession())]; ok && m.GetNumber() <= out.number {
+		return out.why
+	}
+	for _, other := range r.members {
+		if m.GetRoomSession() != "" && other.GetRoomSession() == m.GetRoomSession() && other.GetNumber() > m.GetNumber() {
+			return &signalpb.Kick{Bye: wire.ByeRoomSession}
+		}
+	}
+	return nil
 }
 
 // join lets a session in.
@@ -171,6 +225,7 @@ func (r *room) admit(from store.NodeID, m *signalpb.Member) {
 		}
 	}
 	r.kick(out, &signalpb.Kick{Bye: wire.ByeRoomSession})
+	delete(r.out, store.SessionID(m.GetSession()))
 	m = cloneMember(m)
 	m.Edge, m.Replaces = string(from), ""
 	if m.GetNumber() == 0 {
@@ -199,6 +254,12 @@ func (r *room) kick(ids []store.SessionID, why *signalpb.Kick) {
 			at := store.NodeID(m.GetEdge())
 			byEdge[at] = append(byEdge[at], string(id))
 		}
+	}
+	if len(r.out) > maxOut {
+		clear(r.out)
+	}
+	for _, id := range ids {
+		r.out[id] = out{r.number, why} // in case that its edge is not told, or has not got it
 	}
 	for at, sessions := range byEdge {
 		if e := r.edges[at]; e != nil && e.attached {
@@ -267,7 +328,7 @@ func (r *room) remove(ids []store.SessionID, tellBackend bool) {
 func (r *room) noteCall() {
 	calling := false
 	for _, m := range r.members {
-		calling = calling || m.GetInCall()&1 != 0
+		calling = calling || m.GetInCall()&inCallFlag != 0
 	}
 	switch {
 	case !calling:
@@ -281,6 +342,6 @@ func cloneMember(m *signalpb.Member) *signalpb.Member {
 	return &signalpb.Member{
 		Session: m.GetSession(), Edge: m.GetEdge(), Incarnation: m.GetIncarnation(), UserId: m.GetUserId(), User: m.GetUser(),
 		RoomSession: m.GetRoomSession(), Features: m.GetFeatures(), InCall: m.GetInCall(), Public: m.GetPublic(), Replaces: m.GetReplaces(),
-		Number: m.GetNumber(),
+		Number: m.GetNumber(), HasPermissions: m.GetHasPermissions(), Permissions: m.GetPermissions(),
 	}
 }

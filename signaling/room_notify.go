@@ -95,6 +95,7 @@ func (r *room) state(id store.SessionID, p backend.Participant) *signalpb.UserSt
 	}
 	if p.Permissions != nil {
 		u.HasPermissions, u.Permissions = true, p.Permissions
+		m.HasPermissions, m.Permissions = true, p.Permissions
 	}
 	public := p.Public(id)
 	if p.InCall == nil {

@@ -68,7 +68,7 @@ func (r *room) giveUpEdges(now time.Time) {
 
 // ping tells a Nextcloud who is still there.
 func (r *room) ping(now time.Time) {
-	if r.id.Backend == store.Embedded || r.hub.deps.Backends == nil || now.Sub(r.pinged) < r.hub.cfg.BackendPing {
+	if r.id.Backend == store.Embedded || r.hub.deps.Backends == nil || r.pinging || now.Sub(r.pinged) < r.hub.cfg.BackendPing {
 		return
 	}
 	r.pinged = now
@@ -79,7 +79,11 @@ func (r *room) ping(now time.Time) {
 		}
 	}
 	if len(entries) > 0 {
-		r.hub.callback(func(ctx context.Context) error { return r.hub.deps.Backends.Ping(ctx, r.id, entries) })
+		r.pinging = r.hub.callback(r.id.Backend, func(ctx context.Context) error {
+			err := r.hub.deps.Backends.Ping(ctx, r.id, entries)
+			_ = r.inbox.post(func() { r.pinging = false }) // closed: there is no next one
+			return err
+		})
 	}
 }
 

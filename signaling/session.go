@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/talkd/talkd/media"
-	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/mcu"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
@@ -30,6 +30,7 @@ const (
 type identity struct {
 	backend  store.BackendID
 	userID   string
+	guestID  string          // which guest it is, if the backend can tell
 	user     json.RawMessage // shown to the others; nil for guests
 	features []string
 }
@@ -46,8 +47,11 @@ type Session struct {
 	who  identity
 	desk *mcu.Desk
 	turn sync.Mutex // held while a message of the client is handled
+	rate rate       // guarded by turn
 	// incarnation rises when the session goes on without its media.
 	incarnation uint32
+	// page says that the client, now or last, is a page in a browser.
+	page atomic.Bool
 
 	mu          sync.Mutex
 	conn        *conn           // guarded by mu; nil while the client is away
@@ -56,6 +60,7 @@ type Session struct {
 	mostQueued  int             // guarded by mu; what a client that reads stays below
 	expiry      *time.Timer     // guarded by mu; set while the client is away
 	seat        *seat           // guarded by mu; nil outside of rooms
+	overflown   bool            // guarded by mu; too much waited while the client was away
 	ended       bool            // guarded by mu
 	arrived     store.RoomID    // guarded by mu; the room whose redirect led here, until it is joined
 	stay        bool            // guarded by mu; the client asked not to be redirected
@@ -91,7 +96,7 @@ func (s *Session) room() *seat {
 // send queues a frame for the client. It never blocks.
 func (s *Session) send(frame []byte) {
 	s.mu.Lock()
-	if s.ended {
+	if s.ended || s.overflown {
 		s.mu.Unlock()
 		return
 	}
@@ -99,14 +104,17 @@ func (s *Session) send(frame []byte) {
 	s.queuedBytes += len(frame)
 	c, n, most := s.conn, len(s.queue), s.mostQueued
 	tooMuch := s.queuedBytes > maxQueuedBytes
+	s.overflown = c == nil && (n > maxQueuedAway || tooMuch)
+	overflown := s.overflown
 	s.mu.Unlock()
 	switch {
-	case c == nil && (n > maxQueuedAway || tooMuch):
+	case overflown:
 		s.hub.metrics.overflow("away")
 		s.hub.background(func() { s.end("") }) // the sender may hold the room
 	case c != nil && (n > most || tooMuch):
-		s.hub.metrics.overflow("slow")
-		c.abandon()
+		if c.abandon() {
+			s.hub.metrics.overflow("slow")
+		}
 	case c != nil:
 		c.wakeUp()
 	}
@@ -143,22 +151,26 @@ func (s *Session) giveBack(frame []byte) {
 	s.queuedBytes += len(frame)
 }
 
-// attach makes c the connection of the session, and returns the one it takes
-// the place of. It is false if the session has ended meanwhile.
-func (s *Session) attach(c *conn) (old *conn, ok bool) {
+// attach makes c the connection of the session. One that has come in between
+// ends. It is false if the session has ended meanwhile.
+func (s *Session) attach(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
-		return nil, false
+	if s.ended || s.overflown {
+		return false
+	}
+	if s.conn != nil {
+		s.conn.abandon() // of two that resume at once the second stays
 	}
 	if s.expiry != nil {
 		s.expiry.Stop()
 		s.expiry = nil
 	}
-	old, s.conn = s.conn, c
+	s.conn = c
 	s.mostQueued = len(s.queue) + maxQueued // what waits already is no fault of the connection
 	s.stay = c.stay
-	return old, true
+	s.page.Store(c.page)
+	return true
 }
 
 // detach tells that a connection is gone. From then on the session waits for
@@ -223,12 +235,9 @@ func (s *Session) permit(permissions []string) {
 	now.permissions = permissions
 	s.seat = &now
 	s.mu.Unlock()
-	if !now.allowed(backend.PermissionPublishScreen) {
-		s.desk.Unpublish(media.KindScreen)
-	}
 	for _, p := range s.desk.Published() {
-		if p.ID.Kind == media.KindVideo && !now.mayPublish(p) {
-			s.desk.Unpublish(media.KindVideo)
+		if !now.mayPublish(p) {
+			s.desk.Unpublish(p.ID.Kind)
 		}
 	}
 }
@@ -268,6 +277,10 @@ func (s *Session) Announce(pub media.Publication) {
 	if seat := s.room(); seat != nil {
 		pub.Edge = s.hub.deps.Self
 		seat.replica.announce(pub)
+	}
+	// While the offer was being answered permit did not see it yet.
+	if seat := s.room(); seat != nil && !seat.mayPublish(pub) {
+		s.desk.Unpublish(pub.ID.Kind)
 	}
 }
 

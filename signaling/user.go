@@ -47,11 +47,11 @@ func (h *Hub) usersHere(u *signalpb.User) {
 	}
 }
 
-// toSession hands a frame to a session wherever it is: here, or at the node
-// that made its id, or where that one sent it. A session that is nowhere hears
-// nothing; clients expect no answer.
-func (h *Hub) toSession(id store.SessionID, frame []byte) {
-	h.direct(&signalpb.Direct{Session: string(id), Frame: frame}, "")
+// toSession hands a frame to a session of the same backend wherever it is: here,
+// or at the node that made its id, or where that one sent it. A session that is
+// nowhere hears nothing; clients expect no answer.
+func (h *Hub) toSession(of store.BackendID, id store.SessionID, frame []byte) {
+	h.direct(&signalpb.Direct{Session: string(id), Frame: frame, Backend: string(of)}, "")
 }
 
 // direct passes a frame for one session on. It goes one hop beyond the node
@@ -62,7 +62,9 @@ func (h *Hub) direct(d *signalpb.Direct, from store.NodeID) {
 	s, f := h.sessions[id], h.forwards[id]
 	h.mu.Unlock()
 	if s != nil {
-		s.send(d.GetFrame())
+		if string(s.who.backend) == d.GetBackend() {
+			s.send(d.GetFrame())
+		}
 		return
 	}
 	node := f.to

@@ -58,7 +58,7 @@ func (f *facts) Subscribe() (<-chan api.AdminEvent, func()) {
 
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
-	return "tj1_TOKEN", "talkd serve --join n1.example:7946 --join-token tj1_TOKEN", nil
+	return "tj1_TOKEN", "talkd serve --advertise IP --http IP:8080 --join n1.example:8082 --join-token tj1_TOKEN", nil
 }
 
 func (f *facts) CreateUser(_ context.Context, u api.NewUser) error {

@@ -54,7 +54,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body any) (io
 		return nil, usage("--admin: %v", err)
 	}
 	if c.token == "" {
-		b, err := os.ReadFile(filepath.Join(config.Default().Node.Data, "admin.token"))
+		b, err := os.ReadFile(filepath.Join(config.Default().Node.Data, config.AdminTokenFile))
 		if err != nil {
 			return nil, errors.New("no admin token: give --token or TALKD_TOKEN (the node wrote it to DATA/admin.token)")
 		}
@@ -81,9 +81,9 @@ func (c *adminClient) do(ctx context.Context, method, path string, body any) (io
 	return nil, errors.New(failure.Error)
 }
 
-// get reads a JSON answer into v. With --json the answer is printed as it is,
-// and done is true.
-func (c *adminClient) get(ctx context.Context, method, path string, body, v any, out io.Writer) (done bool, err error) {
+// call sends a request and reads the JSON answer into v. With --json the answer
+// is printed as it is, and done is true.
+func (c *adminClient) call(ctx context.Context, method, path string, body, v any, out io.Writer) (done bool, err error) {
 	answer, err := c.do(ctx, method, path, body)
 	if err != nil {
 		return false, err

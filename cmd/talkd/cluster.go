@@ -86,7 +86,7 @@ func clusterCommand(ctx context.Context, args []string, out, log io.Writer) erro
 			return err
 		}
 		var v clusterView
-		if done, err := c.get(ctx, http.MethodGet, "/admin/v1/cluster", nil, &v, out); done || err != nil {
+		if done, err := c.call(ctx, http.MethodGet, "/admin/v1/cluster", nil, &v, out); done || err != nil {
 			return err
 		}
 		return printCluster(out, v)
@@ -97,7 +97,7 @@ func clusterCommand(ctx context.Context, args []string, out, log io.Writer) erro
 		var v struct {
 			Rooms []roomView `json:"rooms"`
 		}
-		if done, err := c.get(ctx, http.MethodGet, "/admin/v1/rooms", nil, &v, out); done || err != nil {
+		if done, err := c.call(ctx, http.MethodGet, "/admin/v1/rooms", nil, &v, out); done || err != nil {
 			return err
 		}
 		return printRooms(out, v.Rooms)
@@ -107,7 +107,7 @@ func clusterCommand(ctx context.Context, args []string, out, log io.Writer) erro
 			return err
 		}
 		var v roomView
-		if done, err := c.get(ctx, http.MethodGet, "/admin/v1/rooms/"+url.PathEscape(operands[0]), nil, &v, out); done || err != nil {
+		if done, err := c.call(ctx, http.MethodGet, "/admin/v1/rooms/"+url.PathEscape(operands[0]), nil, &v, out); done || err != nil {
 			return err
 		}
 		return printRoom(out, v)

@@ -1,5 +1,5 @@
-// Command talkd is audio and video conferences, chat and telephone dial-in on
-// one's own servers, from one program that clusters by itself.
+// Command talkd is audio and video conferences on one's own servers, from one
+// program that clusters by itself.
 //
 // This package is flags, signals and exit codes; the program is in node.
 package main
@@ -20,7 +20,7 @@ import (
 // version is set by the build.
 var version = "dev"
 
-// Exit codes, see the outer contract.
+// Exit codes; scripts may rely on them.
 const (
 	exitDone   = 0
 	exitFailed = 1
@@ -95,7 +95,7 @@ func isHelp(arg string) bool {
 }
 
 func printUsage(w io.Writer) {
-	fmt.Fprint(w, "talkd: conferences, chat and dial-in on one's own servers\n\n")
+	fmt.Fprint(w, "talkd: audio and video conferences on one's own servers\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  talkd %-12s %-38s %s\n", c.name, c.args, c.about)
 	}

@@ -88,6 +88,8 @@ func TestExitCodes(t *testing.T) {
 		{"serve n1", exitUsage, "", "1 operands, want 0"},
 		{"serve --expect three", exitUsage, "", "expect"},
 		{"serve --advertise everywhere", exitUsage, "", "an IP address of this machine wanted"},
+		{"serve --advertise IP --http IP:8080 --join 192.0.2.1:8082 --join-token T", exitUsage, "", "an IP address of this machine wanted"},
+		{"serve --http 0.0.0.0:8080", exitFailed, "", "say --public-url URL"},
 		{"serve --advertise 0.0.0.0", exitUsage, "", "an IP address of this machine wanted"},
 		{"serve --config missing.yaml", exitFailed, "", "missing.yaml"},
 		{"serve --config " + bad, exitFailed, "", "htpp"},

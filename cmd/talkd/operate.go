@@ -27,10 +27,10 @@ func joinToken(ctx context.Context, args []string, out, log io.Writer) error {
 		Token   string `json:"token"`
 		Command string `json:"command"`
 	}
-	if done, err := c.get(ctx, http.MethodPost, "/admin/v1/join-tokens", map[string]string{"ttl": ttl.String()}, &made, out); done || err != nil {
+	if done, err := c.call(ctx, http.MethodPost, "/admin/v1/join-tokens", map[string]string{"ttl": ttl.String()}, &made, out); done || err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s\n\nOne node may join with it, within %v:\n  %s\n", made.Token, *ttl, made.Command)
+	fmt.Fprintf(out, "%s\n\nOne node may join with it, within %v; put the address of its machine for IP:\n  %s\n", made.Token, *ttl, made.Command)
 	return nil
 }
 
@@ -53,7 +53,7 @@ func user(ctx context.Context, args []string, out, log io.Writer) error {
 				Created     time.Time `json:"created"`
 			} `json:"users"`
 		}
-		if done, err := c.get(ctx, http.MethodGet, "/admin/v1/users", nil, &v, out); done || err != nil {
+		if done, err := c.call(ctx, http.MethodGet, "/admin/v1/users", nil, &v, out); done || err != nil {
 			return err
 		}
 		return table(out, func(w io.Writer) {
@@ -76,7 +76,7 @@ func user(ctx context.Context, args []string, out, log io.Writer) error {
 		if err != nil && line == "" {
 			return fmt.Errorf("no password on the standard input: %w", err)
 		}
-		_, err = c.get(ctx, http.MethodPost, "/admin/v1/users", map[string]any{
+		_, err = c.call(ctx, http.MethodPost, "/admin/v1/users", map[string]any{
 			"id": operands[0], "displayname": *display, "admin": *admin, "password": strings.TrimRight(line, "\r\n"),
 		}, nil, out)
 		return err

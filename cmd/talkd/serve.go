@@ -68,8 +68,7 @@ func serve(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The token of the first start is not kept in this process's memory longer
-	// than needed; commands of the others are told as soon as they would work.
+	// Told as soon as the node takes traffic: the join commands need a leader.
 	announced := make(chan struct{})
 	go func() {
 		defer close(announced)
@@ -103,10 +102,17 @@ func announce(ctx context.Context, n *node.Node, c config.Config, out io.Writer,
 		logger.Error("no join commands", "error", err)
 		return
 	}
+	printJoin(out, c.Cluster.Advertise, commands)
+}
+
+func printJoin(out io.Writer, advertise string, commands []string) {
 	if len(commands) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "Start the other nodes within an hour, each with its own command:")
+	if config.Loopback(advertise) {
+		fmt.Fprintf(out, "Other machines cannot reach this node at %s: start it with --advertise and the address of this machine.\n", advertise)
+	}
+	fmt.Fprintln(out, "Start the other nodes within an hour, each with its own command; put the address of its machine for IP:")
 	for _, command := range commands {
 		fmt.Fprintln(out, "  "+command)
 	}

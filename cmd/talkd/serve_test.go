@@ -34,6 +34,27 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
+// What is printed says what to put in; a node that only its own machine can
+// reach says so.
+func TestJoinCommandsArePrinted(t *testing.T) {
+	const head = "Start the other nodes within an hour, each with its own command; put the address of its machine for IP:\n"
+	for _, tt := range []struct {
+		advertise string
+		commands  []string
+		want      string
+	}{
+		{"192.0.2.7:8082", []string{"talkd serve a", "talkd serve b"}, head + "  talkd serve a\n  talkd serve b\n"},
+		{"127.0.0.1:8082", []string{"talkd serve a"},
+			"Other machines cannot reach this node at 127.0.0.1:8082: start it with --advertise and the address of this machine.\n" + head + "  talkd serve a\n"},
+		{"127.0.0.1:8082", nil, ""},
+	} {
+		var out bytes.Buffer
+		if printJoin(&out, tt.advertise, tt.commands); out.String() != tt.want {
+			t.Errorf("%s: %q, want %q", tt.advertise, out.String(), tt.want)
+		}
+	}
+}
+
 func TestLogger(t *testing.T) {
 	for _, tt := range []struct {
 		c           config.Log

@@ -23,6 +23,12 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
+// Files in the data directory that hold the tokens of the admin listener.
+const (
+	AdminTokenFile = "admin.token"
+	ViewTokenFile  = "admin-view.token"
+)
+
 // Config is everything an operator can decide. The doc tags are the source of
 // docs/configuration.md.
 type Config struct {
@@ -92,6 +98,7 @@ type Cluster struct {
 type Media struct {
 	Listen           string   `yaml:"listen" doc:"UDP address of all media; ICE-TCP listens on the same port"`
 	Advertise        []string `yaml:"advertise" doc:"addresses that clients are told; default: the listen address, or all addresses of the machine"`
+	MaxEgress        int      `yaml:"max_egress" doc:"bit/s this node can send; while it sends as much, no room is placed here and nobody is sent here; 0: no limit"`
 	MaxVideoBitrate  int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream"`
 	MaxScreenBitrate int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream"`
 }
@@ -108,6 +115,7 @@ type Signaling struct {
 	Backends      []Backend     `yaml:"backends" doc:"Nextcloud instances this cluster serves"`
 	HelloTimeout  time.Duration `yaml:"hello_timeout" doc:"a connection that said no hello by then is closed"`
 	ResumeTimeout time.Duration `yaml:"resume_timeout" doc:"how long a cut session may come back"`
+	MaxSessions   int           `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
 }
 
 // Backend is a Nextcloud instance.
@@ -148,7 +156,7 @@ func Default() Config {
 			MaxScreenBitrate: 2_000_000,
 		},
 		Relay:     Relay{Listen: "127.0.0.1:8085"},
-		Signaling: Signaling{Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second},
+		Signaling: Signaling{Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second, MaxSessions: 50_000},
 		Log:       Log{Level: "info", Format: "text"},
 	}
 }
@@ -259,6 +267,8 @@ func (c *Config) Validate() error {
 	}
 	if u, err := url.Parse(c.HTTP.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
 		return invalid("http.public_url: %q is not http(s)://host[:port]", c.HTTP.PublicURL)
+	} else if ip, ipErr := netip.ParseAddr(u.Hostname()); u.Hostname() == "" || (ipErr == nil && ip.IsUnspecified()) {
+		return invalid("http.public_url: %q is no address that browsers can reach; say --public-url URL", c.HTTP.PublicURL)
 	}
 	if _, err := c.HTTP.Proxies(); err != nil {
 		return err
@@ -279,6 +289,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Cluster.Expect < 0 || c.Cluster.Expect > 64 {
 		return invalid("cluster.expect: %d is not between 0 and 64", c.Cluster.Expect)
+	}
+	if c.Media.MaxEgress < 0 {
+		return invalid("media.max_egress: %d is less than nothing; 0 is no limit", c.Media.MaxEgress)
+	}
+	if c.Signaling.MaxSessions < 1 {
+		return invalid("signaling.max_sessions: %d is less than one", c.Signaling.MaxSessions)
 	}
 	if c.Media.MaxVideoBitrate < 50_000 || c.Media.MaxScreenBitrate < 50_000 {
 		return invalid("media: bitrates are in bit/s, at least 50000")

@@ -146,7 +146,7 @@ func (c *Config) environment(environ []string) error {
 			env[k] = v
 		}
 	}
-	// The commands' own variables, see contract: not configuration.
+	// Variables of the commands that talk to a node: no configuration of one.
 	delete(env, "TALKD_ADMIN")
 	delete(env, "TALKD_TOKEN")
 	for section, sv := range reflect.ValueOf(c).Elem().Fields() {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/talkd/talkd/node/config"
 )
 
 // process is one node of the cluster.
@@ -46,7 +48,7 @@ func (p *process) awaitReady(ctx context.Context) error {
 
 // token reads the operate token that the node wrote at its first start.
 func (p *process) token() (string, error) {
-	b, err := os.ReadFile(filepath.Join(p.dir, "data", "admin.token"))
+	b, err := os.ReadFile(filepath.Join(p.dir, "data", config.AdminTokenFile))
 	return strings.TrimSpace(string(b)), err
 }
 

@@ -9,14 +9,16 @@ import (
 
 // AuthResponse says who a client is. A guest has no UserID.
 type AuthResponse struct {
-	UserID string
-	User   json.RawMessage // object or nil; shown to the other participants
+	UserID  string
+	GuestID string          // of the embedded backend's guests; never shown to anybody
+	User    json.RawMessage // object or nil; shown to the other participants
 }
 
 // RoomRequest asks to let a participant in or out.
 type RoomRequest struct {
 	Room      store.RoomID
 	UserID    string
+	GuestID   string // as the AuthResponse named the guest
 	SessionID wire.RoomSessionID
 }
 

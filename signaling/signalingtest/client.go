@@ -54,7 +54,18 @@ const maxServerFrame = 4 << 20
 // URL of its WebSocket.
 func Dial(t testing.TB, nodeURL string) *Client {
 	t.Helper()
-	c, err := dial(t, nodeURL)
+	return mustDial(t, nodeURL, nil)
+}
+
+// DialPage is Dial as a page in a browser does it: with an Origin.
+func DialPage(t testing.TB, nodeURL string) *Client {
+	t.Helper()
+	return mustDial(t, nodeURL, http.Header{"Origin": {"https://cloud.example"}})
+}
+
+func mustDial(t testing.TB, nodeURL string, header http.Header) *Client {
+	t.Helper()
+	c, err := dial(t, nodeURL, header)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
@@ -82,11 +93,11 @@ func DialStatus(t testing.TB, nodeURL string, header http.Header) int {
 	return resp.StatusCode
 }
 
-func dial(t testing.TB, nodeURL string) (*Client, error) {
+func dial(t testing.TB, nodeURL string, header http.Header) (*Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	//nolint:bodyclose // the library closes the body of the answer itself
-	ws, _, err := websocket.Dial(ctx, socketURL(nodeURL), nil)
+	ws, _, err := websocket.Dial(ctx, socketURL(nodeURL), &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		return nil, err
 	}

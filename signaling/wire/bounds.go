@@ -18,7 +18,7 @@ const MaxDepth = 32
 // Limits of fields, in bytes.
 const (
 	maxID        = 255
-	maxFeatures  = 64
+	maxFeatures  = 32
 	maxFeature   = 64
 	maxToken     = 4096
 	maxURL       = 2048

@@ -22,7 +22,6 @@ const (
 	EventUpdate    = "update"
 	EventInvite    = "invite"
 	EventDisinvite = "disinvite"
-	EventDelete    = "delete"
 )
 
 // Event tells a client what happened. Which field is set follows from Type.
@@ -37,7 +36,6 @@ type Event struct {
 	Update    *Update           `json:"update,omitempty"`
 	Invite    *RoomEntry        `json:"invite,omitempty"`
 	Disinvite *RoomEntry        `json:"disinvite,omitempty"`
-	Delete    *RoomEntry        `json:"delete,omitempty"`
 }
 
 // SessionEntry is a session in a room, as the others see it. Guests have no

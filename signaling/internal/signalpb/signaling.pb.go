@@ -597,20 +597,22 @@ func (*Frame_Direct) isFrame_Body() {}
 
 // Member is a session in a room.
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Edge          string                 `protobuf:"bytes,2,opt,name=edge,proto3" json:"edge,omitempty"`
-	Incarnation   uint32                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	UserId        string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	User          []byte                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`                                  // JSON object, shown to the others
-	RoomSession   string                 `protobuf:"bytes,6,opt,name=room_session,json=roomSession,proto3" json:"room_session,omitempty"` // the backend's id
-	Features      []string               `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
-	InCall        int32                  `protobuf:"varint,8,opt,name=in_call,json=inCall,proto3" json:"in_call,omitempty"` // flags
-	Public        []byte                 `protobuf:"bytes,9,opt,name=public,proto3" json:"public,omitempty"`                // JSON: the entry of participants/update as clients get it
-	Replaces      string                 `protobuf:"bytes,10,opt,name=replaces,proto3" json:"replaces,omitempty"`           // on joining: a lost session of the same client
-	Number        uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`              // members are listed in this order; given by the home
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Session        string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Edge           string                 `protobuf:"bytes,2,opt,name=edge,proto3" json:"edge,omitempty"`
+	Incarnation    uint32                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	UserId         string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	User           []byte                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`                                  // JSON object, shown to the others
+	RoomSession    string                 `protobuf:"bytes,6,opt,name=room_session,json=roomSession,proto3" json:"room_session,omitempty"` // the backend's id
+	Features       []string               `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
+	InCall         int32                  `protobuf:"varint,8,opt,name=in_call,json=inCall,proto3" json:"in_call,omitempty"`                          // flags
+	Public         []byte                 `protobuf:"bytes,9,opt,name=public,proto3" json:"public,omitempty"`                                         // JSON: the entry of participants/update as clients get it
+	Replaces       string                 `protobuf:"bytes,10,opt,name=replaces,proto3" json:"replaces,omitempty"`                                    // on joining: a lost session of the same client
+	Number         uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`                                       // members are listed in this order; given by the home
+	HasPermissions bool                   `protobuf:"varint,12,opt,name=has_permissions,json=hasPermissions,proto3" json:"has_permissions,omitempty"` // the backend has told them since the member joined
+	Permissions    []string               `protobuf:"bytes,13,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Member) Reset() {
@@ -720,6 +722,20 @@ func (x *Member) GetNumber() uint64 {
 	return 0
 }
 
+func (x *Member) GetHasPermissions() bool {
+	if x != nil {
+		return x.HasPermissions
+	}
+	return false
+}
+
+func (x *Member) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
 // Attach is an edge's view of a room: its own sessions, which it answers for,
 // and what it knows of others, which a new home keeps until their edges speak
 // or are given up.
@@ -733,6 +749,9 @@ type Attach struct {
 	Unheard           []*Say                 `protobuf:"bytes,6,rep,name=unheard,proto3" json:"unheard,omitempty"`                       // may have been lost on the way to the home
 	SeqEpoch          uint64                 `protobuf:"varint,7,opt,name=seq_epoch,json=seqEpoch,proto3" json:"seq_epoch,omitempty"`    // the last event that was applied, and whose it was
 	Seq               uint64                 `protobuf:"varint,8,opt,name=seq,proto3" json:"seq,omitempty"`
+	SeqLife           uint64                 `protobuf:"varint,9,opt,name=seq_life,json=seqLife,proto3" json:"seq_life,omitempty"` // and of which life of that home
+	Part              uint32                 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`                     // what is too long for one frame comes in several, from 0
+	More              bool                   `protobuf:"varint,11,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -821,6 +840,27 @@ func (x *Attach) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+func (x *Attach) GetSeqLife() uint64 {
+	if x != nil {
+		return x.SeqLife
+	}
+	return 0
+}
+
+func (x *Attach) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Attach) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type Leave struct {
@@ -1041,7 +1081,10 @@ type Snapshot struct {
 	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	Publications  [][]byte               `protobuf:"bytes,2,rep,name=publications,proto3" json:"publications,omitempty"`
 	CallSince     int64                  `protobuf:"varint,3,opt,name=call_since,json=callSince,proto3" json:"call_since,omitempty"`
-	Missed        []*Frame               `protobuf:"bytes,4,rep,name=missed,proto3" json:"missed,omitempty"` // events that are not in the state
+	Missed        []*Frame               `protobuf:"bytes,4,rep,name=missed,proto3" json:"missed,omitempty"` // events that are not in the state, and whom the home does not let in again
+	Life          uint64                 `protobuf:"varint,5,opt,name=life,proto3" json:"life,omitempty"`    // drawn when the home begins: a node that restarts keeps its epoch
+	Part          uint32                 `protobuf:"varint,6,opt,name=part,proto3" json:"part,omitempty"`    // as of an Attach
+	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1102,6 +1145,27 @@ func (x *Snapshot) GetMissed() []*Frame {
 		return x.Missed
 	}
 	return nil
+}
+
+func (x *Snapshot) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *Snapshot) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Snapshot) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type Left struct {
@@ -1567,7 +1631,8 @@ func (x *User) GetFrame() []byte {
 type Direct struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"` // as it goes to the client
+	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`     // as it goes to the client
+	Backend       string                 `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"` // of the sender; sessions of others hear nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1614,6 +1679,13 @@ func (x *Direct) GetFrame() []byte {
 		return x.Frame
 	}
 	return nil
+}
+
+func (x *Direct) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
 }
 
 type NotifyRequest struct {
@@ -1900,6 +1972,7 @@ type HandoverReply struct {
 	Backend       string                 `protobuf:"bytes,4,opt,name=backend,proto3" json:"backend,omitempty"`
 	Incarnation   uint32                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Features      []string               `protobuf:"bytes,6,rep,name=features,proto3" json:"features,omitempty"`
+	GuestId       string                 `protobuf:"bytes,7,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"` // of a guest whom the backend knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1976,6 +2049,13 @@ func (x *HandoverReply) GetFeatures() []string {
 	return nil
 }
 
+func (x *HandoverReply) GetGuestId() string {
+	if x != nil {
+		return x.GuestId
+	}
+	return ""
+}
+
 var File_signaling_internal_signalpb_signaling_proto protoreflect.FileDescriptor
 
 const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
@@ -2010,7 +2090,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
-	"\x04body\"\xa9\x02\n" +
+	"\x04body\"\xf4\x02\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12 \n" +
@@ -2023,7 +2103,9 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x06public\x18\t \x01(\fR\x06public\x12\x1a\n" +
 	"\breplaces\x18\n" +
 	" \x01(\tR\breplaces\x12\x16\n" +
-	"\x06number\x18\v \x01(\x04R\x06number\"\xc3\x02\n" +
+	"\x06number\x18\v \x01(\x04R\x06number\x12'\n" +
+	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
+	"\vpermissions\x18\r \x03(\tR\vpermissions\"\x86\x03\n" +
 	"\x06Attach\x12,\n" +
 	"\x03own\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\x03own\x12)\n" +
 	"\x10own_publications\x18\x02 \x03(\fR\x0fownPublications\x120\n" +
@@ -2033,7 +2115,11 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"call_since\x18\x05 \x01(\x03R\tcallSince\x121\n" +
 	"\aunheard\x18\x06 \x03(\v2\x17.talkd.signaling.v1.SayR\aunheard\x12\x1b\n" +
 	"\tseq_epoch\x18\a \x01(\x04R\bseqEpoch\x12\x10\n" +
-	"\x03seq\x18\b \x01(\x04R\x03seq\"!\n" +
+	"\x03seq\x18\b \x01(\x04R\x03seq\x12\x19\n" +
+	"\bseq_life\x18\t \x01(\x04R\aseqLife\x12\x12\n" +
+	"\x04part\x18\n" +
+	" \x01(\rR\x04part\x12\x12\n" +
+	"\x04more\x18\v \x01(\bR\x04more\"!\n" +
 	"\x05Leave\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\"w\n" +
 	"\x05PubID\x12\x18\n" +
@@ -2052,13 +2138,16 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\acontrol\x18\x05 \x01(\bR\acontrol\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\fR\x04data\x12\x14\n" +
 	"\x05offer\x18\a \x01(\tR\x05offer\x12\x16\n" +
-	"\x06number\x18\b \x01(\x04R\x06number\"\xb6\x01\n" +
+	"\x06number\x18\b \x01(\x04R\x06number\"\xf2\x01\n" +
 	"\bSnapshot\x124\n" +
 	"\amembers\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\amembers\x12\"\n" +
 	"\fpublications\x18\x02 \x03(\fR\fpublications\x12\x1d\n" +
 	"\n" +
 	"call_since\x18\x03 \x01(\x03R\tcallSince\x121\n" +
-	"\x06missed\x18\x04 \x03(\v2\x19.talkd.signaling.v1.FrameR\x06missed\"\"\n" +
+	"\x06missed\x18\x04 \x03(\v2\x19.talkd.signaling.v1.FrameR\x06missed\x12\x12\n" +
+	"\x04life\x18\x05 \x01(\x04R\x04life\x12\x12\n" +
+	"\x04part\x18\x06 \x01(\rR\x04part\x12\x12\n" +
+	"\x04more\x18\a \x01(\bR\x04more\"\"\n" +
 	"\x04Left\x12\x1a\n" +
 	"\bsessions\x18\x01 \x03(\tR\bsessions\"\xb2\x01\n" +
 	"\tUserState\x12\x18\n" +
@@ -2103,10 +2192,11 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\x12!\n" +
 	"\fnot_sessions\x18\x03 \x03(\tR\vnotSessions\x12\x14\n" +
-	"\x05frame\x18\x04 \x01(\fR\x05frame\"8\n" +
+	"\x05frame\x18\x04 \x01(\fR\x05frame\"R\n" +
 	"\x06Direct\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
-	"\x05frame\x18\x02 \x01(\fR\x05frame\"m\n" +
+	"\x05frame\x18\x02 \x01(\fR\x05frame\x12\x18\n" +
+	"\abackend\x18\x03 \x01(\tR\abackend\"m\n" +
 	"\rNotifyRequest\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -2124,14 +2214,15 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bsessions\x18\x03 \x03(\v2\x1a.talkd.signaling.v1.MemberR\bsessions\"=\n" +
 	"\x0fHandoverRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key\"\xcb\x01\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"\xe6\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
 	"\x04user\x18\x03 \x01(\fR\x04user\x12\x18\n" +
 	"\abackend\x18\x04 \x01(\tR\abackend\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\rR\vincarnation\x12\x1a\n" +
-	"\bfeatures\x18\x06 \x03(\tR\bfeatures*\x8f\x01\n" +
+	"\bfeatures\x18\x06 \x03(\tR\bfeatures\x12\x19\n" +
+	"\bguest_id\x18\a \x01(\tR\aguestId*\x8f\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
