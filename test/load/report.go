@@ -47,16 +47,6 @@ func (r *Report) last(publisher uint16, kind Kind) uint32 {
 	return 0
 }
 
-// Stall is the longest time for which the feed of a publisher was not scheduled.
-// A machine that stalls loses packets in sockets, whoever forwards them.
-func (r *Report) Stall() time.Duration {
-	var late time.Duration
-	for i := range r.Publishers {
-		late = max(late, r.Publishers[i].Sent.Late)
-	}
-	return late
-}
-
 // Problems are all deviations from: every packet arrives once, unchanged,
 // without a gap, with headers that go together, and video begins with a
 // keyframe.

@@ -37,7 +37,6 @@ type sfu struct {
 // forwards are the tracks of a publisher.
 type forwards struct {
 	audio, video *webrtc.TrackLocalStaticRTP
-	keyframe     func()
 }
 
 // seat is a session.
@@ -220,7 +219,7 @@ func (st *seat) publish(m *wire.MediaMessage) error {
 	if err != nil {
 		return err
 	}
-	f := &forwards{audio: audio, video: video, keyframe: func() {}}
+	f := &forwards{audio: audio, video: video}
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		out := f.audio
 		if track.Kind() == webrtc.RTPCodecTypeVideo {
