@@ -155,6 +155,7 @@ func TestOneRoomThreeNodes(t *testing.T) {
 		}
 		late := joinAsGuest(t, b, "Dora", c.nodes[2].HTTP+"/call/"+token+"?redirect=0")
 		eventually(t, 20*time.Second, "Dora sees Ben's screen", func() (bool, string) { return screenShown(late) })
+		awaitStreams(t, late, 3)
 		late.screenshot("call-screen-Dora")
 		late.click("btn-leave")
 		people["Ben"].click("btn-screen")
