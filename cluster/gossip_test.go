@@ -50,7 +50,7 @@ func TestStatesOfAMember(t *testing.T) {
 		expect(StateDead) // nobody has met it
 		g.NotifyJoin(gossipNode("n2"))
 		expect(StateAlive)
-		time.Sleep(loadStale + time.Second)
+		time.Sleep(loadStale + time.Second) // of the bubble
 		expect(StateSuspect)
 		g.NotifyMsg(message(t, news{Node: "n2", Boot: 1, Seq: 2, Load: Load{Sessions: 7}}))
 		expect(StateAlive)

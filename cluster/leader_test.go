@@ -22,7 +22,7 @@ func TestRoomsMoveAfterTheLease(t *testing.T) {
 		if !l.grant("n2", time.Now()) {
 			t.Fatal("no lease")
 		}
-		time.Sleep(placementAnew - time.Millisecond)
+		time.Sleep(placementAnew - time.Millisecond) // of the bubble, like all others here
 		if l.claim("n2", placementAnew, time.Now()) {
 			t.Error("claimed too early")
 		}
