@@ -115,6 +115,10 @@ func makeCluster(t testing.TB, n int, lagging bool, options ...option) *cluster 
 			n.kill()
 		}
 	})
+	// A message to a session of a node that there is no way to yet is lost.
+	for _, node := range c.nodes {
+		eventually(t, "links of "+string(node.id), func() bool { return node.gauge("talkd_signaling_links") == float64(n-1) })
+	}
 	return c
 }
 

@@ -72,7 +72,7 @@ func hears(t *testing.T, from, to *signalingtest.Client, text string) {
 }
 
 // eventually waits for something that no message tells of.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(signalingtest.Patience)
 	for !is() {
