@@ -234,8 +234,8 @@ func (c *Cluster) follow(ctx context.Context) error {
 		}
 		switch e.Kind {
 		case store.EventNodePut, store.EventNodeRemoved, store.EventRestored, store.EventLagged:
-		case store.EventHomeAssigned, store.EventHomeReleased:
-			c.members.tick() // rooms of each node
+		case store.EventHomeAssigned, store.EventHomeReleased, store.EventDrainChanged:
+			c.members.tick() // rooms of each node, and its state
 			continue
 		default:
 			continue

@@ -97,13 +97,13 @@ func TestThreeNodes(t *testing.T) {
 
 	t.Run("a follower proposes", func(t *testing.T) {
 		for i, n := range k.Followers() {
-			if _, err := n.Propose(within(t), store.NewAssignHome(time.Now(), room(100+i), n.ID, 0)); err != nil {
+			if _, err := n.Propose(within(t), store.NewAssignHome(time.Now(), room(100+i), n.ID, 0, store.ReasonNew)); err != nil {
 				t.Fatal(err)
 			}
 			if home, ok := n.Lookup(room(100 + i)); !ok || home.Node != n.ID {
 				t.Errorf("not applied on the node that proposed: %+v", home)
 			}
-			_, err := n.Propose(within(t), store.NewAssignHome(time.Now(), room(100+i), n.ID, 0))
+			_, err := n.Propose(within(t), store.NewAssignHome(time.Now(), room(100+i), n.ID, 0, store.ReasonNew))
 			if !errors.Is(err, store.ErrStaleEpoch) {
 				t.Errorf("the second time: %v", err)
 			}

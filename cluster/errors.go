@@ -14,6 +14,10 @@ var (
 	ErrUnknownOutcome = errors.New("outcome unknown")
 	// ErrNoNode means that no node can be the home of a room.
 	ErrNoNode = errors.New("no node can take the room")
+	// ErrFull means that nodes could be the home, but none has room for more.
+	ErrFull = errors.New("the cluster is full")
+	// ErrUnfit means that a room cannot be moved to that node.
+	ErrUnfit = errors.New("the node cannot take the room")
 	// ErrUnsupported means that a server of the cluster is too old for the
 	// command.
 	ErrUnsupported = errors.New("not every node of the cluster supports this yet")

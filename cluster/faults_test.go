@@ -34,7 +34,7 @@ func settled(k *clustertest.Kit) {
 func assign(t *testing.T, k *clustertest.Kit, r store.RoomID, to store.NodeID) store.Home {
 	t.Helper()
 	old, _ := k.AwaitLeader().Lookup(r)
-	result, err := k.AwaitLeader().Propose(within(t), store.NewAssignHome(time.Now(), r, to, old.Epoch))
+	result, err := k.AwaitLeader().Propose(within(t), store.NewAssignHome(time.Now(), r, to, old.Epoch, store.ReasonMove))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,10 +70,10 @@ func TestApplyBatch(t *testing.T) {
 	cut.Data = cut.Data[:len(cut.Data)-1]
 	got := m.ApplyBatch([]*raft.Log{
 		{Index: 4, Type: raft.LogConfiguration, Data: []byte("not a command")},
-		leafEntry(t, 5, store.NewAssignHome(leafNow, room, "n1", 0)),
-		leafEntry(t, 6, store.NewAssignHome(leafNow, room, "n2", 0)), // somebody else was faster
+		leafEntry(t, 5, store.NewAssignHome(leafNow, room, "n1", 0, store.ReasonNew)),
+		leafEntry(t, 6, store.NewAssignHome(leafNow, room, "n2", 0, store.ReasonNew)), // somebody else was faster
 		{Index: 7, Type: raft.LogNoop},
-		leafEntry(t, 8, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0)),
+		leafEntry(t, 8, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0, store.ReasonNew)),
 		cut, // malformed: refused, alike on every node
 		{Index: 10, Type: raft.LogBarrier},
 	})
@@ -114,7 +114,7 @@ func TestUnknownCommandStopsTheNode(t *testing.T) {
 	future := leafEntry(t, 5, store.NewRemoveNode(leafNow, "n1"))
 	future.Data = bytes.Replace(future.Data, []byte(store.OpRemoveNode), []byte("remove_moon"), 1)
 	got := m.ApplyBatch([]*raft.Log{
-		leafEntry(t, 4, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0)), future, {Index: 6, Type: raft.LogNoop},
+		leafEntry(t, 4, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0, store.ReasonNew)), future, {Index: 6, Type: raft.LogNoop},
 	})
 	for i, r := range got {
 		if r := r.(response); !errors.Is(r.err, store.ErrUnknownCommand) {
@@ -133,7 +133,7 @@ func TestUnknownCommandStopsTheNode(t *testing.T) {
 	if _, ok := m.state.Home(leafRoom(1)); ok || len(m.events) != 0 {
 		t.Error("a part of the batch was applied")
 	}
-	if r := m.Apply(leafEntry(t, 7, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0))).(response); r.err == nil {
+	if r := m.Apply(leafEntry(t, 7, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0, store.ReasonNew))).(response); r.err == nil {
 		t.Error("it goes on applying")
 	}
 	if s, err := m.Snapshot(); err == nil || s != nil {
@@ -216,12 +216,12 @@ func (s *leafSink) Cancel() error {
 func TestSnapshotAndRestore(t *testing.T) {
 	m := newLeafMachine(t)
 	m.start()
-	m.Apply(leafEntry(t, 4, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0)))
+	m.Apply(leafEntry(t, 4, store.NewAssignHome(leafNow, leafRoom(1), "n1", 0, store.ReasonNew)))
 	snap, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Apply(leafEntry(t, 5, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0)))
+	m.Apply(leafEntry(t, 5, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0, store.ReasonNew)))
 	sink := new(leafSink)
 	if err := snap.Persist(sink); err != nil {
 		t.Fatal(err)
@@ -251,7 +251,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		t.Errorf("told %+v", other.events)
 	}
 	// The log goes on behind it.
-	if r := other.Apply(leafEntry(t, 5, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0))).(response); r.err != nil || r.result.Err != nil {
+	if r := other.Apply(leafEntry(t, 5, store.NewAssignHome(leafNow, leafRoom(2), "n2", 0, store.ReasonNew))).(response); r.err != nil || r.result.Err != nil {
 		t.Errorf("%+v", r)
 	}
 	// A damaged one changes nothing.

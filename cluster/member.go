@@ -26,12 +26,14 @@ const (
 // Member is a node as this node sees it.
 type Member struct {
 	store.Node
-	State  MemberState
-	Raft   RaftRole
-	Leader bool
-	Load   Load
-	Score  float64 // what placement makes of the load; lower is better
-	Rooms  int     // of which it is the home
+	State    MemberState // draining: it says so itself, or Draining does
+	Draining bool        // the cluster has decided that it is to be left
+	Raft     RaftRole
+	Leader   bool
+	Load     Load
+	Score    float64 // what placement makes of the load; lower is better
+	Rooms    int     // of which it is the home
+	Headroom int     // streams that it could still forward; 0 unless it can take rooms
 }
 
 // Load is what a node measures of itself. Limits of zero mean none.
@@ -47,8 +49,20 @@ type Load struct {
 	MaxEgressBps float64 `json:"max_egress_bps,omitempty"`
 	MaxSessions  int     `json:"max_sessions,omitempty"`
 
+	// Headroom is how many more streams it could forward, one stream being one
+	// track to one subscriber.
+	Headroom int `json:"headroom"`
+	// Exhausted: it takes no more, whatever the limits say.
+	Exhausted bool `json:"exhausted,omitempty"`
+
 	// Started is when the process started, in Unix seconds.
 	Started int64 `json:"started,omitempty"`
+}
+
+// Full says that the node takes no more: it has reached a limit.
+func (l Load) Full() bool {
+	return l.Exhausted || l.MaxSessions > 0 && l.Sessions >= l.MaxSessions ||
+		finite(l.MaxEgressBps) > 0 && finite(l.EgressBps) >= l.MaxEgressBps
 }
 
 // finite leaves out what could not be measured: JSON has no word for it.
@@ -73,4 +87,5 @@ type Status struct {
 	Lease     bool
 	Ready     bool
 	Rooms     int
+	Headroom  int // streams that the nodes that can take rooms could still forward
 }

@@ -85,10 +85,28 @@ func Place(members []Candidate, room store.RoomID, hint Hint) (store.NodeID, err
 	return best.ID, nil
 }
 
-func (c Candidate) fit() bool {
-	return c.State == StateAlive && c.has(roleSignaling) && c.has(roleMedia) &&
-		(c.Load.MaxSessions <= 0 || c.Load.Sessions < c.Load.MaxSessions) &&
-		(finite(c.Load.MaxEgressBps) <= 0 || finite(c.Load.EgressBps) < c.Load.MaxEgressBps)
+func (c Candidate) fit() bool { return c.able() && !c.full() }
+
+// able says whether the node could be a home if it had room.
+func (c Candidate) able() bool {
+	return c.State == StateAlive && c.has(roleSignaling) && c.has(roleMedia)
+}
+
+func (c Candidate) full() bool { return c.Load.Full() }
+
+// unfit says why the node cannot be a home, "" if it can.
+func (c Candidate) unfit() string {
+	switch {
+	case c.State == StateDraining:
+		return "is draining"
+	case c.State != StateAlive:
+		return "does not answer"
+	case !c.able():
+		return "has not both roles, " + roleSignaling + " and " + roleMedia
+	case c.full():
+		return "is full"
+	}
+	return ""
 }
 
 func (c Candidate) has(role string) bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, role) }

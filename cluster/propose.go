@@ -210,6 +210,12 @@ func outcome(reply leaderReply) (done bool, err error) {
 		return true, fmt.Errorf("%w: %s", ErrUnsupported, reply.GetDetail())
 	case clusterpb.Status_STATUS_REMOVED:
 		return true, ErrRemoved
+	case clusterpb.Status_STATUS_FULL:
+		return true, fmt.Errorf("%w: %s", ErrFull, reply.GetDetail())
+	case clusterpb.Status_STATUS_UNFIT:
+		return true, fmt.Errorf("%w: %s", ErrUnfit, reply.GetDetail())
+	case clusterpb.Status_STATUS_NOT_FOUND:
+		return true, fmt.Errorf("%w: %s", store.ErrNotFound, reply.GetDetail())
 	case clusterpb.Status_STATUS_UNKNOWN, clusterpb.Status_STATUS_UNSPECIFIED:
 	}
 	return true, fmt.Errorf("%w: %s", ErrUnknownOutcome, reply.GetDetail())

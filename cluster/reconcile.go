@@ -17,35 +17,45 @@ import (
 // movesAtOnce bounds commands under way when a node with many rooms dies.
 const movesAtOnce = 64
 
-// reconcile makes what was decided true: rooms have homes that answer, Raft
-// counts the nodes that have records. It removes no node by itself.
+// reconcile makes what was decided true: rooms have homes that answer, nodes
+// that are to be left have no rooms, Raft counts the nodes that have records.
+// It removes no node by itself.
 func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
 	now := time.Now()
 	for node := range c.state.HomeCounts() {
+		state, _ := c.seen(node, now)
+		if state == StateDraining {
+			c.moveRooms(ctx, r, node, store.ReasonDrain)
+		}
 		if node == c.Self() {
 			continue
 		}
 		after := placementAnewAlive
-		if state, _ := c.gossip.state(node, now); state == StateDead {
+		if state == StateDead {
 			after = placementAnew
 		}
 		if c.leading.claim(node, after, now) {
-			c.placeAnew(ctx, r, node)
+			c.moveRooms(ctx, r, node, store.ReasonAnew)
 			c.leading.unclaim(node)
 		}
 	}
 	c.dropServers(r)
 }
 
-// placeAnew gives the rooms of a silent node new homes.
-func (c *Cluster) placeAnew(ctx context.Context, r *raft.Raft, from store.NodeID) {
+// moveRooms gives the rooms of a node that is silent or to be left new homes.
+func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID, reason store.Reason) {
 	rooms := c.state.HomesOf(from)
-	c.log.Warn("placing the rooms of a silent node anew", keyPeer, from, "rooms", len(rooms))
+	if !slices.ContainsFunc(c.candidates(time.Now()), func(m Candidate) bool { return m.ID != from && m.fit() }) {
+		c.metrics.placements.WithLabelValues("no_node").Inc()
+		c.log.Debug("rooms stay where they are", keyPeer, from, "reason", reason, "error", ErrNoNode)
+		return
+	}
+	c.log.Warn("moving the rooms of a node", keyPeer, from, "reason", reason, "rooms", len(rooms))
 	for batch := range slices.Chunk(rooms, movesAtOnce) {
 		if ctx.Err() != nil {
 			return
 		}
-		moves := make([]raft.ApplyFuture, 0, len(batch))
+		moves := make([]store.Assignment, 0, len(batch))
 		for _, room := range batch {
 			home, ok := c.state.Home(room)
 			if !ok || home.Node != from {
@@ -54,22 +64,29 @@ func (c *Cluster) placeAnew(ctx context.Context, r *raft.Raft, from store.NodeID
 			to, err := c.chooseAnew(room, from)
 			if err != nil {
 				c.metrics.placements.WithLabelValues("no_node").Inc()
-				c.log.Warn("room stays without a home", keyRoom, room.String(), "error", err)
+				c.log.Warn("room stays where it is", keyRoom, room.String(), "error", err)
 				continue
 			}
-			data, err := store.NewAssignHome(time.Now(), room, to, home.Epoch).Encode()
-			if err != nil {
-				c.log.Error("room cannot be placed anew", keyRoom, room.String(), "error", err)
-				continue
-			}
-			moves = append(moves, r.Apply(data, raftApply))
+			moves = append(moves, store.Assignment{Room: room, Node: to, PrevEpoch: home.Epoch, Reason: reason})
 		}
-		for _, move := range moves {
-			if err := move.Error(); err != nil {
-				c.log.Warn("placing anew", "error", err)
-				return // the next round, or the next leader, goes on
+		if len(moves) == 0 {
+			continue
+		}
+		cmd := store.NewAssignHomes(time.Now(), moves)
+		data, err := cmd.Encode()
+		if err != nil {
+			c.log.Error("rooms cannot be moved", keyPeer, from, "error", err)
+			continue
+		}
+		result, _, err := c.apply(cmd, data)
+		if err != nil {
+			c.log.Warn("moving rooms", keyPeer, from, "error", err)
+			return // the next round, or the next leader, goes on
+		}
+		for _, a := range result.Homes {
+			if a.Err == nil {
+				c.metrics.placements.WithLabelValues(string(reason)).Inc()
 			}
-			c.metrics.placements.WithLabelValues("anew").Inc()
 		}
 	}
 }
@@ -162,7 +179,7 @@ func (c *Cluster) candidates(now time.Time) []Candidate {
 	nodes, rooms := c.state.Nodes(), c.state.HomeCounts()
 	all := make([]Candidate, 0, len(nodes))
 	for _, n := range nodes {
-		state, load := c.gossip.state(n.ID, now)
+		state, load := c.seen(n.ID, now)
 		if state == StateAlive && c.leading.silence(n.ID, now) > lease {
 			state = StateSuspect
 		}
@@ -184,11 +201,19 @@ func (c *Cluster) Place(ctx context.Context, room store.RoomID, hint Hint) (stor
 		Backend: string(room.Backend), Room: room.Name, HintNode: string(hint.Node), HintRegion: hint.Region,
 	}
 	// Asking twice is harmless: the second time the room has a home.
-	reply, err := atLeader(ctx, c, idempotent,
+	return c.homeFromLeader(ctx,
 		func(ctx context.Context) *clusterpb.PlaceReply { return c.servePlace(ctx, request) },
 		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.PlaceReply, error) {
 			return l.Place(ctx, request)
 		})
+}
+
+// homeFromLeader asks the leader for a home, and waits until this node knows
+// it too.
+func (c *Cluster) homeFromLeader(ctx context.Context,
+	local func(context.Context) *clusterpb.PlaceReply, remote func(context.Context, clusterpb.ClusterClient) (*clusterpb.PlaceReply, error),
+) (store.Home, error) {
+	reply, err := atLeader(ctx, c, idempotent, local, remote)
 	if err != nil {
 		return store.Home{}, err
 	}
@@ -205,23 +230,16 @@ func (c *Cluster) Place(ctx context.Context, room store.RoomID, hint Hint) (stor
 // servePlace is the leader's side.
 func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *clusterpb.PlaceReply {
 	if !c.leading.acts() {
-		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_LEADER, LeaderId: string(c.leader())}
+		return c.notLeader()
 	}
 	room := store.RoomID{Backend: store.BackendID(q.GetBackend()), Name: q.GetRoom()}
 	if err := room.Validate(); err != nil {
 		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}
-	placed := func(home store.Home, index uint64) *clusterpb.PlaceReply {
-		data, err := json.Marshal(home)
-		if err != nil {
-			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
-		}
-		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: index, Home: data}
-	}
 	for {
 		index := c.fsm.index()
 		if home, ok := c.state.Home(room); ok {
-			return placed(home, max(index, c.fsm.index()))
+			return c.placed(home, max(index, c.fsm.index()))
 		}
 		hint := Hint{Node: store.NodeID(q.GetHintNode()), Region: q.GetHintRegion()}
 		node, err := c.choose(c.candidates(time.Now()), room, hint)
@@ -229,22 +247,41 @@ func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *cl
 			c.metrics.placements.WithLabelValues("no_node").Inc()
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NO_NODE, Detail: err.Error()}
 		}
-		cmd := store.NewAssignHome(time.Now(), room, node, 0)
-		data, err := cmd.Encode()
-		if err != nil {
-			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
-		}
-		result, index, err := c.apply(cmd, data)
-		switch {
-		case err != nil:
-			return &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
-		case result.Err == nil:
-			c.metrics.placements.WithLabelValues("new").Inc()
-			return placed(result.Home, index)
-		case errors.Is(result.Err, store.ErrStaleEpoch) && ctx.Err() == nil:
-			// Somebody else was quicker.
-		default:
-			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: result.Err.Error()}
+		if reply := c.assign(ctx, store.NewAssignHome(time.Now(), room, node, 0, store.ReasonNew)); reply != nil {
+			return reply
 		}
 	}
+}
+
+// assign commits one assignment as the leader. nil: somebody else was quicker,
+// look again.
+func (c *Cluster) assign(ctx context.Context, cmd store.Command) *clusterpb.PlaceReply {
+	data, err := cmd.Encode()
+	if err != nil {
+		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
+	}
+	result, index, err := c.apply(cmd, data)
+	switch {
+	case err != nil:
+		return &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
+	case result.Err == nil:
+		c.metrics.placements.WithLabelValues(string(result.Home.Reason)).Inc()
+		return c.placed(result.Home, index)
+	case errors.Is(result.Err, store.ErrStaleEpoch) && ctx.Err() == nil:
+		return nil
+	}
+	return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: result.Err.Error()}
+}
+
+// placed is the answer that a room has this home since an index at the latest.
+func (c *Cluster) placed(home store.Home, index uint64) *clusterpb.PlaceReply {
+	data, err := json.Marshal(home)
+	if err != nil {
+		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: err.Error()}
+	}
+	return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: index, Home: data}
+}
+
+func (c *Cluster) notLeader() *clusterpb.PlaceReply {
+	return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_LEADER, LeaderId: string(c.leader())}
 }

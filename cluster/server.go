@@ -47,6 +47,14 @@ func (s *server) Place(ctx context.Context, q *clusterpb.PlaceRequest) (*cluster
 	return s.c.servePlace(ctx, q), nil
 }
 
+// Move changes the home of a room.
+func (s *server) Move(ctx context.Context, q *clusterpb.MoveRequest) (*clusterpb.PlaceReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	return s.c.serveMove(ctx, q), nil
+}
+
 // Announce writes the caller's record.
 func (s *server) Announce(ctx context.Context, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {
 	id, ok := rpc.PeerID(ctx)

@@ -20,14 +20,28 @@ func (c *Cluster) Members() []Member {
 	members := make([]Member, 0, len(nodes))
 	for _, n := range nodes {
 		m := Member{Node: n, Raft: RaftClient, Leader: n.ID == leader, Rooms: rooms[n.ID]}
-		m.State, m.Load = c.gossip.state(n.ID, now)
+		m.State, m.Load = c.seen(n.ID, now)
+		m.Draining = c.state.Draining(n.ID)
 		if n.Server() {
 			m.Raft = raftRole(servers, n.ID)
 		}
-		m.Score = Candidate{ID: n.ID, Region: n.Region, State: m.State, Roles: n.Roles, Load: m.Load, Rooms: m.Rooms}.score(most)
+		candidate := Candidate{ID: n.ID, Region: n.Region, State: m.State, Roles: n.Roles, Load: m.Load, Rooms: m.Rooms}
+		m.Score = candidate.score(most)
+		if candidate.fit() {
+			m.Headroom = max(0, m.Load.Headroom)
+		}
 		members = append(members, m)
 	}
 	return members
+}
+
+// seen is what gossip says of a node, and whether it is to be left.
+func (c *Cluster) seen(id store.NodeID, now time.Time) (MemberState, Load) {
+	state, load := c.gossip.state(id, now)
+	if state == StateAlive && c.state.Draining(id) {
+		state = StateDraining
+	}
+	return state, load
 }
 
 // Status is the cluster as this node sees it now.
@@ -50,6 +64,9 @@ func (c *Cluster) Status() Status {
 		if c.gossip.sees(store.NodeID(server.ID)) {
 			s.Alive++
 		}
+	}
+	for _, m := range c.Members() {
+		s.Headroom += m.Headroom
 	}
 	// A lease comes from a leader that has heard a majority just now.
 	s.Quorum = s.Lease

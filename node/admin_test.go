@@ -33,7 +33,7 @@ func TestFull(t *testing.T) {
 		{cluster.Load{Sessions: 10, MaxSessions: 10}, true},
 		{cluster.Load{EgressBps: 1e9, MaxEgressBps: 1e9}, true},
 	} {
-		if got := full(cluster.Member{Load: tt.load}); got != tt.want {
+		if got := tt.load.Full(); got != tt.want {
 			t.Errorf("%+v: full is %v", tt.load, got)
 		}
 	}

@@ -81,16 +81,10 @@ func (n nodes) Nodes() []signaling.Node {
 	for i, m := range members {
 		list[i] = signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
-			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: full(m),
+			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: m.Load.Full(),
 		}
 	}
 	return list
-}
-
-// full says that a node has reached the limits it told of.
-func full(m cluster.Member) bool {
-	return m.Load.MaxSessions > 0 && m.Load.Sessions >= m.Load.MaxSessions ||
-		m.Load.MaxEgressBps > 0 && m.Load.EgressBps >= m.Load.MaxEgressBps
 }
 
 // elsewhere is the URL of the node that clients of the room should go to.

@@ -72,7 +72,7 @@ func TestNodes(t *testing.T) {
 	}
 
 	// The home stays with a node that is gone, until it is placed anew.
-	home := l.must(NewAssignHome(t0, room("a"), "n1", 0)).Home
+	home := l.must(NewAssignHome(t0, room("a"), "n1", 0, ReasonNew)).Home
 	l.must(NewRemoveNode(t0, "n1"))
 	if h, _ := l.Home(room("a")); h != home {
 		t.Errorf("home is %+v, want %+v", h, home)
@@ -80,7 +80,7 @@ func TestNodes(t *testing.T) {
 	if got := l.HomesOf("n1"); !reflect.DeepEqual(got, []RoomID{room("a")}) {
 		t.Errorf("homes of the gone node: %v", got)
 	}
-	if moved := l.must(NewAssignHome(t0.Add(time.Minute), room("a"), "n2", home.Epoch)).Home; moved.Node != "n2" || !moved.Created.Equal(t0) {
+	if moved := l.must(NewAssignHome(t0.Add(time.Minute), room("a"), "n2", home.Epoch, ReasonMove)).Home; moved.Node != "n2" || !moved.Created.Equal(t0) {
 		t.Errorf("moved to %+v", moved)
 	}
 	if got := l.HomeCounts(); !reflect.DeepEqual(got, map[NodeID]int{"n2": 1}) {
@@ -112,22 +112,22 @@ func TestCommandVersionOfAll(t *testing.T) {
 
 func TestHomesAreFenced(t *testing.T) {
 	l := newLog(t)
-	l.refused(ErrNoSuchNode, NewAssignHome(t0, room("a"), "n1", 0))
+	l.refused(ErrNoSuchNode, NewAssignHome(t0, room("a"), "n1", 0, ReasonNew))
 	l.must(NewPutNode(t0, testNode("n1")))
 	l.must(NewPutNode(t0, testNode("n2")))
 
-	l.refused(ErrStaleEpoch, NewAssignHome(t0, room("a"), "n1", 1))
-	first := l.must(NewAssignHome(t0, room("a"), "n1", 0)).Home
-	if first != (Home{Node: "n1", Epoch: 1, Created: t0}) {
+	l.refused(ErrStaleEpoch, NewAssignHome(t0, room("a"), "n1", 1, ReasonMove))
+	first := l.must(NewAssignHome(t0, room("a"), "n1", 0, ReasonNew)).Home
+	if first != (Home{Node: "n1", Epoch: 1, Created: t0, Reason: ReasonNew}) {
 		t.Errorf("first home is %+v", first)
 	}
 	// Two nodes placed the room at the same time: the second learns so.
-	l.refused(ErrStaleEpoch, NewAssignHome(t0, room("a"), "n2", 0))
-	other := l.must(NewAssignHome(t0, RoomID{"cloud", "a"}, "n2", 0)).Home
+	l.refused(ErrStaleEpoch, NewAssignHome(t0, room("a"), "n2", 0, ReasonNew))
+	other := l.must(NewAssignHome(t0, RoomID{"cloud", "a"}, "n2", 0, ReasonNew)).Home
 	if other.Epoch <= first.Epoch {
 		t.Errorf("epoch %d after %d", other.Epoch, first.Epoch)
 	}
-	r, events := l.apply(NewAssignHome(t0.Add(time.Second), room("a"), "n2", first.Epoch))
+	r, events := l.apply(NewAssignHome(t0.Add(time.Second), room("a"), "n2", first.Epoch, ReasonMove))
 	moved := r.Home
 	if r.Err != nil || moved.Epoch <= other.Epoch || !moved.Created.Equal(t0) {
 		t.Errorf("moved to %+v, %v", moved, r.Err)
@@ -147,7 +147,7 @@ func TestHomesAreFenced(t *testing.T) {
 		t.Error("the room still has a home")
 	}
 	// The epoch goes on rising when the room comes back.
-	back := l.must(NewAssignHome(t0.Add(time.Hour), room("a"), "n1", 0)).Home
+	back := l.must(NewAssignHome(t0.Add(time.Hour), room("a"), "n1", 0, ReasonNew)).Home
 	if back.Epoch <= moved.Epoch || !back.Created.Equal(t0.Add(time.Hour)) {
 		t.Errorf("after release: %+v", back)
 	}
@@ -193,7 +193,7 @@ func TestBatch(t *testing.T) {
 		NewPutUser(t0, testUser("alice")),
 		NewPutUser(t0, testUser("alice")),
 		NewCreateUser(t0, testUser("alice")), // refused between two that are not
-		NewAssignHome(t0, room("a"), "n1", 0),
+		NewAssignHome(t0, room("a"), "n1", 0, ReasonNew),
 		NewCreateConversation(t0, testConversation("abcd", "alice"), testAttendee("alice")),
 	)
 	batch = append(batch, Entry{Index: 100, Data: []byte("\x01nonsense")})

@@ -14,7 +14,7 @@ func BenchmarkApplyAssignHome(b *testing.B) {
 	entries := make([]Entry, 0, batch)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		data, err := NewAssignHome(t0, room(fmt.Sprint("room", i)), "n1", 0).Encode()
+		data, err := NewAssignHome(t0, room(fmt.Sprint("room", i)), "n1", 0, ReasonNew).Encode()
 		if err != nil {
 			b.Fatal(err)
 		}

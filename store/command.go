@@ -26,7 +26,9 @@ const (
 	OpClusterInit        = "cluster_init"
 	OpPutNode            = "put_node"
 	OpRemoveNode         = "remove_node"
+	OpSetDrain           = "set_drain"
 	OpAssignHome         = "assign_home"
+	OpAssignHomes        = "assign_homes"
 	OpReleaseRoom        = "release_room"
 	OpPutSecret          = "put_secret"
 	OpRemoveSecret       = "remove_secret"
@@ -55,8 +57,12 @@ func newOperation(op string) (body operation, since uint16) {
 		return &putNode{}, 1
 	case OpRemoveNode:
 		return &removeNode{}, 1
+	case OpSetDrain:
+		return &setDrain{}, 1
 	case OpAssignHome:
 		return &assignHome{}, 1
+	case OpAssignHomes:
+		return &assignHomes{}, 1
 	case OpReleaseRoom:
 		return &releaseRoom{}, 1
 	case OpPutSecret:

@@ -15,7 +15,9 @@ func oneOfEach() []Command {
 		NewClusterInit(t0, testIdentity(), testSecret(1)),
 		NewPutNode(t0, testNode("n1")),
 		NewRemoveNode(t0, "n1"),
-		NewAssignHome(t0, RoomID{"cloud", "abc"}, "n1", 7),
+		NewAssignHome(t0, RoomID{"cloud", "abc"}, "n1", 7, ReasonMove),
+		NewAssignHomes(t0, []Assignment{{RoomID{"cloud", "abc"}, "n1", 7, ReasonMove}, {room("abc"), "n2", 0, ReasonNew}}),
+		NewSetDrain(t0, "n1", true, "update"),
 		NewReleaseRoom(t0, room("abc"), 7),
 		NewPutSecret(t0, testSecret(2)),
 		NewRemoveSecret(t0, "seal", 1),
@@ -109,11 +111,17 @@ func TestConstructorsRefuse(t *testing.T) {
 		"node region":              node(func(n *Node) { n.Region = "eu\n" }),
 		"node roles":               node(func(n *Node) { n.Roles = make([]string, MaxRoles+1) }),
 		"node role":                node(func(n *Node) { n.Roles = []string{""} }),
-		"room without a name":      NewAssignHome(t0, RoomID{}, "n1", 0),
-		"room name not UTF-8":      NewAssignHome(t0, room("a\xff"), "n1", 0),
+		"room without a name":      NewAssignHome(t0, RoomID{}, "n1", 0, ReasonNew),
+		"room name not UTF-8":      NewAssignHome(t0, room("a\xff"), "n1", 0, ReasonNew),
+		"no reason":                NewAssignHome(t0, room("abc"), "n1", 0, ""),
+		"no assignments":           NewAssignHomes(t0, nil),
+		"too many assignments":     NewAssignHomes(t0, make([]Assignment, MaxAssignments+1)),
+		"an assignment of many":    NewAssignHomes(t0, []Assignment{{room("abc"), "n1", 0, ReasonNew}, {room(long), "n1", 0, ReasonNew}}),
+		"drain of nobody":          NewSetDrain(t0, "", true, ""),
+		"drain with a long reason": NewSetDrain(t0, "n1", true, long),
 		"room name length":         NewReleaseRoom(t0, room(long), 1),
-		"backend with a tilde":     NewAssignHome(t0, RoomID{"a~b", "c"}, "n1", 0),
-		"embedded with a tilde":    NewAssignHome(t0, room("a~b"), "n1", 0),
+		"backend with a tilde":     NewAssignHome(t0, RoomID{"a~b", "c"}, "n1", 0, ReasonNew),
+		"embedded with a tilde":    NewAssignHome(t0, room("a~b"), "n1", 0, ReasonNew),
 		"empty join token":         NewCreateJoinToken(t0, TokenHash{}, t0),
 		"join token for ever":      NewCreateJoinToken(t0, HashToken("t"), time.Date(10001, 1, 1, 0, 0, 0, 0, time.UTC)),
 		"join without a token":     NewUseJoinToken(t0, TokenHash{}, NewJoiner("n1", nil)),
@@ -219,7 +227,8 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 func TestResultTravels(t *testing.T) {
 	for _, err := range []error{nil, ErrRefused, ErrMalformed, ErrInvalid, ErrExists, ErrNotFound, ErrNoSuchNode, ErrNoSuchUser,
 		ErrStaleEpoch, ErrTokenUsed, ErrTokenExpired, ErrLimit} {
-		r := Result{Err: err, ID: 4, Home: Home{Node: "n1", Epoch: 9, Created: t0}}
+		r := Result{Err: err, ID: 4, Home: Home{Node: "n1", Epoch: 9, Created: t0, Reason: ReasonAnew}}
+		r.Homes = []Assigned{{Home: r.Home}, {Err: err}}
 		if err != nil {
 			r.Err = fmt.Errorf("detail: %w", err)
 		}
@@ -230,6 +239,9 @@ func TestResultTravels(t *testing.T) {
 		var got Result
 		if e := got.UnmarshalJSON(b); e != nil {
 			t.Fatal(e)
+		}
+		if len(got.Homes) != 2 || got.Homes[0] != r.Homes[0] || !errors.Is(got.Homes[1].Err, err) {
+			t.Errorf("%s became %+v", b, got)
 		}
 		if !errors.Is(got.Err, err) || got.ID != r.ID || got.Home != r.Home {
 			t.Errorf("%s became %+v", b, got)

@@ -8,6 +8,7 @@ const (
 	EventClusterInit         EventKind = "cluster_init"
 	EventNodePut             EventKind = "node_put"
 	EventNodeRemoved         EventKind = "node_removed"
+	EventDrainChanged        EventKind = "drain_changed"
 	EventHomeAssigned        EventKind = "home_assigned"
 	EventHomeReleased        EventKind = "home_released"
 	EventSecretsChanged      EventKind = "secrets_changed"
@@ -37,6 +38,7 @@ type Event struct {
 	Node     NodeID    `json:"node,omitempty"`
 	Home     Home      `json:"home,omitzero"`     // the home now, or the one that was released
 	Previous Home      `json:"previous,omitzero"` // the home before an assignment
+	Drain    Drain     `json:"drain,omitzero"`    // of the node now
 	User     string    `json:"user,omitempty"`
 	Attendee Attendee  `json:"attendee,omitzero"`
 }

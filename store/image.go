@@ -9,13 +9,19 @@ import (
 // image is the memory part of a snapshot. Everything is in order, so that
 // equal states give equal bytes.
 type image struct {
-	Applied    uint64      `json:"applied"`
-	Identity   Identity    `json:"identity"`
-	Nodes      []Node      `json:"nodes"`
-	LastEpoch  uint64      `json:"last_epoch"`
-	Secrets    []Secret    `json:"secrets"`
-	JoinTokens []JoinToken `json:"join_tokens"`
-	Homes      []homeImage `json:"homes"`
+	Applied    uint64       `json:"applied"`
+	Identity   Identity     `json:"identity"`
+	Nodes      []Node       `json:"nodes"`
+	Drains     []drainImage `json:"drains"`
+	LastEpoch  uint64       `json:"last_epoch"`
+	Secrets    []Secret     `json:"secrets"`
+	JoinTokens []JoinToken  `json:"join_tokens"`
+	Homes      []homeImage  `json:"homes"`
+}
+
+type drainImage struct {
+	Node   NodeID `json:"n"`
+	Reason string `json:"w,omitempty"`
 }
 
 // homeImage is short: there are as many as rooms.
@@ -25,6 +31,7 @@ type homeImage struct {
 	Node    NodeID    `json:"n"`
 	Epoch   uint64    `json:"e"`
 	Created int64     `json:"c"` // Unix milliseconds
+	Reason  Reason    `json:"w"`
 }
 
 func newImage(applied uint64, m memory) image {
@@ -32,6 +39,10 @@ func newImage(applied uint64, m memory) image {
 		Applied: applied, Identity: m.identity, Nodes: sortedNodes(m.nodes), LastEpoch: m.lastEpoch,
 		Homes: make([]homeImage, 0, len(m.homes)),
 	}
+	for id, d := range m.drains {
+		i.Drains = append(i.Drains, drainImage{Node: id, Reason: d.Reason})
+	}
+	slices.SortFunc(i.Drains, func(a, b drainImage) int { return cmp.Compare(a.Node, b.Node) })
 	for _, s := range m.secrets {
 		i.Secrets = append(i.Secrets, s)
 	}
@@ -41,7 +52,7 @@ func newImage(applied uint64, m memory) image {
 	}
 	slices.SortFunc(i.JoinTokens, func(a, b JoinToken) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	for r, h := range m.homes {
-		i.Homes = append(i.Homes, homeImage{Backend: r.Backend, Name: r.Name, Node: h.Node, Epoch: h.Epoch, Created: h.Created.UnixMilli()})
+		i.Homes = append(i.Homes, homeImage{Backend: r.Backend, Name: r.Name, Node: h.Node, Epoch: h.Epoch, Created: h.Created.UnixMilli(), Reason: h.Reason})
 	}
 	slices.SortFunc(i.Homes, func(a, b homeImage) int {
 		return cmp.Or(cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Name, b.Name))
@@ -57,6 +68,9 @@ func (i image) memory() (memory, error) {
 	for _, n := range i.Nodes {
 		m.nodes[n.ID] = n
 	}
+	for _, d := range i.Drains {
+		m.drains[d.Node] = Drain{On: true, Reason: d.Reason}
+	}
 	for _, s := range i.Secrets {
 		m.secrets[secretKey{s.Name, s.ID}] = s
 	}
@@ -67,7 +81,7 @@ func (i image) memory() (memory, error) {
 		if h.Epoch == 0 || h.Epoch > i.LastEpoch {
 			return memory{}, fmt.Errorf("%w: a room at epoch %d of %d", ErrBadSnapshot, h.Epoch, i.LastEpoch)
 		}
-		m.setHome(RoomID{h.Backend, h.Name}, Home{Node: h.Node, Epoch: h.Epoch, Created: readTime(h.Created)})
+		m.setHome(RoomID{h.Backend, h.Name}, Home{Node: h.Node, Epoch: h.Epoch, Created: readTime(h.Created), Reason: h.Reason})
 	}
 	return m, nil
 }

@@ -13,6 +13,7 @@ import (
 type memory struct {
 	identity  Identity
 	nodes     map[NodeID]Node
+	drains    map[NodeID]Drain // those that are on
 	homes     map[RoomID]Home
 	perNode   map[NodeID]int // homes of each node; follows homes
 	lastEpoch uint64         // the highest epoch ever given
@@ -28,6 +29,7 @@ type secretKey struct {
 func newMemory() memory {
 	return memory{
 		nodes:   map[NodeID]Node{},
+		drains:  map[NodeID]Drain{},
 		homes:   map[RoomID]Home{},
 		perNode: map[NodeID]int{},
 		secrets: map[secretKey]Secret{},
@@ -39,6 +41,7 @@ func newMemory() memory {
 // values in the maps are replaced, never changed in place.
 func (m memory) clone() memory {
 	m.nodes = maps.Clone(m.nodes)
+	m.drains = maps.Clone(m.drains)
 	m.homes = maps.Clone(m.homes)
 	m.perNode = maps.Clone(m.perNode)
 	m.secrets = maps.Clone(m.secrets)
@@ -87,6 +90,7 @@ func (o *removeNode) applyMemory(m *memory, _ time.Time) (Result, []Event, error
 		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
 	}
 	delete(m.nodes, o.Node)
+	delete(m.drains, o.Node)
 	// It does not come back by the token that let it in.
 	for h, t := range m.tokens {
 		if t.UsedBy.Node == o.Node {
@@ -97,21 +101,61 @@ func (o *removeNode) applyMemory(m *memory, _ time.Time) (Result, []Event, error
 	return Result{}, []Event{{Kind: EventNodeRemoved, Node: o.Node}}, nil
 }
 
-func (o *assignHome) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
-	previous := m.homes[o.Room]
-	if previous.Epoch != o.PrevEpoch {
-		return Result{}, nil, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, previous.Epoch)
-	}
+func (o *setDrain) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
 	if _, ok := m.nodes[o.Node]; !ok {
 		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
 	}
+	var drain Drain
+	if o.On {
+		drain = Drain{On: true, Reason: o.Reason}
+	}
+	if m.drains[o.Node] == drain {
+		return Result{}, nil, nil
+	}
+	if drain.On {
+		m.drains[o.Node] = drain
+	} else {
+		delete(m.drains, o.Node)
+	}
+	return Result{}, []Event{{Kind: EventDrainChanged, Node: o.Node, Drain: drain}}, nil
+}
+
+func (o *assignHome) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	home, event, err := m.assign(Assignment(*o), at)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	return Result{Home: home}, []Event{event}, nil
+}
+
+func (o *assignHomes) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	r := Result{Homes: make([]Assigned, len(o.Homes))}
+	events := make([]Event, 0, len(o.Homes))
+	for i, a := range o.Homes {
+		home, event, err := m.assign(a, at)
+		if r.Homes[i] = (Assigned{Home: home, Err: err}); err == nil {
+			events = append(events, event)
+		}
+	}
+	return r, events, nil
+}
+
+// assign makes one assignment, or refuses it.
+func (m *memory) assign(a Assignment, at time.Time) (Home, Event, error) {
+	previous := m.homes[a.Room]
+	if previous.Epoch != a.PrevEpoch {
+		return Home{}, Event{}, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, previous.Epoch)
+	}
+	if _, ok := m.nodes[a.Node]; !ok {
+		return Home{}, Event{}, fmt.Errorf("%w: %s", ErrNoSuchNode, a.Node)
+	}
 	m.lastEpoch++
-	home := Home{Node: o.Node, Epoch: m.lastEpoch, Created: at}
+	home := Home{Node: a.Node, Epoch: m.lastEpoch, Created: at, Reason: a.Reason}
 	if previous.Epoch != 0 {
 		home.Created = previous.Created
 	}
-	m.setHome(o.Room, home)
-	return Result{Home: home}, []Event{{Kind: EventHomeAssigned, Room: o.Room, Node: o.Node, Home: home, Previous: previous}}, nil
+	m.setHome(a.Room, home)
+	return home, Event{Kind: EventHomeAssigned, Room: a.Room, Node: a.Node, Home: home, Previous: previous}, nil
 }
 
 func (o *releaseRoom) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {

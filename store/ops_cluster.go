@@ -51,24 +51,65 @@ func NewRemoveNode(at time.Time, id NodeID) Command {
 
 func (o *removeNode) validate() error { return checkNodeID(o.Node) }
 
+type setDrain struct {
+	Node   NodeID `json:"node"`
+	On     bool   `json:"on"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// NewSetDrain says that rooms and people should leave a node, or may come
+// again. Saying it twice is harmless.
+func NewSetDrain(at time.Time, node NodeID, on bool, reason string) Command {
+	return newCommand(OpSetDrain, at, &setDrain{Node: node, On: on, Reason: reason})
+}
+
+func (o *setDrain) validate() error {
+	if err := checkText("reason", o.Reason, 0, MaxLabel); err != nil {
+		return err
+	}
+	return checkNodeID(o.Node)
+}
+
 type assignHome struct {
 	Room      RoomID `json:"room"`
 	Node      NodeID `json:"node"`
 	PrevEpoch uint64 `json:"prev_epoch"`
+	Reason    Reason `json:"reason"`
 }
 
 // NewAssignHome makes a node the home of a room, provided that the room's
 // epoch still is prevEpoch (0: the room has no home); otherwise it is refused
 // with ErrStaleEpoch. Result.Home is the new home.
-func NewAssignHome(at time.Time, room RoomID, node NodeID, prevEpoch uint64) Command {
-	return newCommand(OpAssignHome, at, &assignHome{Room: room, Node: node, PrevEpoch: prevEpoch})
+func NewAssignHome(at time.Time, room RoomID, node NodeID, prevEpoch uint64, reason Reason) Command {
+	return newCommand(OpAssignHome, at, &assignHome{Room: room, Node: node, PrevEpoch: prevEpoch, Reason: reason})
 }
 
-func (o *assignHome) validate() error {
-	if err := checkRoomID(o.Room); err != nil {
-		return err
+func (o *assignHome) validate() error { return Assignment(*o).validate() }
+
+// MaxAssignments is how many homes one command assigns: it fits MaxCommand
+// whatever the rooms are called.
+const MaxAssignments = 256
+
+type assignHomes struct {
+	Homes []Assignment `json:"homes"`
+}
+
+// NewAssignHomes is many assignments in one entry of the log. Each succeeds or
+// is refused for itself, see Result.Homes.
+func NewAssignHomes(at time.Time, homes []Assignment) Command {
+	return newCommand(OpAssignHomes, at, &assignHomes{Homes: homes})
+}
+
+func (o *assignHomes) validate() error {
+	if len(o.Homes) == 0 || len(o.Homes) > MaxAssignments {
+		return fmt.Errorf("%w: %d assignments", ErrInvalid, len(o.Homes))
 	}
-	return checkNodeID(o.Node)
+	for _, a := range o.Homes {
+		if err := a.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type releaseRoom struct {
@@ -148,6 +189,13 @@ func checkNodeID(id NodeID) error {
 func checkRoomID(r RoomID) error {
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func checkReason(r Reason) error {
+	if !r.known() {
+		return fmt.Errorf("%w: reason %.32q", ErrInvalid, string(r))
 	}
 	return nil
 }

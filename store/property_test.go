@@ -33,7 +33,7 @@ func script(r *rand.Rand, n int) []Entry {
 	var lastEpoch uint64
 	command := func() Command {
 		at := now.Add(time.Duration(r.IntN(4000)-2000) * time.Millisecond) // clocks differ
-		switch r.IntN(22) {
+		switch r.IntN(26) {
 		case 0:
 			return NewClusterInit(at, testIdentity(), testSecret(r.Uint32N(3)))
 		case 1, 2:
@@ -42,7 +42,7 @@ func script(r *rand.Rand, n int) []Entry {
 			return NewRemoveNode(at, node())
 		case 4, 5, 6:
 			lastEpoch++
-			return NewAssignHome(at, anyRoom(), node(), r.Uint64N(lastEpoch)*r.Uint64N(2))
+			return NewAssignHome(at, anyRoom(), node(), r.Uint64N(lastEpoch)*r.Uint64N(2), ReasonMove)
 		case 7:
 			return NewReleaseRoom(at, anyRoom(), r.Uint64N(lastEpoch+1))
 		case 8:
@@ -51,7 +51,7 @@ func script(r *rand.Rand, n int) []Entry {
 			return NewRemoveSecret(at, "seal", r.Uint32N(5))
 		case 10:
 			return NewCreateJoinToken(at, hash(), at.Add(time.Duration(r.IntN(20))*time.Second))
-		case 11:
+		case 11, 24:
 			return NewUseJoinToken(at, hash(), NewJoiner(node(), []byte(pick("k", "l"))))
 		case 12:
 			return NewPutUser(at, User{ID: user(), DisplayName: pick("", "X", "Y"), PasswordHash: pick("h", "i"), Admin: r.IntN(2) == 0})
@@ -71,6 +71,15 @@ func script(r *rand.Rand, n int) []Entry {
 			return NewRenameConversation(at, token(), pick("x", "y"))
 		case 20:
 			return NewAddAttendee(at, token(), attendee())
+		case 21, 22:
+			return NewSetDrain(at, node(), r.IntN(2) == 0, pick("", "update"))
+		case 23:
+			homes := make([]Assignment, 1+r.IntN(3))
+			for i := range homes {
+				lastEpoch++
+				homes[i] = Assignment{anyRoom(), node(), r.Uint64N(lastEpoch) * r.Uint64N(2), ReasonDrain}
+			}
+			return NewAssignHomes(at, homes)
 		default:
 			if r.IntN(4) == 0 {
 				return NewDeleteConversation(at, token())
@@ -114,7 +123,7 @@ func run(t *testing.T, s *State, r *rand.Rand, entries []Entry) []Applied {
 func text(applied []Applied) []string {
 	lines := make([]string, len(applied))
 	for i, a := range applied {
-		lines[i] = fmt.Sprintf("%d %s %+v %d %+v", a.Index, a.Result.Code(), a.Result.Home, a.Result.ID, a.Events)
+		lines[i] = fmt.Sprintf("%d %s %+v %+v %d %+v", a.Index, a.Result.Code(), a.Result.Home, a.Result.Homes, a.Result.ID, a.Events)
 	}
 	return lines
 }
@@ -123,7 +132,7 @@ func seeds(t *testing.T, f func(t *testing.T, r *rand.Rand, entries []Entry)) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
-			f(t, r, script(r, 300))
+			f(t, r, script(r, 400))
 		})
 	}
 }
@@ -146,7 +155,7 @@ func TestScriptsMeetTheState(t *testing.T) {
 		}
 	})
 	for _, c := range oneOfEach() {
-		if accepted[c.Op] == 0 || refused[c.Op] == 0 && c.Op != OpPutNode && c.Op != OpPutUser {
+		if accepted[c.Op] == 0 || refused[c.Op] == 0 && c.Op != OpPutNode && c.Op != OpPutUser && c.Op != OpAssignHomes {
 			t.Errorf("%s: %d accepted, %d refused", c.Op, accepted[c.Op], refused[c.Op])
 		}
 	}

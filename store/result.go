@@ -7,23 +7,34 @@ import (
 
 // Result is what an applied command says to whoever proposed it.
 type Result struct {
-	Err  error // a refusal: nothing changed
-	Home Home  // of assign_home
-	ID   int64 // of create_conversation and add_attendee
+	Err   error      // a refusal: nothing changed
+	Home  Home       // of assign_home
+	Homes []Assigned // of assign_homes, in the order of the command
+	ID    int64      // of create_conversation and add_attendee
 }
 
 // Code is the refusal as it travels between nodes, "" for none.
 func (r Result) Code() string { return errorCode(r.Err) }
 
 type resultWire struct {
+	Code  string         `json:"code,omitempty"`
+	Home  Home           `json:"home,omitzero"`
+	Homes []assignedWire `json:"homes,omitempty"`
+	ID    int64          `json:"id,omitempty"`
+}
+
+type assignedWire struct {
 	Code string `json:"code,omitempty"`
 	Home Home   `json:"home,omitzero"`
-	ID   int64  `json:"id,omitempty"`
 }
 
 // MarshalJSON writes the result for another node.
 func (r Result) MarshalJSON() ([]byte, error) {
-	return json.Marshal(resultWire{Code: r.Code(), Home: r.Home, ID: r.ID})
+	w := resultWire{Code: r.Code(), Home: r.Home, ID: r.ID}
+	for _, a := range r.Homes {
+		w.Homes = append(w.Homes, assignedWire{Code: errorCode(a.Err), Home: a.Home})
+	}
+	return json.Marshal(w)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -33,6 +44,9 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("result: %w", err)
 	}
 	*r = Result{Err: ErrorFromCode(w.Code), Home: w.Home, ID: w.ID}
+	for _, a := range w.Homes {
+		r.Homes = append(r.Homes, Assigned{Home: a.Home, Err: ErrorFromCode(a.Code)})
+	}
 	return nil
 }
 

@@ -20,7 +20,7 @@ func filled(t testing.TB) *log {
 	l := newLog(t)
 	l.must(NewClusterInit(t0, testIdentity(), testSecret(1)))
 	l.must(NewPutNode(t0, testNode("n1")))
-	l.must(NewAssignHome(t0, RoomID{"cloud", "a"}, "n1", 0))
+	l.must(NewAssignHome(t0, RoomID{"cloud", "a"}, "n1", 0, ReasonNew))
 	l.must(NewCreateJoinToken(t0, HashToken("t"), t0.Add(time.Hour)))
 	l.must(NewUseJoinToken(t0, HashToken("t"), NewJoiner("n1", []byte("key"))))
 	l.must(NewPutUser(t0, testUser("alice")))
@@ -52,7 +52,7 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 	for i := range 3000 { // enough for SQLite to want to fold its WAL in
 		l.must(NewPutUser(t0, testUser(fmt.Sprint("user", i))))
 	}
-	l.must(NewAssignHome(t0, room("later"), "n1", 0))
+	l.must(NewAssignHome(t0, room("later"), "n1", 0, ReasonNew))
 	l.must(NewPutSecret(t0, testSecret(2)))
 	var b bytes.Buffer
 	if err := snap.Persist(&b); err != nil {

@@ -86,6 +86,20 @@ func (s *State) Nodes() []Node {
 	return sortedNodes(s.mem.nodes)
 }
 
+// Draining says whether the cluster wants a node to be left.
+func (s *State) Draining(id NodeID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mem.drains[id].On
+}
+
+// Drains are the nodes that are to be left.
+func (s *State) Drains() map[NodeID]Drain {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.mem.drains)
+}
+
 // CommandVersionOfAll is the highest command version that this binary and all
 // server nodes apply: a leader proposes nothing above it.
 func (s *State) CommandVersionOfAll() uint16 {

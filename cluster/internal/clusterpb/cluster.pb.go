@@ -26,25 +26,31 @@ type Status int32
 const (
 	Status_STATUS_UNSPECIFIED Status = 0
 	Status_STATUS_OK          Status = 1
-	Status_STATUS_NOT_LEADER  Status = 2 // nothing was done; leader_id may name the leader
-	Status_STATUS_UNKNOWN     Status = 3 // the command may have been committed or not
-	Status_STATUS_NO_NODE     Status = 4 // no node can be the home
-	Status_STATUS_BAD_REQUEST Status = 5 // nothing was done; detail says why
-	Status_STATUS_UNSUPPORTED Status = 6 // not every server applies this command version yet
-	Status_STATUS_REMOVED     Status = 7 // the caller is no node of the cluster any more
+	Status_STATUS_NOT_LEADER  Status = 2  // nothing was done; leader_id may name the leader
+	Status_STATUS_UNKNOWN     Status = 3  // the command may have been committed or not
+	Status_STATUS_NO_NODE     Status = 4  // no node can be the home
+	Status_STATUS_BAD_REQUEST Status = 5  // nothing was done; detail says why
+	Status_STATUS_UNSUPPORTED Status = 6  // not every server applies this command version yet
+	Status_STATUS_REMOVED     Status = 7  // the caller is no node of the cluster any more
+	Status_STATUS_FULL        Status = 8  // nobody has room for more; detail has the numbers
+	Status_STATUS_UNFIT       Status = 9  // that node cannot be the home; detail says why
+	Status_STATUS_NOT_FOUND   Status = 10 // the room has no home
 )
 
 // Enum value maps for Status.
 var (
 	Status_name = map[int32]string{
-		0: "STATUS_UNSPECIFIED",
-		1: "STATUS_OK",
-		2: "STATUS_NOT_LEADER",
-		3: "STATUS_UNKNOWN",
-		4: "STATUS_NO_NODE",
-		5: "STATUS_BAD_REQUEST",
-		6: "STATUS_UNSUPPORTED",
-		7: "STATUS_REMOVED",
+		0:  "STATUS_UNSPECIFIED",
+		1:  "STATUS_OK",
+		2:  "STATUS_NOT_LEADER",
+		3:  "STATUS_UNKNOWN",
+		4:  "STATUS_NO_NODE",
+		5:  "STATUS_BAD_REQUEST",
+		6:  "STATUS_UNSUPPORTED",
+		7:  "STATUS_REMOVED",
+		8:  "STATUS_FULL",
+		9:  "STATUS_UNFIT",
+		10: "STATUS_NOT_FOUND",
 	}
 	Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -55,6 +61,9 @@ var (
 		"STATUS_BAD_REQUEST": 5,
 		"STATUS_UNSUPPORTED": 6,
 		"STATUS_REMOVED":     7,
+		"STATUS_FULL":        8,
+		"STATUS_UNFIT":       9,
+		"STATUS_NOT_FOUND":   10,
 	}
 )
 
@@ -273,6 +282,66 @@ func (x *PlaceRequest) GetHintRegion() string {
 	return ""
 }
 
+type MoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
+	Room          string                 `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveRequest) Reset() {
+	*x = MoveRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveRequest) ProtoMessage() {}
+
+func (x *MoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
+func (*MoveRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MoveRequest) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *MoveRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *MoveRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 type PlaceReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
@@ -286,7 +355,7 @@ type PlaceReply struct {
 
 func (x *PlaceReply) Reset() {
 	*x = PlaceReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[3]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +367,7 @@ func (x *PlaceReply) String() string {
 func (*PlaceReply) ProtoMessage() {}
 
 func (x *PlaceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[3]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +380,7 @@ func (x *PlaceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceReply.ProtoReflect.Descriptor instead.
 func (*PlaceReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{3}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PlaceReply) GetStatus() Status {
@@ -358,7 +427,7 @@ type AnnounceRequest struct {
 
 func (x *AnnounceRequest) Reset() {
 	*x = AnnounceRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +439,7 @@ func (x *AnnounceRequest) String() string {
 func (*AnnounceRequest) ProtoMessage() {}
 
 func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +452,7 @@ func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceRequest.ProtoReflect.Descriptor instead.
 func (*AnnounceRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AnnounceRequest) GetNode() []byte {
@@ -407,7 +476,7 @@ type AnnounceReply struct {
 
 func (x *AnnounceReply) Reset() {
 	*x = AnnounceReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +488,7 @@ func (x *AnnounceReply) String() string {
 func (*AnnounceReply) ProtoMessage() {}
 
 func (x *AnnounceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +501,7 @@ func (x *AnnounceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceReply.ProtoReflect.Descriptor instead.
 func (*AnnounceReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AnnounceReply) GetStatus() Status {
@@ -489,7 +558,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +570,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +583,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Peer) GetId() string {
@@ -546,7 +615,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +627,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +640,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 type RenewReply struct {
@@ -588,7 +657,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +669,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +682,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RenewReply) GetStatus() Status {
@@ -662,7 +731,11 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04room\x18\x02 \x01(\tR\x04room\x12\x1b\n" +
 	"\thint_node\x18\x03 \x01(\tR\bhintNode\x12\x1f\n" +
 	"\vhint_region\x18\x04 \x01(\tR\n" +
-	"hintRegion\"\x9d\x01\n" +
+	"hintRegion\"K\n" +
+	"\vMoveRequest\x12\x18\n" +
+	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
+	"\x04room\x18\x02 \x01(\tR\x04room\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\x9d\x01\n" +
 	"\n" +
 	"PlaceReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
@@ -691,7 +764,7 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail*\xb2\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail*\xeb\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x15\n" +
@@ -700,10 +773,15 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x0eSTATUS_NO_NODE\x10\x04\x12\x16\n" +
 	"\x12STATUS_BAD_REQUEST\x10\x05\x12\x16\n" +
 	"\x12STATUS_UNSUPPORTED\x10\x06\x12\x12\n" +
-	"\x0eSTATUS_REMOVED\x10\a2\xb4\x02\n" +
+	"\x0eSTATUS_REMOVED\x10\a\x12\x0f\n" +
+	"\vSTATUS_FULL\x10\b\x12\x10\n" +
+	"\fSTATUS_UNFIT\x10\t\x12\x14\n" +
+	"\x10STATUS_NOT_FOUND\x10\n" +
+	"2\xf9\x02\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
-	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12N\n" +
+	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
+	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
 	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReplyB3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
 
@@ -720,38 +798,41 @@ func file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_internal_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(Status)(0),             // 0: talkd.cluster.v1.Status
 	(*ProposeRequest)(nil),  // 1: talkd.cluster.v1.ProposeRequest
 	(*ProposeReply)(nil),    // 2: talkd.cluster.v1.ProposeReply
 	(*PlaceRequest)(nil),    // 3: talkd.cluster.v1.PlaceRequest
-	(*PlaceReply)(nil),      // 4: talkd.cluster.v1.PlaceReply
-	(*AnnounceRequest)(nil), // 5: talkd.cluster.v1.AnnounceRequest
-	(*AnnounceReply)(nil),   // 6: talkd.cluster.v1.AnnounceReply
-	(*Peer)(nil),            // 7: talkd.cluster.v1.Peer
-	(*RenewRequest)(nil),    // 8: talkd.cluster.v1.RenewRequest
-	(*RenewReply)(nil),      // 9: talkd.cluster.v1.RenewReply
+	(*MoveRequest)(nil),     // 4: talkd.cluster.v1.MoveRequest
+	(*PlaceReply)(nil),      // 5: talkd.cluster.v1.PlaceReply
+	(*AnnounceRequest)(nil), // 6: talkd.cluster.v1.AnnounceRequest
+	(*AnnounceReply)(nil),   // 7: talkd.cluster.v1.AnnounceReply
+	(*Peer)(nil),            // 8: talkd.cluster.v1.Peer
+	(*RenewRequest)(nil),    // 9: talkd.cluster.v1.RenewRequest
+	(*RenewReply)(nil),      // 10: talkd.cluster.v1.RenewReply
 }
 var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
-	0, // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
-	0, // 1: talkd.cluster.v1.PlaceReply.status:type_name -> talkd.cluster.v1.Status
-	0, // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
-	7, // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
-	0, // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
-	1, // 5: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
-	3, // 6: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
-	5, // 7: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	8, // 8: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	2, // 9: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	4, // 10: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	6, // 11: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	9, // 12: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
+	0,  // 1: talkd.cluster.v1.PlaceReply.status:type_name -> talkd.cluster.v1.Status
+	0,  // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
+	8,  // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
+	0,  // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
+	1,  // 5: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
+	3,  // 6: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
+	4,  // 7: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
+	6,  // 8: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	9,  // 9: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	2,  // 10: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	5,  // 11: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	5,  // 12: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 13: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	10, // 14: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_cluster_internal_clusterpb_cluster_proto_init() }
@@ -765,7 +846,7 @@ func file_cluster_internal_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_internal_clusterpb_cluster_proto_rawDesc), len(file_cluster_internal_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Cluster_Propose_FullMethodName  = "/talkd.cluster.v1.Cluster/Propose"
 	Cluster_Place_FullMethodName    = "/talkd.cluster.v1.Cluster/Place"
+	Cluster_Move_FullMethodName     = "/talkd.cluster.v1.Cluster/Move"
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
 	Cluster_Renew_FullMethodName    = "/talkd.cluster.v1.Cluster/Renew"
 )
@@ -37,6 +38,8 @@ type ClusterClient interface {
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Place gives the home of a room, and decides on one if there is none.
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error)
+	// Move makes a node the home of a room that has one.
+	Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*PlaceReply, error)
 	// Announce writes the caller's member record and makes it a Raft voter.
 	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
@@ -65,6 +68,16 @@ func (c *clusterClient) Place(ctx context.Context, in *PlaceRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlaceReply)
 	err := c.cc.Invoke(ctx, Cluster_Place_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*PlaceReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceReply)
+	err := c.cc.Invoke(ctx, Cluster_Move_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +116,8 @@ type ClusterServer interface {
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
 	// Place gives the home of a room, and decides on one if there is none.
 	Place(context.Context, *PlaceRequest) (*PlaceReply, error)
+	// Move makes a node the home of a room that has one.
+	Move(context.Context, *MoveRequest) (*PlaceReply, error)
 	// Announce writes the caller's member record and makes it a Raft voter.
 	Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
@@ -122,6 +137,9 @@ func (UnimplementedClusterServer) Propose(context.Context, *ProposeRequest) (*Pr
 }
 func (UnimplementedClusterServer) Place(context.Context, *PlaceRequest) (*PlaceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Place not implemented")
+}
+func (UnimplementedClusterServer) Move(context.Context, *MoveRequest) (*PlaceReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Move not implemented")
 }
 func (UnimplementedClusterServer) Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Announce not implemented")
@@ -186,6 +204,24 @@ func _Cluster_Place_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_Move_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Move(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Move_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Move(ctx, req.(*MoveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Cluster_Announce_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AnnounceRequest)
 	if err := dec(in); err != nil {
@@ -236,6 +272,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Place",
 			Handler:    _Cluster_Place_Handler,
+		},
+		{
+			MethodName: "Move",
+			Handler:    _Cluster_Move_Handler,
 		},
 		{
 			MethodName: "Announce",
