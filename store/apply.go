@@ -9,6 +9,7 @@ import (
 // entry is a decoded entry of the log: a body, or the reason for refusing it.
 type entry struct {
 	index uint64
+	data  []byte // as it came, if it did
 	cmd   Command
 	body  operation
 	err   error
@@ -34,7 +35,7 @@ func (s *State) Apply(index uint64, c Command) (Result, []Event, error) {
 func (s *State) ApplyBatch(batch []Entry) ([]Applied, error) {
 	entries := make([]entry, len(batch))
 	for i, b := range batch {
-		e := entry{index: b.Index}
+		e := entry{index: b.Index, data: b.Data}
 		e.cmd, e.body, e.err = decodeCommand(b.Data)
 		entries[i] = e
 	}
@@ -90,6 +91,7 @@ func (s *State) apply(entries []entry) ([]Applied, error) {
 		for j := range a.Events {
 			a.Events[j].Index = e.index
 		}
+		a.Change = e.change(a)
 		applied[i] = a
 	}
 	if err := tx.commit(); err != nil {

@@ -96,11 +96,11 @@ func TestCommandVersionOfAll(t *testing.T) {
 	}{
 		{"equal", []Node{{ID: "a", Commands: CommandVersion}}, CommandVersion},
 		{"a newer one", []Node{{ID: "a", Commands: CommandVersion + 3}}, CommandVersion},
-		{"an older one that applies nothing", []Node{{ID: "a", Commands: CommandVersion}, {ID: "b", Commands: 0, Roles: []string{"media"}}}, CommandVersion},
+		{"an older one that follows", []Node{{ID: "a", Commands: CommandVersion}, {ID: "b", Commands: CommandVersion - 1, Roles: []string{"media"}}}, CommandVersion - 1},
 		{"an older server", []Node{{ID: "a", Commands: CommandVersion}, {ID: "b", Commands: CommandVersion - 1, Roles: []string{"media", RoleServer}}}, CommandVersion - 1},
 		{"an older node of all roles", []Node{{ID: "b", Commands: CommandVersion - 1}}, CommandVersion - 1},
 	} {
-		s := &State{mem: newMemory()}
+		s := NewView()
 		for _, n := range test.nodes {
 			s.mem.nodes[n.ID] = n
 		}

@@ -210,13 +210,15 @@ func (o *removeSecret) applyMemory(m *memory, _ time.Time) (Result, []Event, err
 func (o *createJoinToken) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
 	// A used token is kept until it expires, so that its second use is told
 	// from an invention; after that there is no need for it.
-	maps.DeleteFunc(m.tokens, func(_ TokenHash, t JoinToken) bool { return expired(t.Expires, at) })
-	if _, ok := m.tokens[o.Hash]; ok {
+	live := maps.Clone(m.tokens)
+	maps.DeleteFunc(live, func(_ TokenHash, t JoinToken) bool { return expired(t.Expires, at) })
+	if _, ok := live[o.Hash]; ok {
 		return Result{}, nil, fmt.Errorf("%w: join token", ErrExists)
 	}
-	if len(m.tokens) >= MaxJoinTokens {
+	if len(live) >= MaxJoinTokens {
 		return Result{}, nil, fmt.Errorf("%w: join tokens", ErrLimit)
 	}
+	m.tokens = live
 	m.tokens[o.Hash] = JoinToken{Hash: o.Hash, Expires: storedTime(o.Expires)}
 	return Result{}, nil, nil
 }

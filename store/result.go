@@ -61,4 +61,5 @@ type Applied struct {
 	Index  uint64
 	Result Result
 	Events []Event
+	Change Change // for the nodes that follow
 }

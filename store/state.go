@@ -6,10 +6,12 @@
 //	                                                               |
 //	                       ApplyBatch: decode, check, one goroutine at a time
 //	                          |                                    |
-//	    memory: identity, secrets, join tokens,    SQLite: accounts, logins,
-//	    nodes, homes (one RWMutex)                 conversations, attendees, index
+//	    View, in memory: identity, secrets,        SQLite: accounts, logins,
+//	    join tokens, nodes, homes                  conversations, attendees, index
 //	                          |                                    |
 //	    Node, Home, Secrets, ...                   *DB (pool of readers)
+//	                          |
+//	    Applied.Change ---> another node's View.Follow, which has no database
 //
 // The package starts no goroutine. Apply, ApplyBatch, Capture and Restore are
 // called by the goroutine of the state machine (hashicorp/raft has one), the
@@ -23,16 +25,13 @@ import (
 	"sync"
 )
 
-// State is the replicated state of one node.
+// State is the replicated state of one server node.
 type State struct {
+	View
 	db *DB
 
 	// applying orders Apply, ApplyBatch, Capture, Restore and Close.
 	applying sync.Mutex
-
-	mu      sync.RWMutex // guards what follows
-	mem     memory
-	applied uint64 // index of the last entry applied since Open or Restore
 }
 
 // Open opens the state in dir, or makes a new one there. The memory is empty
@@ -43,7 +42,7 @@ func Open(dir string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &State{db: db, mem: newMemory()}, nil
+	return &State{View: View{mem: newMemory()}, db: db}, nil
 }
 
 // Close closes the database. Reads fail from then on, unfinished snapshots
@@ -58,32 +57,32 @@ func (s *State) Close() error {
 func (s *State) DB() *DB { return s.db }
 
 // Applied is the index of the last entry that was applied since the start.
-func (s *State) Applied() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.applied
+func (v *View) Applied() uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.applied
 }
 
 // Identity is the cluster's; false before cluster_init.
-func (s *State) Identity() (Identity, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.mem.identity.clone(), s.mem.identity.ClusterID != ""
+func (v *View) Identity() (Identity, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.mem.identity.clone(), v.mem.identity.ClusterID != ""
 }
 
 // Node is the record of one node.
-func (s *State) Node(id NodeID) (Node, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	n, ok := s.mem.nodes[id]
+func (v *View) Node(id NodeID) (Node, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n, ok := v.mem.nodes[id]
 	return n.clone(), ok
 }
 
 // Nodes are the records of all nodes, ordered by id.
-func (s *State) Nodes() []Node {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return sortedNodes(s.mem.nodes)
+func (v *View) Nodes() []Node {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return sortedNodes(v.mem.nodes)
 }
 
 // Draining says whether the cluster wants a node to be left.
@@ -101,49 +100,47 @@ func (s *State) Drains() map[NodeID]Drain {
 }
 
 // CommandVersionOfAll is the highest command version that this binary and all
-// server nodes apply: a leader proposes nothing above it.
-func (s *State) CommandVersionOfAll() uint16 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	v := CommandVersion
-	for _, n := range s.mem.nodes {
-		if n.Server() {
-			v = min(v, n.Commands)
-		}
+// nodes apply: a leader proposes nothing above it.
+func (v *View) CommandVersionOfAll() uint16 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	all := CommandVersion
+	for _, n := range v.mem.nodes {
+		all = min(all, n.Commands)
 	}
-	return v
+	return all
 }
 
 // Home is the home of a room; false when it has none.
-func (s *State) Home(room RoomID) (Home, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	h, ok := s.mem.homes[room]
+func (v *View) Home(room RoomID) (Home, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	h, ok := v.mem.homes[room]
 	return h, ok
 }
 
 // Homes is a copy of all homes. With many rooms it is dear: HomeCounts and
 // HomesOf often do.
-func (s *State) Homes() map[RoomID]Home {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.mem.homes)
+func (v *View) Homes() map[RoomID]Home {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return maps.Clone(v.mem.homes)
 }
 
 // HomeCounts is how many rooms each node is the home of, also nodes that are
 // gone. Nodes without any are not in it.
-func (s *State) HomeCounts() map[NodeID]int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.mem.perNode)
+func (v *View) HomeCounts() map[NodeID]int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return maps.Clone(v.mem.perNode)
 }
 
 // HomesOf are the rooms that a node is the home of, in order.
-func (s *State) HomesOf(node NodeID) []RoomID {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	rooms := make([]RoomID, 0, s.mem.perNode[node])
-	for r, h := range s.mem.homes {
+func (v *View) HomesOf(node NodeID) []RoomID {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	rooms := make([]RoomID, 0, v.mem.perNode[node])
+	for r, h := range v.mem.homes {
 		if h.Node == node {
 			rooms = append(rooms, r)
 		}
@@ -153,26 +150,26 @@ func (s *State) HomesOf(node NodeID) []RoomID {
 }
 
 // Rooms is how many rooms have a home.
-func (s *State) Rooms() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.mem.homes)
+func (v *View) Rooms() int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return len(v.mem.homes)
 }
 
 // Secret is one key of a ring.
-func (s *State) Secret(name string, id uint32) (Secret, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	k, ok := s.mem.secrets[secretKey{name, id}]
+func (v *View) Secret(name string, id uint32) (Secret, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	k, ok := v.mem.secrets[secretKey{name, id}]
 	return k.clone(), ok
 }
 
 // Secrets are the keys of a ring, the one to seal with last.
-func (s *State) Secrets(name string) []Secret {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+func (v *View) Secrets(name string) []Secret {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
 	var ring []Secret
-	for k, v := range s.mem.secrets {
+	for k, v := range v.mem.secrets {
 		if k.name == name {
 			ring = append(ring, v.clone())
 		}
@@ -182,9 +179,9 @@ func (s *State) Secrets(name string) []Secret {
 }
 
 // JoinToken is a token that was created and has not been forgotten since.
-func (s *State) JoinToken(hash TokenHash) (JoinToken, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	t, ok := s.mem.tokens[hash]
+func (v *View) JoinToken(hash TokenHash) (JoinToken, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	t, ok := v.mem.tokens[hash]
 	return t, ok
 }
