@@ -53,7 +53,7 @@ func (c *Cluster) announce(ctx context.Context) error {
 func (c *Cluster) applied(ctx context.Context, index uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	return c.fsm.wait(ctx, index) == nil
+	return c.replica.wait(ctx, index) == nil
 }
 
 // announceOnce asks whoever may be or know the leader. It gives the index at
@@ -142,10 +142,10 @@ func (c *Cluster) announceAt(ctx context.Context, addr string, q *clusterpb.Anno
 // learnLeader notes what a node that does not lead says.
 func (c *Cluster) learnLeader(reply *clusterpb.AnnounceReply) store.NodeID {
 	for _, p := range reply.GetPeers() {
-		c.peers.learn(peer{ID: store.NodeID(p.GetId()), Cluster: p.GetClusterAddr(), Gossip: p.GetGossipAddr()})
+		c.peers.learn(peerTold(p))
 	}
 	id := store.NodeID(reply.GetLeaderId())
-	c.peers.learn(peer{ID: id, Cluster: reply.GetLeaderAddr()})
+	c.peers.learn(peer{ID: id, Cluster: reply.GetLeaderAddr(), Server: true})
 	return id
 }
 
@@ -175,7 +175,7 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceReques
 			addr, _ = c.resolve(leader)
 		}
 		return &clusterpb.AnnounceReply{
-			Status: s, LeaderId: string(leader), LeaderAddr: addr, Detail: detail, Peers: c.toldPeers(), Index: c.fsm.index(),
+			Status: s, LeaderId: string(leader), LeaderAddr: addr, Detail: detail, Peers: c.toldPeers(), Index: c.replica.index(),
 		}
 	}
 	r := c.raft.Load()
@@ -189,12 +189,15 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceReques
 	if err != nil {
 		return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
 	}
-	if node.ID != caller || !(peer{ID: node.ID, Cluster: node.ClusterAddr, Gossip: node.GossipAddr}).valid() {
+	if node.ID != caller || !peerOf(node).valid() {
 		return reply(clusterpb.Status_STATUS_BAD_REQUEST, "the record does not fit the node")
 	}
 	old, ok := c.state.Node(caller)
 	if !ok {
 		return reply(clusterpb.Status_STATUS_REMOVED, "")
+	}
+	if node.Server() != old.Server() {
+		return reply(clusterpb.Status_STATUS_BAD_REQUEST, "a node that has joined can neither take on nor lay down the role "+store.RoleServer+": join under another node.id")
 	}
 	node.Joined = old.Joined
 	if !reflect.DeepEqual(node, old) {
@@ -211,7 +214,7 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceReques
 			return reply(clusterpb.Status_STATUS_BAD_REQUEST, result.Err.Error())
 		}
 	}
-	if raftRole(c.servers(), caller) != RaftVoter {
+	if node.Server() && raftRole(c.servers(), caller) != RaftVoter {
 		err := r.AddVoter(raft.ServerID(caller), raft.ServerAddress(caller), 0, raftApply).Error()
 		if err != nil {
 			return reply(clusterpb.Status_STATUS_UNKNOWN, err.Error())

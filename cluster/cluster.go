@@ -42,7 +42,8 @@ import (
 // Cluster is this node's part in the cluster. It is safe for concurrent use.
 type Cluster struct {
 	config  Config
-	state   *store.State
+	state   *store.View // what is replicated, as this node sees it
+	replica replica     // how it gets here
 	log     *slog.Logger
 	load    func() Load
 	dialer  rpc.Dialer
@@ -54,20 +55,23 @@ type Cluster struct {
 	mesh      *rpc.Mesh
 	gossip    *gossip
 	peers     *peerBook
-	fsm       *fsm
 	watchers  *watchers
+	feed      *feed // of a server: what it tells those who follow it
+	followers *followers
 	members   *tickers // changes of members, leader and load
+	leaders   *tickers // changes of the leader
 	leading   *leadership
 	placing   *placements
 	joinLimit *rate.Limiter
 
-	raft        atomic.Pointer[raft.Raft] // nil until the node has joined
+	raft        atomic.Pointer[raft.Raft] // of a server; nil until the node has joined
 	heldUntil   atomic.Pointer[time.Time] // nil: no lease
 	bootstraps  atomic.Pointer[bootstrap] // what this node has still to propose
 	ready       chan struct{}
 	announceNow chan struct{} // asks for another announcement
 	failed      chan error    // the first one stops the node
-	stopped     chan struct{} // closed when Run stops
+	leaving     chan struct{} // closed when Run begins to stop
+	stopped     chan struct{} // closed when Run has stopped
 	release     func() error  // closes what Open opened, once
 }
 
@@ -77,8 +81,8 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.State == nil || deps.Logger == nil {
-		return nil, fmt.Errorf("%w: no state or no logger", ErrConfig)
+	if deps.Logger == nil || cfg.server() != (deps.State != nil) {
+		return nil, fmt.Errorf("%w: no logger, or a state where none belongs", ErrConfig)
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, err
@@ -90,14 +94,19 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		}
 	}()
 
-	db, err := openLog(cfg.DataDir)
+	var db *raftboltdb.BoltStore
+	if cfg.server() {
+		if db, err = openLog(cfg.DataDir); err != nil {
+			return nil, err
+		}
+		undo.add(db.Close)
+	}
+	id, err := loadIdentity(cfg.DataDir, cfg.NodeID, cfg.server(), time.Now())
 	if err != nil {
 		return nil, err
 	}
-	undo.add(db.Close)
-	id, err := loadIdentity(cfg.DataDir, cfg.NodeID, time.Now())
-	if err != nil {
-		return nil, err
+	if id == nil && len(cfg.Join) == 0 && !cfg.server() {
+		return nil, fmt.Errorf("%w: a node without the role %s begins no cluster; say --join HOST:PORT and --join-token", ErrConfig, store.RoleServer)
 	}
 	if id == nil && len(cfg.Join) > 0 && cfg.JoinToken == "" {
 		return nil, ErrTokenNeeded
@@ -126,12 +135,13 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	}
 
 	c := &Cluster{
-		config: cfg, state: deps.State, log: deps.Logger, load: deps.Load, dialer: deps.Dialer,
+		config: cfg, log: deps.Logger, load: deps.Load, dialer: deps.Dialer,
 		db: db, peers: peers,
-		members: newTickers(), leading: newLeadership(), placing: newPlacements(),
+		members: newTickers(), leaders: newTickers(), leading: newLeadership(), placing: newPlacements(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst),
 		ready:     make(chan struct{}), announceNow: make(chan struct{}, 1),
-		failed: make(chan error, 1), stopped: make(chan struct{}),
+		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
+		followers: newFollowers(),
 		record: store.Node{
 			ID: cfg.NodeID, PublicURL: cfg.PublicURL, ClusterAddr: clusterAddr, GossipAddr: gossipAddr,
 			RelayAddr: cfg.RelayAddr, Region: cfg.Region, Version: cfg.Version, Roles: cfg.Roles, Commands: store.CommandVersion,
@@ -146,7 +156,13 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c.identity.p.Store(id)
 	c.metrics = newMetrics()
 	c.watchers = newWatchers(c.metrics.lagged.Inc)
-	c.fsm = newFSM(deps.State, c.watchers.publish, c.fail)
+	if cfg.server() {
+		machine := newFSM(deps.State, c.watchers.publish, c.fail)
+		c.state, c.replica, c.feed = &deps.State.View, quorum{fsm: machine, c: c}, machine.feed
+	} else {
+		c.state = store.NewView()
+		c.replica = newMirror(c)
+	}
 	var wrapped memberlist.NodeAwareTransport = transport
 	if deps.GossipTransport != nil {
 		wrapped = deps.GossipTransport(transport)
@@ -205,17 +221,16 @@ func (c *Cluster) run(ctx context.Context) error {
 		return err
 	}
 	defer c.gossip.stop()
-	r, stopRaft, err := c.startRaft(fresh)
+	stopReplica, err := c.replica.start(fresh)
 	if err != nil {
 		return err
 	}
-	defer stopRaft()
-	c.raft.Store(r)
+	defer stopReplica()
 
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	work, workCtx := errgroup.WithContext(workCtx)
 	for _, worker := range []func(context.Context) error{
-		c.lead, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate,
+		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate,
 	} {
 		work.Go(func() error {
 			err := worker(workCtx)
@@ -230,7 +245,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-c.failed:
 	}
-	c.handOver(r)
+	c.handOver()
 	stopWork()
 	_ = work.Wait() // what mattered has gone through c.failed
 	if err == nil {
@@ -244,20 +259,11 @@ func (c *Cluster) run(ctx context.Context) error {
 
 // handOver leaves such that nobody waits for this node: others lead, and know
 // that it has gone.
-func (c *Cluster) handOver(r *raft.Raft) {
+func (c *Cluster) handOver() {
+	close(c.leaving)
 	c.leading.stop() // no lease is granted after another node may lead
 	c.heldUntil.Store(nil)
-	if r.State() == raft.Leader {
-		done := make(chan error, 1)
-		go func() { done <- r.LeadershipTransfer().Error() }() // ends with Raft at the latest
-		select {
-		case err := <-done:
-			if err != nil {
-				c.log.Debug("leadership not handed over", "error", err)
-			}
-		case <-time.After(raftTransfer):
-		}
-	}
+	c.replica.handOver()
 	c.gossip.leave()
 }
 

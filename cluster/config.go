@@ -45,7 +45,7 @@ type Config struct {
 
 // Deps is what the cluster needs of others.
 type Deps struct {
-	State      *store.State
+	State      *store.State // of a server; nil on any other node
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 	Load       func() Load           // asked once a second; nil: none
@@ -113,11 +113,11 @@ func (c *Config) Validate() error {
 	if err := record.Validate(); err != nil {
 		return bad("%v", err)
 	}
-	if !record.Server() {
-		return bad("a node without the role %s is not supported yet", store.RoleServer)
-	}
 	return nil
 }
+
+// server tells whether this node holds the replicated state.
+func (c *Config) server() bool { return (store.Node{Roles: c.Roles}).Server() }
 
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)

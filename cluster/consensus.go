@@ -46,7 +46,7 @@ func openLog(dir string) (*raftboltdb.BoltStore, error) {
 
 // startRaft starts Raft; first says that this node may be its only member. The
 // returned function stops it and waits for its goroutines.
-func (c *Cluster) startRaft(first bool) (*raft.Raft, func(), error) {
+func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error) {
 	logger := raftLog{log: c.log, name: "raft"}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.config.DataDir, snapshotsKept, logger)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Cluster) startRaft(first bool) (*raft.Raft, func(), error) {
 			return nil, nil, fmt.Errorf("raft: %w", err)
 		}
 	}
-	r, err := raft.NewRaft(config, c.fsm, c.db, c.db, snapshots, transport)
+	r, err := raft.NewRaft(config, machine, c.db, c.db, snapshots, transport)
 	if err != nil {
 		stopTransport()
 		return nil, nil, fmt.Errorf("raft: %w", err)
@@ -89,15 +89,8 @@ func (c *Cluster) startRaft(first bool) (*raft.Raft, func(), error) {
 	}, nil
 }
 
-// leader is the leader as Raft knows it here, "" for none.
-func (c *Cluster) leader() store.NodeID {
-	r := c.raft.Load()
-	if r == nil {
-		return ""
-	}
-	_, id := r.LeaderWithID()
-	return store.NodeID(id)
-}
+// leader is the leader as it is known here, "" for none.
+func (c *Cluster) leader() store.NodeID { return c.replica.leader() }
 
 // watchLeader gives a tick whenever Raft says that the leader changed.
 func watchLeader(r *raft.Raft) (<-chan raft.Observation, func()) {
@@ -124,17 +117,7 @@ func raftRole(servers []raft.Server, id store.NodeID) RaftRole {
 }
 
 // servers is Raft's configuration, as far as it is known here.
-func (c *Cluster) servers() []raft.Server {
-	r := c.raft.Load()
-	if r == nil {
-		return nil
-	}
-	f := r.GetConfiguration()
-	if f.Error() != nil {
-		return nil
-	}
-	return f.Configuration().Servers
-}
+func (c *Cluster) servers() []raft.Server { return c.replica.servers() }
 
 // streamLayer is the mesh as Raft wants it.
 type streamLayer struct {

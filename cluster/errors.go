@@ -46,6 +46,7 @@ var (
 	ErrTokenUsed    = errors.New("join token was used already; make a new one")
 	ErrTokenExpired = errors.New("join token has expired; make a new one")
 	ErrNodeExists   = errors.New("the cluster has a node of that id already; choose another id (node.id)")
+	ErrNoServer     = errors.New("that node does not hold the replicated state; give --join the address of a node with the role server")
 	ErrJoinBusy     = errors.New("too many join attempts; try again later")
 	ErrJoinRefused  = errors.New("joining was refused")
 )

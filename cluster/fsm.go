@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/hashicorp/raft"
 
@@ -16,11 +14,8 @@ type fsm struct {
 	state   *store.State
 	publish func(...store.Event)
 	fail    func(error) // stops the node
-
-	mu      sync.Mutex // guards what follows
-	applied uint64
-	changed chan struct{} // closed when applied rises
-	broken  error
+	feed    *feed
+	progress
 }
 
 // response is what Raft's futures carry.
@@ -32,7 +27,7 @@ type response struct {
 var _ raft.BatchingFSM = (*fsm)(nil)
 
 func newFSM(state *store.State, publish func(...store.Event), fail func(error)) *fsm {
-	return &fsm{state: state, publish: publish, fail: fail, changed: make(chan struct{})}
+	return &fsm{state: state, publish: publish, fail: fail, feed: newFeed(), progress: newProgress()}
 }
 
 // ApplyBatch applies commands. Entries of other types do not move the index: a
@@ -72,6 +67,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		responses[i] = r
 	}
 	if len(entries) > 0 {
+		f.feed.add(applied)
 		f.advance(entries[len(entries)-1].Index)
 	}
 	for _, a := range applied {
@@ -102,64 +98,15 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err := f.state.Restore(r); err != nil {
 		return err
 	}
+	f.feed.reset(f.state.Applied())
 	f.advance(f.state.Applied())
 	f.publish(store.Event{Index: f.state.Applied(), Kind: store.EventRestored})
 	return nil
 }
 
-// wait returns when the command at this index is applied on this node.
-func (f *fsm) wait(ctx context.Context, index uint64) error {
-	for {
-		f.mu.Lock()
-		applied, changed, broken := f.applied, f.changed, f.broken
-		f.mu.Unlock()
-		switch {
-		case applied >= index:
-			return nil
-		case broken != nil:
-			return broken
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// index is the last command that is applied on this node.
-func (f *fsm) index() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.applied
-}
-
-func (f *fsm) advance(index uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if index > f.applied {
-		f.applied = index
-		close(f.changed)
-		f.changed = make(chan struct{})
-	}
-}
-
-func (f *fsm) err() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.broken
-}
-
 // stop remembers the first failure and ends the node.
 func (f *fsm) stop(err error) error {
-	f.mu.Lock()
-	if f.broken == nil {
-		f.broken = err
-		close(f.changed)
-		f.changed = make(chan struct{})
-	}
-	err = f.broken
-	f.mu.Unlock()
+	err = f.end(err)
 	f.fail(err)
 	return err
 }

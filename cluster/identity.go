@@ -43,7 +43,7 @@ type identity struct {
 	key        *ecdsa.PrivateKey
 	ca         *x509.Certificate
 	roots      *x509.CertPool
-	clusterKey []byte
+	clusterKey []byte // opens the CA; nil on nodes that are no servers
 	gossipKeys [][]byte
 
 	cert atomic.Pointer[tls.Certificate] // replaced by renew
@@ -157,6 +157,9 @@ func (id *identity) save() error {
 		{fileGossipKeys, gossip},
 		{fileNodeCert, pemBlock("CERTIFICATE", id.cert.Load().Certificate[0])},
 	} {
+		if f.data == nil {
+			continue
+		}
 		if err := writeFile(filepath.Join(id.dir, f.name), f.data); err != nil {
 			return err
 		}
@@ -165,7 +168,7 @@ func (id *identity) save() error {
 }
 
 // loadIdentity reads what save wrote; nil when the node has none yet.
-func loadIdentity(dir string, node store.NodeID, now time.Time) (*identity, error) {
+func loadIdentity(dir string, node store.NodeID, server bool, now time.Time) (*identity, error) {
 	leaf, err := readPEM(dir, fileNodeCert, "CERTIFICATE")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -181,10 +184,16 @@ func loadIdentity(dir string, node store.NodeID, now time.Time) (*identity, erro
 	if id.key, err = loadKey(dir); err != nil {
 		return nil, err
 	}
-	if id.clusterKey, err = os.ReadFile(filepath.Join(dir, fileClusterKey)); err != nil {
+	id.clusterKey, err = os.ReadFile(filepath.Join(dir, fileClusterKey))
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !missing:
 		return nil, err
-	}
-	if len(id.clusterKey) != clusterKeySize {
+	case server && missing:
+		return nil, fmt.Errorf("%w: %w: a node that joined without the role %s cannot take it on: join under another node.id", ErrIdentity, err, store.RoleServer)
+	case !server && !missing:
+		return nil, fmt.Errorf("%w: this node joined with the role %s and cannot lay it down: remove it from the cluster, and join under another node.id", ErrIdentity, store.RoleServer)
+	case server && len(id.clusterKey) != clusterKeySize:
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIdentity, fileClusterKey, len(id.clusterKey))
 	}
 	text, err := os.ReadFile(filepath.Join(dir, fileGossipKeys))

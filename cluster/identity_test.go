@@ -29,7 +29,7 @@ func leafIdentity(t testing.TB, node store.NodeID) (*identity, *bootstrap) {
 
 func TestIdentitySurvivesRestart(t *testing.T) {
 	id, b := leafIdentity(t, "n1")
-	again, err := loadIdentity(id.dir, "n1", time.Now())
+	again, err := loadIdentity(id.dir, "n1", true, time.Now())
 	if err != nil || again == nil {
 		t.Fatalf("%v, %v", again, err)
 	}
@@ -85,7 +85,7 @@ func TestIdentityFiles(t *testing.T) {
 
 func TestNoIdentityYet(t *testing.T) {
 	dir := t.TempDir()
-	if id, err := loadIdentity(dir, "n1", time.Now()); id != nil || err != nil {
+	if id, err := loadIdentity(dir, "n1", true, time.Now()); id != nil || err != nil {
 		t.Errorf("of an empty directory: %v, %v", id, err)
 	}
 	if b, err := loadBootstrap(dir); b != nil || err != nil {
@@ -96,7 +96,7 @@ func TestNoIdentityYet(t *testing.T) {
 	if err := os.Remove(filepath.Join(id.dir, fileNodeCert)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := loadIdentity(id.dir, "n1", time.Now()); got != nil || err != nil {
+	if got, err := loadIdentity(id.dir, "n1", true, time.Now()); got != nil || err != nil {
 		t.Errorf("without certificate: %v, %v", got, err)
 	}
 	// Elsewhere there is no directory at all.
@@ -187,7 +187,7 @@ func TestIdentityThatDoesNotFit(t *testing.T) {
 			if at.IsZero() {
 				at = time.Now()
 			}
-			got, err := loadIdentity(id.dir, node, at)
+			got, err := loadIdentity(id.dir, node, true, at)
 			if got != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Fatalf("%v, %v, want %v", got, err, tt.want)
 			}
@@ -224,7 +224,7 @@ func TestRenew(t *testing.T) {
 	if id.cert.Load() == old || id.renewDue(late) || !id.key.PublicKey.Equal(id.cert.Load().Leaf.PublicKey) {
 		t.Error("it was not renewed for the same key")
 	}
-	again, err := loadIdentity(id.dir, "n1", start.Add(certificateTTL+time.Hour)) // the old one has expired by then
+	again, err := loadIdentity(id.dir, "n1", true, start.Add(certificateTTL+time.Hour)) // the old one has expired by then
 	if err != nil || !again.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -248,7 +248,7 @@ func TestRenew(t *testing.T) {
 	if err := id.replace([]byte("x")); err == nil {
 		t.Error("no certificate at all is taken")
 	}
-	if got, err := loadIdentity(id.dir, "n1", late); err != nil || !got.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
+	if got, err := loadIdentity(id.dir, "n1", true, late); err != nil || !got.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
 		t.Errorf("what was refused is on disk: %v", err)
 	}
 }

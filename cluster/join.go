@@ -18,12 +18,12 @@ import (
 
 // How a node joins, over TLS 1.3 with the protocol talkd-join:
 //
-//	joiner                                    any node that is ready
+//	joiner                                    any server that is ready
 //	  saves its key
 //	  checks the CA against the token's pin ←  certificate, CA
 //	  token, record, certificate request    →  spends the token (Raft),
 //	                                           writes the record (Raft), issues
-//	  saves                                 ←  certificate, cluster key,
+//	  saves                                 ←  certificate, cluster key (servers),
 //	                                           gossip keys, addresses
 //
 // A frame is 4 bytes of length (big endian) and JSON.
@@ -77,6 +77,7 @@ func joinErrors() []joinError {
 		{ErrNodeExists, "node_exists", true},
 		{ErrPinMismatch, "pin_mismatch", true},
 		{ErrJoinRefused, "refused", true},
+		{ErrNoServer, "no_server", false},
 		{ErrJoinBusy, "busy", false},
 		{ErrNotReady, "not_ready", false},
 	}
@@ -125,7 +126,7 @@ func (c *Cluster) join(ctx context.Context) (*identity, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			if errors.Is(err, ErrPinMismatch) {
+			if errors.Is(err, ErrPinMismatch) || errors.Is(err, ErrNoServer) {
 				strangers++
 			} else if finalRefusal(err) {
 				return nil, err
@@ -214,7 +215,8 @@ func refusalOf(reply joinReply) error {
 
 // accept saves what the cluster gave.
 func (c *Cluster) accept(key *ecdsa.PrivateKey, ca *x509.Certificate, reply joinReply) (*identity, error) {
-	if len(reply.ClusterKey) != clusterKeySize || len(reply.GossipKeys) == 0 {
+	server := c.config.server()
+	if server != (len(reply.ClusterKey) == clusterKeySize) || len(reply.GossipKeys) == 0 {
 		return nil, fmt.Errorf("%w: keys are missing in the answer", ErrJoinRefused)
 	}
 	for _, k := range reply.GossipKeys {

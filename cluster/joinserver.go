@@ -56,6 +56,9 @@ func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
 // admit checks the request, spends the token and issues the certificate, in
 // this order. All of it may have happened before.
 func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) error {
+	if !c.config.server() {
+		return ErrNoServer
+	}
 	if !c.isReady() {
 		return ErrNotReady
 	}
@@ -106,9 +109,12 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 	}
-	*reply = joinReply{Certificate: leaf, CA: own.ca.Raw, ClusterKey: own.clusterKey, GossipKeys: own.gossipKeys}
+	*reply = joinReply{Certificate: leaf, CA: own.ca.Raw, GossipKeys: own.gossipKeys}
+	if q.Node.Server() {
+		reply.ClusterKey = own.clusterKey // opens the CA, which is for servers
+	}
 	for _, n := range c.state.Nodes() {
-		reply.Peers = append(reply.Peers, peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr})
+		reply.Peers = append(reply.Peers, peerOf(n))
 	}
 	return nil
 }
@@ -118,11 +124,8 @@ func (c *Cluster) checkJoiner(n store.Node) error {
 	if err := n.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 	}
-	if !(peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr}).valid() || n.GossipAddr == "" {
+	if !peerOf(n).valid() || n.GossipAddr == "" {
 		return fmt.Errorf("%w: the node's addresses are missing", ErrJoinRefused)
-	}
-	if !n.Server() {
-		return fmt.Errorf("%w: a node without the role %s is not supported yet", ErrJoinRefused, store.RoleServer)
 	}
 	if all := c.state.CommandVersionOfAll(); n.Commands < all {
 		return fmt.Errorf("%w: the node's binary is too old: it knows commands up to version %d, the cluster uses %d",

@@ -99,6 +99,7 @@ func (c *Cluster) lead(ctx context.Context) error {
 		case <-changes:
 			c.log.Info("leader changed", "leader", c.leader())
 			c.metrics.leaderChanges.Inc()
+			c.leaders.tick()
 			c.members.tick()
 		case <-tick.C:
 		}

@@ -29,8 +29,7 @@ func (c *Cluster) Lease() bool {
 func (c *Cluster) renewLease(ctx context.Context) error {
 	tick := time.NewTicker(leaseRenew)
 	defer tick.Stop()
-	r := c.raft.Load()
-	changes, cancel := watchLeader(r)
+	changes, cancel := c.leaders.watch()
 	defer cancel()
 	held := false
 	for {
@@ -92,7 +91,7 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 		c.log.Debug("lease not renewed", "status", reply.GetStatus(), "detail", reply.GetDetail())
 		return false
 	}
-	return c.fsm.wait(ctx, reply.GetIndex()) == nil
+	return c.replica.wait(ctx, reply.GetIndex()) == nil
 }
 
 // serveRenew is the leader's side.
@@ -112,7 +111,7 @@ func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID) *clusterpb.
 	if !c.leading.grant(node, time.Now()) {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: "not now"}
 	}
-	return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: c.fsm.index()}
+	return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: c.replica.index()}
 }
 
 // verifyLeader hears a majority, unless it did lately.

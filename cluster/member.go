@@ -86,6 +86,7 @@ type Status struct {
 	Quorum    bool // this node is in contact with a majority
 	Lease     bool
 	Ready     bool
+	Follows   store.NodeID // the server that tells this node, which is none; empty on servers and without contact
 	Rooms     int
 	Headroom  int // streams that the nodes that can take rooms could still forward
 }

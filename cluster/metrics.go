@@ -45,7 +45,8 @@ func (m *metrics) register(reg prometheus.Registerer, c *Cluster) {
 		gauge("talkd_cluster_leader", "1 while this node leads.", func() float64 { return number(c.leader() == c.Self()) }),
 		gauge("talkd_cluster_lease", "1 while this node may act as a home.", func() float64 { return number(c.Lease()) }),
 		gauge("talkd_cluster_ready", "1 when this node is part of the cluster.", func() float64 { return number(c.isReady()) }),
-		gauge("talkd_cluster_applied_index", "Last entry of the log that is applied here.", func() float64 { return float64(c.fsm.index()) }),
+		gauge("talkd_cluster_applied_index", "Last entry of the log that is applied here.", func() float64 { return float64(c.replica.index()) }),
+		gauge("talkd_cluster_followers", "Nodes without Raft that follow this server.", func() float64 { return float64(c.followers.count()) }),
 		gauge("talkd_cluster_rooms", "Rooms that have a home.", func() float64 { return float64(c.state.Rooms()) }),
 		&membersCollector{c: c, desc: prometheus.NewDesc("talkd_cluster_members", "Nodes, by what gossip says of them.", []string{"state"}, nil)},
 	)

@@ -51,7 +51,7 @@ func (c *Cluster) serveMove(ctx context.Context, q *clusterpb.MoveRequest) *clus
 		case !ok:
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_FOUND, Detail: "room " + room.String() + " has no home"}
 		case home.Node == to:
-			return c.placed(home, c.fsm.index())
+			return c.placed(home, c.replica.index())
 		}
 		if why := c.unfit(to); why != "" {
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNFIT, Detail: why}

@@ -23,6 +23,15 @@ type peer struct {
 	ID      store.NodeID `json:"id"`
 	Cluster string       `json:"cluster"`
 	Gossip  string       `json:"gossip"`
+	Server  bool         `json:"server,omitempty"`
+}
+
+func peerOf(n store.Node) peer {
+	return peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr, Server: n.Server()}
+}
+
+func peerTold(p *clusterpb.Peer) peer {
+	return peer{ID: store.NodeID(p.GetId()), Cluster: p.GetClusterAddr(), Gossip: p.GetGossipAddr(), Server: p.GetServer()}
 }
 
 func (p peer) valid() bool {
@@ -72,10 +81,11 @@ func (b *peerBook) learn(p peer) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old, ok := b.byID[p.ID]; ok && p.Gossip == "" {
+	old, ok := b.byID[p.ID]
+	if ok && p.Gossip == "" {
 		p.Gossip = old.Gossip
 	}
-	if len(b.byID) < maxPeers {
+	if ok || p.Server || len(b.byID) < maxPeers { // a node without servers is lost
 		b.byID[p.ID] = p
 	}
 }
@@ -84,7 +94,7 @@ func (b *peerBook) learn(p peer) {
 func (b *peerBook) save(nodes []store.Node) error {
 	now := make(map[store.NodeID]peer, len(nodes))
 	for _, n := range nodes {
-		if p := (peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr}); p.valid() {
+		if p := peerOf(n); p.valid() {
 			now[n.ID] = p
 		}
 	}
@@ -127,7 +137,7 @@ func (c *Cluster) knownPeers() []peer {
 		known[p.ID] = p
 	}
 	for _, n := range c.state.Nodes() {
-		if p := (peer{ID: n.ID, Cluster: n.ClusterAddr, Gossip: n.GossipAddr}); p.valid() {
+		if p := peerOf(n); p.valid() {
 			known[n.ID] = p
 		}
 	}
@@ -140,7 +150,7 @@ func (c *Cluster) toldPeers() []*clusterpb.Peer {
 	nodes := c.state.Nodes()
 	told := make([]*clusterpb.Peer, 0, len(nodes))
 	for _, n := range nodes {
-		told = append(told, &clusterpb.Peer{Id: string(n.ID), ClusterAddr: n.ClusterAddr, GossipAddr: n.GossipAddr})
+		told = append(told, &clusterpb.Peer{Id: string(n.ID), ClusterAddr: n.ClusterAddr, GossipAddr: n.GossipAddr, Server: n.Server()})
 	}
 	return told
 }

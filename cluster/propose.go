@@ -42,7 +42,7 @@ func (c *Cluster) propose(ctx context.Context, cmd store.Command) (store.Result,
 	if err != nil {
 		return store.Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	if err := c.fsm.wait(ctx, reply.GetIndex()); err != nil {
+	if err := c.replica.wait(ctx, reply.GetIndex()); err != nil {
 		return result, fmt.Errorf("%w: committed, but not applied here yet: %w", ErrUnknownOutcome, err)
 	}
 	return result, result.Err
@@ -161,7 +161,7 @@ func atLeader[R leaderReply](
 			if doubt {
 				return none, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
 			}
-			if c.raft.Load() == nil {
+			if c.identity.p.Load() == nil {
 				return none, fmt.Errorf("%w: %w", ErrNotReady, ctx.Err())
 			}
 			return none, fmt.Errorf("%w: %w", ErrNoLeader, ctx.Err())

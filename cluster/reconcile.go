@@ -221,7 +221,7 @@ func (c *Cluster) homeFromLeader(ctx context.Context,
 	if err != nil {
 		return store.Home{}, err
 	}
-	if err := c.fsm.wait(ctx, reply.GetIndex()); err != nil {
+	if err := c.replica.wait(ctx, reply.GetIndex()); err != nil {
 		return store.Home{}, err
 	}
 	return home, nil
@@ -237,9 +237,9 @@ func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *cl
 		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}
 	for {
-		index := c.fsm.index()
+		index := c.replica.index()
 		if home, ok := c.state.Home(room); ok {
-			return c.placed(home, max(index, c.fsm.index()))
+			return c.placed(home, max(index, c.replica.index()))
 		}
 		hint := Hint{Node: store.NodeID(q.GetHintNode()), Region: q.GetHintRegion()}
 		node, err := c.choose(c.candidates(time.Now()), room, hint)

@@ -47,15 +47,14 @@ func (c *Cluster) seen(id store.NodeID, now time.Time) (MemberState, Load) {
 // Status is the cluster as this node sees it now.
 func (c *Cluster) Status() Status {
 	s := Status{
-		Self: c.Self(), Leader: c.leader(), Applied: c.fsm.index(),
+		Self: c.Self(), Leader: c.leader(), Applied: c.replica.index(),
 		Lease: c.Lease(), Ready: c.isReady(), Rooms: c.state.Rooms(),
 	}
 	if id, ok := c.state.Identity(); ok {
 		s.ClusterID = id.ClusterID
 	}
-	if r := c.raft.Load(); r != nil {
-		s.Term, s.Commit = r.CurrentTerm(), r.CommitIndex()
-	}
+	s.Follows = c.replica.follows()
+	s.Term, s.Commit = c.replica.term(), c.replica.commit()
 	for _, server := range c.servers() {
 		if server.Suffrage != raft.Voter {
 			continue

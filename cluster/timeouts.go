@@ -105,5 +105,15 @@ const (
 	proposeRetry   = 100 * time.Millisecond // between attempts to find the leader
 	forwardConnect = time.Second            // to the leader
 
+	// Nodes that are no servers. A server that is out of touch with the leader
+	// for longer than an election takes, or that says nothing for four beats, is
+	// left for another one.
+	watchBeat     = 500 * time.Millisecond
+	watchSilence  = 4 * watchBeat
+	watchTouch    = 3 * time.Second
+	watchCatchUp  = time.Second // for a server to reach the index that a node has
+	watchRetry    = 50 * time.Millisecond
+	watchRetryMax = time.Second
+
 	lockTimeout = time.Second // for another process to let go of the data directory
 )

@@ -86,17 +86,17 @@ func (v *View) Nodes() []Node {
 }
 
 // Draining says whether the cluster wants a node to be left.
-func (s *State) Draining(id NodeID) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.mem.drains[id].On
+func (v *View) Draining(id NodeID) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.mem.drains[id].On
 }
 
 // Drains are the nodes that are to be left.
-func (s *State) Drains() map[NodeID]Drain {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.mem.drains)
+func (v *View) Drains() map[NodeID]Drain {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return maps.Clone(v.mem.drains)
 }
 
 // CommandVersionOfAll is the highest command version that this binary and all

@@ -85,9 +85,9 @@ func TestViewsDoNotGoBack(t *testing.T) {
 	l.must(NewClusterInit(t0, testIdentity(), testSecret(1)))
 	l.must(NewPutNode(t0, testNode("n1")))
 	behind, ahead := NewView(), NewView()
-	copyView(t, &l.State.View, behind)
+	copyView(t, &l.View, behind)
 	l.must(NewPutNode(t0, testNode("n2")))
-	copyView(t, &l.State.View, ahead)
+	copyView(t, &l.View, ahead)
 
 	var in Importer
 	if _, err := behind.Export(in.Add); err != nil {
@@ -127,7 +127,7 @@ func TestFollowersStopWhenLost(t *testing.T) {
 		"of a newer server":  {[]byte{formatJSON + 1}, ErrUnknownCommand},
 		"malformed":          {[]byte("x"), ErrUnknownCommand},
 		"about the database": {encode(NewRemoveUser(t0, "alice")), ErrInvalid},
-		"something missing":  {encode(NewAssignHome(t0, RoomID{Name: "r"}, "n1", 0)), ErrOutOfOrder},
+		"something missing":  {encode(NewAssignHome(t0, RoomID{Name: "r"}, "n1", 0, ReasonNew)), ErrOutOfOrder},
 	} {
 		v := NewView()
 		if events, err := v.Follow(Change{Index: 1, Command: test.command}); !errors.Is(err, test.want) || events != nil || v.Applied() != 0 {
@@ -147,7 +147,7 @@ func BenchmarkExportImport(b *testing.B) {
 	for b.Loop() {
 		bytes := 0
 		var in Importer
-		if _, err := l.State.View.Export(func(p []byte) error { bytes += len(p); return in.Add(p) }); err != nil {
+		if _, err := l.Export(func(p []byte) error { bytes += len(p); return in.Add(p) }); err != nil {
 			b.Fatal(err)
 		}
 		if err := NewView().Import(&in); err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -46,8 +47,8 @@ type Node struct {
 	// Load is what the node tells of itself; nil: nothing.
 	Load func() cluster.Load
 
-	*cluster.Cluster // of the last start
-	State            *store.State
+	*cluster.Cluster              // of the last start
+	State            *store.State // nil without the role server
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -85,7 +86,7 @@ func (k *Kit) Prepare() *Node {
 		ClusterListen: "127.0.0.1:0", GossipListen: "127.0.0.1:0",
 		PublicURL: "http://" + string(id) + ".example", Version: "test",
 	}}
-	for _, other := range k.Running() {
+	for _, other := range k.Servers() {
 		addr, _ := other.Addr()
 		n.Config.Join = append(n.Config.Join, addr)
 	}
@@ -107,12 +108,23 @@ func (k *Kit) Add() *Node {
 	return n
 }
 
-// Token makes a join token on the first node that runs.
+// AddClient adds a node without the role server, starts it and waits until it
+// is ready.
+func (k *Kit) AddClient() *Node {
+	k.tb.Helper()
+	n := k.Prepare()
+	n.Config.Roles = []string{"signaling", "media"}
+	n.Start()
+	n.AwaitReady()
+	return n
+}
+
+// Token makes a join token on the first server that runs.
 func (k *Kit) Token() string {
 	k.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	token, err := k.Running()[0].CreateJoinToken(ctx, 0)
+	token, err := k.Servers()[0].CreateJoinToken(ctx, 0)
 	if err != nil {
 		k.tb.Fatalf("join token: %v", err)
 	}
@@ -153,6 +165,14 @@ func (k *Kit) Running() []*Node {
 	return running
 }
 
+// Server tells whether the node holds the replicated state.
+func (n *Node) Server() bool { return (store.Node{Roles: n.Config.Roles}).Server() }
+
+// Servers are the running nodes that hold the replicated state.
+func (k *Kit) Servers() []*Node {
+	return slices.DeleteFunc(k.Running(), func(n *Node) bool { return !n.Server() })
+}
+
 // AwaitLeader waits until all of these nodes (none: all that run) know one
 // leader among themselves.
 func (k *Kit) AwaitLeader(among ...*Node) *Node {
@@ -178,12 +198,12 @@ func (k *Kit) AwaitLeader(among ...*Node) *Node {
 	return leader
 }
 
-// Followers are the running nodes but the leader.
+// Followers are the running servers but the leader.
 func (k *Kit) Followers() []*Node {
 	k.tb.Helper()
 	leader := k.AwaitLeader()
 	var followers []*Node
-	for _, n := range k.Running() {
+	for _, n := range k.Servers() {
 		if n != leader {
 			followers = append(followers, n)
 		}
@@ -215,9 +235,13 @@ func (n *Node) Start() {
 func (n *Node) TryStart() (err error) {
 	n.await()
 	n.kit.Net.setDown(n.ID, false)
-	state, err := store.Open(filepath.Join(n.kit.dir, string(n.ID)))
-	if err != nil {
-		return err
+	var state *store.State
+	closeState := func() error { return nil }
+	if n.Server() {
+		if state, err = store.Open(filepath.Join(n.kit.dir, string(n.ID))); err != nil {
+			return err
+		}
+		closeState = state.Close
 	}
 	c, err := cluster.Open(n.Config, cluster.Deps{
 		State: state, Load: n.Load,
@@ -228,7 +252,7 @@ func (n *Node) TryStart() (err error) {
 		},
 	})
 	if err != nil {
-		_ = state.Close() // the first error says why
+		_ = closeState() // the first error says why
 		return err
 	}
 	// A restart finds the ports that the others know.
@@ -245,7 +269,7 @@ func (n *Node) TryStart() (err error) {
 		defer close(done)
 		defer cancel()
 		err := c.Run(ctx)
-		if closeErr := state.Close(); err == nil {
+		if closeErr := closeState(); err == nil {
 			err = closeErr
 		}
 		n.err = err

@@ -552,6 +552,7 @@ type Peer struct {
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	ClusterAddr   string                 `protobuf:"bytes,2,opt,name=cluster_addr,json=clusterAddr,proto3" json:"cluster_addr,omitempty"`
 	GossipAddr    string                 `protobuf:"bytes,3,opt,name=gossip_addr,json=gossipAddr,proto3" json:"gossip_addr,omitempty"`
+	Server        bool                   `protobuf:"varint,4,opt,name=server,proto3" json:"server,omitempty"` // has Raft
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -605,6 +606,13 @@ func (x *Peer) GetGossipAddr() string {
 		return x.GossipAddr
 	}
 	return ""
+}
+
+func (x *Peer) GetServer() bool {
+	if x != nil {
+		return x.Server
+	}
+	return false
 }
 
 type RenewRequest struct {
@@ -713,6 +721,266 @@ func (x *RenewReply) GetDetail() string {
 	return ""
 }
 
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // what the caller has applied; 0: nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WatchRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// WatchReply is one step: a part of a whole view, its end, or changes in the
+// order of the log.
+type WatchReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`                    // when all of this is applied, nothing up to here is missing
+	View          []byte                 `protobuf:"bytes,2,opt,name=view,proto3" json:"view,omitempty"`                       // a part, as store.View.Export writes it
+	ViewEnd       bool                   `protobuf:"varint,5,opt,name=view_end,json=viewEnd,proto3" json:"view_end,omitempty"` // the view is complete
+	Changes       []*Change              `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	Consensus     *Consensus             `protobuf:"bytes,4,opt,name=consensus,proto3" json:"consensus,omitempty"` // of now; at least every heartbeat
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchReply) Reset() {
+	*x = WatchReply{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchReply) ProtoMessage() {}
+
+func (x *WatchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
+func (*WatchReply) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WatchReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *WatchReply) GetView() []byte {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *WatchReply) GetViewEnd() bool {
+	if x != nil {
+		return x.ViewEnd
+	}
+	return false
+}
+
+func (x *WatchReply) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *WatchReply) GetConsensus() *Consensus {
+	if x != nil {
+		return x.Consensus
+	}
+	return nil
+}
+
+// Change is what one entry of the log means to nodes without a database.
+type Change struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Command       []byte                 `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"` // as store.Command.Encode writes it
+	Events        []byte                 `protobuf:"bytes,3,opt,name=events,proto3" json:"events,omitempty"`   // or a list of store.Event as JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Change) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Change) GetCommand() []byte {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Change) GetEvents() []byte {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// Consensus is what a server knows of Raft.
+type Consensus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaderId      string                 `protobuf:"bytes,1,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Commit        uint64                 `protobuf:"varint,3,opt,name=commit,proto3" json:"commit,omitempty"`
+	Voters        []string               `protobuf:"bytes,4,rep,name=voters,proto3" json:"voters,omitempty"`
+	Nonvoters     []string               `protobuf:"bytes,5,rep,name=nonvoters,proto3" json:"nonvoters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Consensus) Reset() {
+	*x = Consensus{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Consensus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Consensus) ProtoMessage() {}
+
+func (x *Consensus) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Consensus.ProtoReflect.Descriptor instead.
+func (*Consensus) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Consensus) GetLeaderId() string {
+	if x != nil {
+		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *Consensus) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Consensus) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
+func (x *Consensus) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Consensus) GetNonvoters() []string {
+	if x != nil {
+		return x.Nonvoters
+	}
+	return nil
+}
+
 var File_cluster_internal_clusterpb_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
@@ -752,19 +1020,39 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"leaderAddr\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12,\n" +
 	"\x05peers\x18\x05 \x03(\v2\x16.talkd.cluster.v1.PeerR\x05peers\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"Z\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"r\n" +
 	"\x04Peer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1f\n" +
 	"\vgossip_addr\x18\x03 \x01(\tR\n" +
-	"gossipAddr\"\x0e\n" +
+	"gossipAddr\x12\x16\n" +
+	"\x06server\x18\x04 \x01(\bR\x06server\"\x0e\n" +
 	"\fRenewRequest\"\x89\x01\n" +
 	"\n" +
 	"RenewReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail*\xeb\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"$\n" +
+	"\fWatchRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xc0\x01\n" +
+	"\n" +
+	"WatchReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04view\x18\x02 \x01(\fR\x04view\x12\x19\n" +
+	"\bview_end\x18\x05 \x01(\bR\aviewEnd\x122\n" +
+	"\achanges\x18\x03 \x03(\v2\x18.talkd.cluster.v1.ChangeR\achanges\x129\n" +
+	"\tconsensus\x18\x04 \x01(\v2\x1b.talkd.cluster.v1.ConsensusR\tconsensus\"P\n" +
+	"\x06Change\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\acommand\x18\x02 \x01(\fR\acommand\x12\x16\n" +
+	"\x06events\x18\x03 \x01(\fR\x06events\"\x8a\x01\n" +
+	"\tConsensus\x12\x1b\n" +
+	"\tleader_id\x18\x01 \x01(\tR\bleaderId\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\x04R\x06commit\x12\x16\n" +
+	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x1c\n" +
+	"\tnonvoters\x18\x05 \x03(\tR\tnonvoters*\xeb\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x15\n" +
@@ -777,13 +1065,14 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\vSTATUS_FULL\x10\b\x12\x10\n" +
 	"\fSTATUS_UNFIT\x10\t\x12\x14\n" +
 	"\x10STATUS_NOT_FOUND\x10\n" +
-	"2\xf9\x02\n" +
+	"2\xc2\x03\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
 	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
 	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
-	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReplyB3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
+	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReply\x12G\n" +
+	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01B3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
 
 var (
 	file_cluster_internal_clusterpb_cluster_proto_rawDescOnce sync.Once
@@ -798,7 +1087,7 @@ func file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_internal_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(Status)(0),             // 0: talkd.cluster.v1.Status
 	(*ProposeRequest)(nil),  // 1: talkd.cluster.v1.ProposeRequest
@@ -811,6 +1100,10 @@ var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(*Peer)(nil),            // 8: talkd.cluster.v1.Peer
 	(*RenewRequest)(nil),    // 9: talkd.cluster.v1.RenewRequest
 	(*RenewReply)(nil),      // 10: talkd.cluster.v1.RenewReply
+	(*WatchRequest)(nil),    // 11: talkd.cluster.v1.WatchRequest
+	(*WatchReply)(nil),      // 12: talkd.cluster.v1.WatchReply
+	(*Change)(nil),          // 13: talkd.cluster.v1.Change
+	(*Consensus)(nil),       // 14: talkd.cluster.v1.Consensus
 }
 var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
@@ -818,21 +1111,25 @@ var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
 	8,  // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
 	0,  // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
-	1,  // 5: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
-	3,  // 6: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
-	4,  // 7: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
-	6,  // 8: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	9,  // 9: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	2,  // 10: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	5,  // 11: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	5,  // 12: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
-	7,  // 13: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	10, // 14: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	13, // 5: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
+	14, // 6: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
+	1,  // 7: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
+	3,  // 8: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
+	4,  // 9: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
+	6,  // 10: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	9,  // 11: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	11, // 12: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
+	2,  // 13: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	5,  // 14: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	5,  // 15: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 16: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	10, // 17: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	12, // 18: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
+	13, // [13:19] is the sub-list for method output_type
+	7,  // [7:13] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_cluster_internal_clusterpb_cluster_proto_init() }
@@ -846,7 +1143,7 @@ func file_cluster_internal_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_internal_clusterpb_cluster_proto_rawDesc), len(file_cluster_internal_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

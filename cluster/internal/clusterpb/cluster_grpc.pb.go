@@ -24,15 +24,16 @@ const (
 	Cluster_Move_FullMethodName     = "/talkd.cluster.v1.Cluster/Move"
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
 	Cluster_Renew_FullMethodName    = "/talkd.cluster.v1.Cluster/Renew"
+	Cluster_Watch_FullMethodName    = "/talkd.cluster.v1.Cluster/Watch"
 )
 
 // ClusterClient is the client API for Cluster service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Cluster is what server nodes ask of their leader. Whoever calls is known
-// from its certificate. A node that is not the leader answers NOT_LEADER and
-// has done nothing.
+// Cluster is what nodes ask of their leader, and nodes without Raft of any
+// server. Whoever calls is known from its certificate. A node that is not the
+// leader answers NOT_LEADER and has done nothing.
 type ClusterClient interface {
 	// Propose commits one command.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
@@ -44,6 +45,10 @@ type ClusterClient interface {
 	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error)
+	// Watch tells a node that is no server what is decided, from an index on. Any
+	// server answers; one that is behind the index waits until it is not, or ends
+	// the call.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReply], error)
 }
 
 type clusterClient struct {
@@ -104,13 +109,32 @@ func (c *clusterClient) Renew(ctx context.Context, in *RenewRequest, opts ...grp
 	return out, nil
 }
 
+func (c *clusterClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Cluster_ServiceDesc.Streams[0], Cluster_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Cluster_WatchClient = grpc.ServerStreamingClient[WatchReply]
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
 //
-// Cluster is what server nodes ask of their leader. Whoever calls is known
-// from its certificate. A node that is not the leader answers NOT_LEADER and
-// has done nothing.
+// Cluster is what nodes ask of their leader, and nodes without Raft of any
+// server. Whoever calls is known from its certificate. A node that is not the
+// leader answers NOT_LEADER and has done nothing.
 type ClusterServer interface {
 	// Propose commits one command.
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
@@ -122,6 +146,10 @@ type ClusterServer interface {
 	Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
 	Renew(context.Context, *RenewRequest) (*RenewReply, error)
+	// Watch tells a node that is no server what is decided, from an index on. Any
+	// server answers; one that is behind the index waits until it is not, or ends
+	// the call.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -146,6 +174,9 @@ func (UnimplementedClusterServer) Announce(context.Context, *AnnounceRequest) (*
 }
 func (UnimplementedClusterServer) Renew(context.Context, *RenewRequest) (*RenewReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedClusterServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -258,6 +289,17 @@ func _Cluster_Renew_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ClusterServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Cluster_WatchServer = grpc.ServerStreamingServer[WatchReply]
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -286,6 +328,12 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Cluster_Renew_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _Cluster_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "cluster/internal/clusterpb/cluster.proto",
 }
