@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -39,6 +40,7 @@ type Hub struct {
 	throttle   *throttle
 	used       *usedTickets
 	handler    http.Handler
+	life       uint64 // tells this node from one before a restart
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -86,6 +88,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		seals:      newSeals(deps.Seal),
 		throttle:   newThrottle(),
 		used:       newUsedTickets(),
+		life:       rand.Uint64(),
 		callbacks:  make(map[store.BackendID]*callbacks),
 		visitors:   make(map[netip.Prefix]visitors),
 		conns:      make(map[*conn]struct{}),
@@ -161,6 +164,7 @@ func (h *Hub) housekeeping() {
 	}
 	for _, r := range replicas {
 		r.retry()
+		r.reclaim()
 	}
 	h.used.expire(now)
 	h.throttle.expire(now)
@@ -285,10 +289,9 @@ func (h *Hub) add(s *Session) error {
 func (h *Hub) remove(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.sessions[s.id] != s {
-		return
+	if h.sessions[s.id] == s {
+		delete(h.sessions, s.id)
 	}
-	delete(h.sessions, s.id)
 	k := userKey{s.who.backend, s.who.userID}
 	if of := h.users[k]; of != nil {
 		delete(of, s)

@@ -185,6 +185,15 @@ const (
 	maxForwards     = 100_000
 )
 
+// remember keeps in mind where a session went.
+func (h *Hub) remember(id store.SessionID, to store.NodeID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.forwards) < maxForwards {
+		h.forwards[id] = forward{to: to, expires: time.Now().Add(forwardLifetime)}
+	}
+}
+
 // giveAway ends a session here because it goes on at another node: its client
 // hears a bye, and nobody else hears anything.
 func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signalpb.HandoverReply, bool) {
@@ -192,12 +201,8 @@ func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signal
 	if s == nil || !s.hasKey(key) {
 		return nil, false
 	}
-	s.finish(wire.ByeMessage("", wire.ByeMoved), true)
-	h.mu.Lock()
-	if len(h.forwards) < maxForwards {
-		h.forwards[id] = forward{to: to, expires: time.Now().Add(forwardLifetime)}
-	}
-	h.mu.Unlock()
+	s.finish(wire.ByeMessage("", wire.ByeMoved), true, 0)
+	h.remember(id, to)
 	return &signalpb.HandoverReply{
 		Outcome:     signalpb.Outcome_OUTCOME_OK,
 		UserId:      s.who.userID,

@@ -18,16 +18,23 @@ import (
 
 // farEdge is the other end of a link: what this node sends there.
 type farEdge struct {
-	t   *testing.T
-	hub *Hub
-	id  store.RoomID
-	out chan *signalpb.Frame
+	t    *testing.T
+	hub  *Hub
+	id   store.RoomID
+	node store.NodeID
+	out  chan *signalpb.Frame
 }
 
 func newFarEdge(t *testing.T) *farEdge {
-	h := lonely(t)
-	f := &farEdge{t: t, hub: h, id: store.RoomID{Name: "room"}, out: make(chan *signalpb.Frame, 1024)}
-	h.peers["n2"] = &peer{hub: h, id: "n2", out: f.out}
+	return (&farEdge{t: t, hub: lonely(t), id: store.RoomID{Name: "room"}}).another("n2")
+}
+
+// another is one more node.
+func (e *farEdge) another(node store.NodeID) *farEdge {
+	f := &farEdge{t: e.t, hub: e.hub, id: e.id, node: node, out: make(chan *signalpb.Frame, 1024)}
+	e.hub.mu.Lock()
+	defer e.hub.mu.Unlock()
+	e.hub.peers[node] = &peer{hub: e.hub, id: node, out: f.out}
 	return f
 }
 
@@ -35,7 +42,7 @@ func newFarEdge(t *testing.T) *farEdge {
 func (e *farEdge) says(f *signalpb.Frame) {
 	e.t.Helper()
 	f.Room, f.Epoch = roomOf(e.id), 1
-	if err := e.hub.receive("n2", f); err != nil {
+	if err := e.hub.receive(e.node, f); err != nil {
 		e.t.Fatal(err)
 	}
 }

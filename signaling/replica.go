@@ -43,6 +43,8 @@ type replica struct {
 	members   map[store.SessionID]*signalpb.Member         // guarded by mu; values are never changed
 	pubs      map[pubKey]media.Publication                 // guarded by mu
 	local     map[store.SessionID]*Session                 // guarded by mu; our sessions in the room
+	claims    claims                                       // guarded by mu
+	ahead     map[store.SessionID]time.Time                // guarded by mu; whom other edges have claimed, unheard by the home
 	pending   map[store.SessionID]*pendingJoin             // guarded by mu; those on their way in
 	callSince int64                                        // guarded by mu
 	snapshot  whole[signalpb.Snapshot, *signalpb.Snapshot] // guarded by mu; the parts that have come
@@ -89,6 +91,8 @@ func (h *Hub) openReplica(id store.RoomID, home store.Home) (*replica, error) {
 			members: make(map[store.SessionID]*signalpb.Member),
 			pubs:    make(map[pubKey]media.Publication),
 			local:   make(map[store.SessionID]*Session),
+			claims:  newClaims(),
+			ahead:   make(map[store.SessionID]time.Time),
 			pending: make(map[store.SessionID]*pendingJoin),
 			news:    make(chan struct{}),
 		}
@@ -162,11 +166,7 @@ func (r *replica) leave(s *Session) {
 		return
 	}
 	delete(r.local, s.id)
-	for k := range r.pubs {
-		if k.session == s.id {
-			delete(r.pubs, k)
-		}
-	}
+	r.forgetPubsLocked(s.id)
 	if r.attached {
 		r.leaveFrameLocked(s.id)
 	}
@@ -191,7 +191,7 @@ func (r *replica) toHomeLocked(f *signalpb.Frame) bool {
 // attachLocked asks the home for a snapshot, and tells it what is here.
 func (r *replica) attachLocked() {
 	r.attached, r.attaching = false, time.Now()
-	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife}
+	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife, Life: r.hub.life}
 	for id := range r.local {
 		if m := r.members[id]; m != nil {
 			a.Own = append(a.Own, m)
@@ -330,6 +330,9 @@ func (r *replica) linked(node store.NodeID, up bool) {
 			}
 		}
 		r.attached, r.attaching = false, time.Time{}
+		if !up {
+			r.claimAllLocked()
+		}
 		if up && r.placed {
 			r.attachLocked()
 		}

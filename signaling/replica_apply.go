@@ -26,11 +26,8 @@ func (r *replica) takeLocked(from store.NodeID, f *signalpb.Frame) effects {
 	if r.closed {
 		return nil
 	}
-	if say := f.GetSaid(); say != nil && f.GetEpoch() == 0 {
-		if r.members[store.SessionID(say.GetSession())].GetEdge() != string(from) {
-			return nil
-		}
-		return r.heardLocked(say)
+	if f.GetEpoch() == 0 {
+		return r.fromEdgeLocked(from, f)
 	}
 	if refused := f.GetRefused(); refused != nil {
 		r.refusedLocked(from, f.GetEpoch(), refused)
@@ -88,6 +85,8 @@ func (r *replica) eventLocked(f *signalpb.Frame) effects {
 		return r.kickedLocked(body.Kick)
 	case *signalpb.Frame_SwitchTo:
 		return r.switchToLocked(body.SwitchTo)
+	case *signalpb.Frame_Moved:
+		return r.movedLocked(body.Moved)
 	}
 	return nil
 }
@@ -126,6 +125,8 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	id := store.SessionID(m.GetSession())
 	_, known := r.members[id]
 	r.members[id] = m
+	delete(r.ahead, id)
+	delete(r.claims.sessions, id)
 	var after effects
 	if !known {
 		after = r.tellLocked(wire.JoinEvent(entryOf(m)), id)
@@ -177,12 +178,13 @@ func (r *replica) leftLocked(ids []string) effects {
 	var left []store.SessionID
 	for _, text := range ids {
 		id := store.SessionID(text)
-		if r.members[id] == nil {
-			continue
+		if _, claimed := r.claims.sessions[id]; claimed || r.members[id] == nil {
+			continue // the home is about to hear that it is here
 		}
 		delete(r.members, id)
+		delete(r.ahead, id)
 		for k, pub := range r.pubs {
-			if k.session == id && pub.Edge != r.hub.deps.Self {
+			if k.session == id && !r.oursLocked(pub) {
 				delete(r.pubs, k)
 			}
 		}
@@ -295,6 +297,10 @@ func (r *replica) kickedLocked(k *signalpb.Kick) effects {
 			continue
 		}
 		delete(r.local, id)
+		if _, claimed := r.claims.sessions[id]; claimed {
+			r.claims.forget(id)
+			after = append(after, r.leftLocked([]string{text})...) // the others have heard so long ago
+		}
 		r.forgetPubsLocked(id)
 		after = append(after, func() { r.out(s, k.GetBye(), k.GetDisinvited()) })
 	}
@@ -314,6 +320,7 @@ func (r *replica) out(s *Session, bye, disinvited string) {
 }
 
 func (r *replica) forgetPubsLocked(id store.SessionID) {
+	r.claims.forget(id)
 	for k := range r.pubs {
 		if k.session == id {
 			delete(r.pubs, k)

@@ -11,8 +11,8 @@ import (
 )
 
 // announce tells everybody in the room what one of our sessions publishes: our
-// own at once, the others by way of the home. While there is none it waits for
-// the next one.
+// own at once, the others by way of the home. While there is none they are told
+// directly, and the next one when it comes.
 func (r *replica) announce(pub media.Publication) {
 	r.order.Lock()
 	defer r.order.Unlock()
@@ -22,9 +22,7 @@ func (r *replica) announce(pub media.Publication) {
 		return
 	}
 	after := r.registerLocked(pub)
-	if r.attached {
-		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Announce{Announce: encodePublication(pub)}})
-	}
+	r.announceLocked(pub)
 	r.newsLocked()
 	r.mu.Unlock()
 	after.run()
@@ -36,8 +34,8 @@ func (r *replica) withdraw(id media.PubID) {
 	defer r.order.Unlock()
 	r.mu.Lock()
 	after, known := r.unregisterLocked(id)
-	if known && r.attached {
-		r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(id)}})
+	if known && (!r.attached || !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(id)}})) {
+		r.toEdgesLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdrawn{Withdrawn: pubIDFrame(id)}})
 	}
 	r.newsLocked()
 	r.mu.Unlock()
@@ -46,14 +44,31 @@ func (r *replica) withdraw(id media.PubID) {
 
 func (r *replica) publishedLocked(raw []byte) effects {
 	pub, err := decodePublication(raw)
-	if err != nil || pub.Edge == r.hub.deps.Self {
-		return nil // of ours we know better
+	if err != nil {
+		return nil
+	}
+	if pub.Edge == r.hub.deps.Self {
+		r.confirmPubLocked(pub.ID) // of ours we know better
+		return nil
 	}
 	return r.registerLocked(pub)
 }
 
+// confirmPubLocked tells that the home knows what a session of ours publishes.
+func (r *replica) confirmPubLocked(id media.PubID) {
+	if k := (pubKey{id.Session, id.Kind}); r.pubs[k].ID == id {
+		delete(r.claims.pubs, k)
+	}
+}
+
+// oursLocked tells whether a session of ours publishes this: one that has gone to
+// another edge does so no more.
+func (r *replica) oursLocked(pub media.Publication) bool {
+	return pub.Edge == r.hub.deps.Self && r.local[pub.ID.Session] != nil
+}
+
 func (r *replica) withdrawnLocked(id media.PubID) effects {
-	if pub := r.pubs[pubKey{id.Session, id.Kind}]; pub.Edge == r.hub.deps.Self {
+	if r.oursLocked(r.pubs[pubKey{id.Session, id.Kind}]) {
 		return nil
 	}
 	after, _ := r.unregisterLocked(id)
@@ -76,6 +91,7 @@ func (r *replica) unregisterLocked(id media.PubID) (effects, bool) {
 		return nil, false
 	}
 	delete(r.pubs, k)
+	delete(r.claims.pubs, k)
 	return r.desksLocked(id.Session, func(s *Session) { s.desk.Withdrawn(id) }), true
 }
 

@@ -68,11 +68,9 @@ func newest[T any](list []T, most, mostBytes int, size func(T) int) []T {
 // sayToEdgesLocked sends to the edges what the home may never have got. What is
 // for this edge is left to do.
 func (r *replica) sayToEdgesLocked(say *signalpb.Say) effects {
-	edges := make(map[store.NodeID]bool)
-	for id, m := range r.members {
-		if say.GetToSession() == "" || say.GetToSession() == string(id) {
-			edges[store.NodeID(m.GetEdge())] = true
-		}
+	edges := r.edgesLocked()
+	if to := say.GetToSession(); to != "" {
+		edges = map[store.NodeID]bool{store.NodeID(r.members[store.SessionID(to)].GetEdge()): true}
 	}
 	r.hub.metrics.detachedSays.Inc()
 	f := &signalpb.Frame{Room: roomOf(r.id), Body: &signalpb.Frame_Said{Said: say}}

@@ -18,10 +18,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	r.attached, r.attaching, r.seq, r.seqEpoch = true, time.Time{}, seq, r.home.Epoch
 	r.seqLife, r.refusals, r.again = s.GetLife(), 0, time.Time{}
 	r.callSince = s.GetCallSince()
-	r.members = make(map[store.SessionID]*signalpb.Member, len(s.GetMembers()))
-	for _, m := range s.GetMembers() {
-		r.members[store.SessionID(m.GetSession())] = m
-	}
+	r.members = r.membersOfSnapshotLocked(s)
 	defer r.newsLocked()
 
 	var after effects
@@ -37,6 +34,10 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		}
 	}
 	for id, s := range r.local {
+		if m := r.members[id]; m != nil && m.GetEdge() != string(r.hub.deps.Self) {
+			after = append(after, r.elsewhereLocked(m)...)
+			continue
+		}
 		if r.members[id] == nil {
 			// The home has another session of the same participant.
 			delete(r.local, id)
@@ -80,8 +81,9 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	for _, f := range s.GetMissed() {
 		after = append(after, r.eventLocked(f)...)
 	}
+	r.claimAllLocked()
 	for id, p := range r.pending {
-		if r.members[id] != nil {
+		if r.members[id].GetEdge() == string(r.hub.deps.Self) {
 			after = append(after, r.seatLocked(p)...)
 		} else {
 			r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Join{Join: p.member}})
@@ -89,6 +91,30 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	}
 	r.dropIfEmptyLocked()
 	return after
+}
+
+// membersOfSnapshotLocked are the members of a snapshot, but for what this edge
+// knows and the home is about to hear: that a session has moved.
+func (r *replica) membersOfSnapshotLocked(s *signalpb.Snapshot) map[store.SessionID]*signalpb.Member {
+	members := make(map[store.SessionID]*signalpb.Member, len(s.GetMembers()))
+	for _, m := range s.GetMembers() {
+		id := store.SessionID(m.GetSession())
+		if members[id] = r.aheadLocked(r.members[id], m); members[id] == m {
+			delete(r.claims.sessions, id)
+			delete(r.ahead, id)
+		}
+	}
+	for id := range r.claims.sessions {
+		if members[id] == nil && r.members[id] != nil {
+			members[id] = r.members[id]
+		}
+	}
+	for id := range r.ahead {
+		if members[id] == nil {
+			delete(r.ahead, id)
+		}
+	}
+	return members
 }
 
 // pubsOfSnapshotLocked takes over what others publish, and tells the home what
@@ -105,15 +131,19 @@ func (r *replica) pubsOfSnapshotLocked(s *signalpb.Snapshot) effects {
 	for k, pub := range r.pubs {
 		got, there := theirs[k]
 		switch {
-		case pub.Edge == self && got.ID != pub.ID:
-			r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Announce{Announce: encodePublication(pub)}})
-		case pub.Edge != self && !there:
+		case r.oursLocked(pub) && got.ID != pub.ID:
+			r.claims.pubs[k] = struct{}{}
+		case r.oursLocked(pub):
+			delete(r.claims.pubs, k)
+		case there || !r.ahead[k.session].IsZero() && r.members[k.session].GetEdge() == string(pub.Edge):
+			// Or the home is about to hear of it.
+		default:
 			delete(r.pubs, k)
 			after = append(after, r.desksLocked("", func(s *Session) { s.desk.Withdrawn(pub.ID) })...)
 		}
 	}
 	for k, pub := range theirs {
-		if pub.Edge == self {
+		if pub.Edge == self && r.members[k.session].GetEdge() == string(self) {
 			if _, here := r.pubs[k]; !here {
 				r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Withdraw{Withdraw: pubIDFrame(pub.ID)}})
 			}

@@ -41,11 +41,13 @@ type room struct {
 	members   map[store.SessionID]*signalpb.Member
 	pubs      map[pubKey]media.Publication
 	edges     map[store.NodeID]*edge
-	gone      map[store.SessionID]struct{} // who left in this epoch; only while known members are taken
-	out       map[store.SessionID]out      // who was thrown out in this epoch
-	leaving   []leaving                    // waits for the lease
-	callSince time.Time                    // zero: nobody is in the call
-	empty     time.Time                    // since when
+	gone      map[store.SessionID]struct{}  // who left in this epoch; only while known members are taken
+	out       map[store.SessionID]out       // who was thrown out in this epoch
+	moved     map[store.SessionID]time.Time // who went to another edge lately
+	orphans   map[store.SessionID]time.Time // whose edge began anew, and does not know them
+	leaving   []leaving                     // waits for the lease
+	callSince time.Time                     // zero: nobody is in the call
+	empty     time.Time                     // since when
 	pinged    time.Time
 	pinging   bool // the last one is under way
 	releasing bool
@@ -59,6 +61,7 @@ type room struct {
 type edge struct {
 	attached bool
 	seq      uint64
+	life     uint64    // tells the node from one before a restart
 	lost     time.Time // since when, if not attached
 	heard    uint64    // the number of the last Say from there
 	told     []told    // what it may have missed if the stream breaks
@@ -152,6 +155,8 @@ func newRoom(h *Hub, id store.RoomID, home store.Home) *room {
 		edges:   make(map[store.NodeID]*edge),
 		gone:    make(map[store.SessionID]struct{}),
 		out:     make(map[store.SessionID]out),
+		moved:   make(map[store.SessionID]time.Time),
+		orphans: make(map[store.SessionID]time.Time),
 		empty:   now,
 		pinged:  now,
 		life:    rand.Uint64(),
@@ -257,11 +262,18 @@ func (r *room) take(from store.NodeID, f *signalpb.Frame) {
 		}
 	case *signalpb.Frame_Say:
 		r.say(from, body.Say)
+	case *signalpb.Frame_Takeover:
+		r.claim(from, body.Takeover)
 	}
 }
 
-// sessionOf is whose join a frame is, or empty.
-func sessionOf(f *signalpb.Frame) string { return f.GetJoin().GetSession() }
+// sessionOf is whose join or takeover a frame is, or empty.
+func sessionOf(f *signalpb.Frame) string {
+	if m := f.GetTakeover(); m != nil {
+		return m.GetSession()
+	}
+	return f.GetJoin().GetSession()
+}
 
 // emit sends an event to one edge.
 func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
@@ -355,6 +367,10 @@ func (r *room) publish(from store.NodeID, pub media.Publication) {
 		return
 	}
 	if !r.register(pub) {
+		if e := r.edges[from]; e != nil { // it waits to hear that this is known
+			known := r.pubs[pubKey{pub.ID.Session, pub.ID.Kind}]
+			r.emit(from, e, &signalpb.Frame{Body: &signalpb.Frame_Published{Published: encodePublication(known)}})
+		}
 		return
 	}
 	r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Published{Published: encodePublication(pub)}})

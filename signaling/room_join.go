@@ -73,11 +73,15 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	member := &signalpb.Member{
 		Session:     string(s.id),
 		Edge:        string(s.hub.deps.Self),
+		Incarnation: s.incarnation,
 		UserId:      s.who.userID,
 		User:        merge(s.who.user, entry.Session),
 		RoomSession: string(m.Room.SessionID),
 		Features:    s.who.features,
 		Replaces:    string(s.replaced()),
+		// For another node that goes on with the session.
+		HasPermissions: entry.Permissions != nil,
+		Permissions:    entry.Permissions,
 	}
 	for {
 		err := s.tryRoom(ctx, id, m, member, entry)

@@ -96,7 +96,9 @@ func (r *room) takeKnown(from store.NodeID, a *signalpb.Attach) {
 	for _, m := range a.GetKnown() {
 		id, at := store.SessionID(m.GetSession()), store.NodeID(m.GetEdge())
 		_, left := r.gone[id]
-		if id == "" || at == "" || at == from || left || r.members[id] != nil || len(r.members) >= maxMembers {
+		old := r.members[id]
+		later := old != nil && m.GetIncarnation() > old.GetIncarnation() && m.GetUserId() == old.GetUserId()
+		if id == "" || at == "" || at == from || left || old != nil && !later || len(r.members) >= maxMembers {
 			continue
 		}
 		e := r.edges[at]
@@ -104,7 +106,11 @@ func (r *room) takeKnown(from store.NodeID, a *signalpb.Attach) {
 			e = &edge{lost: time.Now()}
 			r.edges[at] = e
 		}
-		if !e.lost.IsZero() {
+		switch {
+		case e.lost.IsZero(): // it speaks for itself
+		case later:
+			r.moveMember(m)
+		default:
 			r.add(m, from)
 		}
 	}
@@ -125,14 +131,26 @@ func (r *room) takeKnown(from store.NodeID, a *signalpb.Attach) {
 
 // takeOwn makes the members and publications of an edge those that it names, but
 // for members that were thrown out while it could not be told: it is told now.
+//
+// An edge that began anew has forgotten its members. They have the same time to
+// come back as if it were dead.
 func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) (kicked []*signalpb.Frame) {
+	e := r.edges[from]
+	forgotten := e.life != 0 && e.life != a.GetLife()
+	e.life = a.GetLife()
 	own := make(map[store.SessionID]*signalpb.Member, len(a.GetOwn()))
 	for _, m := range a.GetOwn() {
 		own[store.SessionID(m.GetSession())] = m
 	}
 	var left []store.SessionID
 	for id, m := range r.members {
-		if m.GetEdge() == string(from) && own[id] == nil {
+		switch {
+		case m.GetEdge() != string(from):
+		case own[id] != nil:
+			delete(r.orphans, id)
+		case forgotten:
+			r.orphans[id] = time.Now()
+		case r.orphans[id].IsZero():
 			left = append(left, id)
 		}
 	}
@@ -141,13 +159,16 @@ func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) (kicked []*signalp
 		if id == "" || len(r.members) >= maxMembers {
 			continue
 		}
-		if old := r.members[id]; old != nil && old.GetEdge() == string(from) {
-			continue
+		if old := r.members[id]; old != nil && sameSeat(old, m) {
+			claim := cloneMember(m)
+			claim.Edge = string(from)
+			if outranks(claim, old) {
+				r.moveMember(claim)
+			}
+			continue // if another edge has it, the snapshot tells
 		}
 		if why := r.thrownOut(m); why != nil {
-			kicked = append(kicked, &signalpb.Frame{Body: &signalpb.Frame_Kick{Kick: &signalpb.Kick{
-				Sessions: []string{string(id)}, Bye: why.GetBye(), Disinvited: why.GetDisinvited(),
-			}}})
+			kicked = append(kicked, kickFrame(string(id), why))
 			continue
 		}
 		r.admit(from, m)
@@ -155,7 +176,7 @@ func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) (kicked []*signalp
 	published := make(map[pubKey]bool)
 	for _, raw := range a.GetOwnPublications() {
 		pub, err := decodePublication(raw)
-		if err != nil || pub.Edge != from || own[pub.ID.Session] == nil {
+		if err != nil || pub.Edge != from || r.members[pub.ID.Session].GetEdge() != string(from) {
 			continue
 		}
 		published[pubKey{pub.ID.Session, pub.ID.Kind}] = true
@@ -197,10 +218,24 @@ func (r *room) join(from store.NodeID, m *signalpb.Member) {
 		r.hub.toEdge(from, refusal(r.id, r.home.Epoch, m.GetSession(), reason))
 		return
 	}
-	if m.GetSession() == "" || r.members[store.SessionID(m.GetSession())] != nil {
-		return // told again after a break: the snapshot has it
+	old := r.members[store.SessionID(m.GetSession())]
+	switch {
+	case m.GetSession() == "":
+	case old == nil:
+		r.admit(from, m)
+	case old.GetIncarnation() >= m.GetIncarnation():
+		// Told again after a break: the snapshot has it.
+	case sameSeat(old, m):
+		r.claim(from, m)
+	default:
+		r.admit(from, m)
 	}
-	r.admit(from, m)
+}
+
+// sameSeat tells whether two are the same participant of the backend, under one
+// session. If not, one of them goes before the other comes.
+func sameSeat(a, b *signalpb.Member) bool {
+	return a.GetUserId() == b.GetUserId() && a.GetRoomSession() == b.GetRoomSession()
 }
 
 // closedFor says why nobody may enter now.
@@ -292,6 +327,8 @@ func (r *room) remove(ids []store.SessionID, tellBackend bool) {
 			continue
 		}
 		delete(r.members, id)
+		delete(r.orphans, id)
+		delete(r.moved, id)
 		r.gone[id] = struct{}{}
 		for k := range r.pubs {
 			if k.session == id {
@@ -306,21 +343,26 @@ func (r *room) remove(ids []store.SessionID, tellBackend bool) {
 	if len(left) == 0 {
 		return
 	}
-	// An edge without members forgets the room by itself.
+	r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Left{Left: &signalpb.Left{Sessions: left}}})
+	r.dropEdges()
+	r.noteCall()
+	if len(r.members) == 0 {
+		r.empty = time.Now()
+	}
+}
+
+// dropEdges forgets the edges without members, which forget the room by
+// themselves.
+func (r *room) dropEdges() {
 	alive := make(map[store.NodeID]bool, len(r.edges))
 	for _, m := range r.members {
 		alive[store.NodeID(m.GetEdge())] = true
 	}
-	r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Left{Left: &signalpb.Left{Sessions: left}}})
 	for id, e := range r.edges {
 		// One that is attaching has just said that it is there.
 		if !alive[id] && (e.attached || !e.lost.IsZero()) {
 			delete(r.edges, id)
 		}
-	}
-	r.noteCall()
-	if len(r.members) == 0 {
-		r.empty = time.Now()
 	}
 }
 

@@ -27,6 +27,8 @@ func (r *room) deadlines() {
 		r.leave(l.edge, l.session)
 	}
 	r.giveUpEdges(now)
+	r.giveUpOrphans(now)
+	r.dropOldPublications(now)
 	if now.Sub(r.began) > 2*r.hub.cfg.ResumeTimeout {
 		clear(r.gone) // known members are not taken any more
 	}
@@ -64,6 +66,17 @@ func (r *room) giveUpEdges(now time.Time) {
 		r.hub.log.Info("edge of a room given up", keyRoom, r.id.String(), keyNode, string(id), "sessions", len(left))
 		r.remove(left, true)
 	}
+}
+
+// giveUpOrphans lets those leave whose edge began anew, and who did not come back.
+func (r *room) giveUpOrphans(now time.Time) {
+	var left []store.SessionID
+	for id, since := range r.orphans {
+		if now.Sub(since) > r.hub.cfg.ResumeTimeout {
+			left = append(left, id)
+		}
+	}
+	r.remove(left, true)
 }
 
 // ping tells a Nextcloud who is still there.

@@ -187,9 +187,10 @@ func (s *Session) detach(c *conn) {
 
 // end is the end of the session. A client that is connected is told the
 // reason, if there is one, and loses its connection.
-func (s *Session) end(bye string) { s.finish(wire.ByeMessage("", bye), bye != "") }
+func (s *Session) end(bye string) { s.finish(wire.ByeMessage("", bye), bye != "", 0) }
 
-func (s *Session) finish(last wire.ServerMessage, tell bool) {
+// finish is end with any last message. The media go on for as long as linger.
+func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duration) {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
@@ -213,7 +214,12 @@ func (s *Session) finish(last wire.ServerMessage, tell bool) {
 		}
 		c.finish(queue)
 	}
-	s.hub.background(s.desk.Close)
+	s.hub.background(func() {
+		if linger > 0 {
+			pause(s.hub.ctx, linger)
+		}
+		s.desk.Close()
+	})
 }
 
 // allowed tells whether the session has one of the permissions in its room.
@@ -224,8 +230,12 @@ func (st *seat) allowed(permissions ...string) bool {
 	return slices.ContainsFunc(permissions, func(p string) bool { return slices.Contains(st.permissions, p) })
 }
 
-// permit sets new permissions, and ends what they do not cover any more.
+// permit sets new permissions, and ends what they do not cover any more. An empty
+// list, which comes as none from another node, permits nothing.
 func (s *Session) permit(permissions []string) {
+	if permissions == nil {
+		permissions = []string{}
+	}
 	s.mu.Lock()
 	if s.seat == nil {
 		s.mu.Unlock()

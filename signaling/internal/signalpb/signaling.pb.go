@@ -204,6 +204,7 @@ type Frame struct {
 	//	*Frame_Announce
 	//	*Frame_Withdraw
 	//	*Frame_Say
+	//	*Frame_Takeover
 	//	*Frame_Snapshot
 	//	*Frame_Joined
 	//	*Frame_Left
@@ -216,6 +217,7 @@ type Frame struct {
 	//	*Frame_Kick
 	//	*Frame_SwitchTo
 	//	*Frame_Refused
+	//	*Frame_Moved
 	//	*Frame_User
 	//	*Frame_Direct
 	Body          isFrame_Body `protobuf_oneof:"body"`
@@ -342,6 +344,15 @@ func (x *Frame) GetSay() *Say {
 	return nil
 }
 
+func (x *Frame) GetTakeover() *Member {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Takeover); ok {
+			return x.Takeover
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetSnapshot() *Snapshot {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_Snapshot); ok {
@@ -450,6 +461,15 @@ func (x *Frame) GetRefused() *Refused {
 	return nil
 }
 
+func (x *Frame) GetMoved() *Member {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Moved); ok {
+			return x.Moved
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetUser() *User {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_User); ok {
@@ -495,6 +515,10 @@ type Frame_Withdraw struct {
 
 type Frame_Say struct {
 	Say *Say `protobuf:"bytes,15,opt,name=say,proto3,oneof"`
+}
+
+type Frame_Takeover struct {
+	Takeover *Member `protobuf:"bytes,16,opt,name=takeover,proto3,oneof"` // a session that was at another edge goes on here
 }
 
 type Frame_Snapshot struct {
@@ -546,7 +570,12 @@ type Frame_Refused struct {
 	Refused *Refused `protobuf:"bytes,31,opt,name=refused,proto3,oneof"`
 }
 
+type Frame_Moved struct {
+	Moved *Member `protobuf:"bytes,32,opt,name=moved,proto3,oneof"` // a session goes on at another edge; as said and published
+}
+
 type Frame_User struct {
+	// also from that edge to the others while there is no home
 	// beside the rooms
 	User *User `protobuf:"bytes,40,opt,name=user,proto3,oneof"`
 }
@@ -566,6 +595,8 @@ func (*Frame_Announce) isFrame_Body() {}
 func (*Frame_Withdraw) isFrame_Body() {}
 
 func (*Frame_Say) isFrame_Body() {}
+
+func (*Frame_Takeover) isFrame_Body() {}
 
 func (*Frame_Snapshot) isFrame_Body() {}
 
@@ -591,6 +622,8 @@ func (*Frame_SwitchTo) isFrame_Body() {}
 
 func (*Frame_Refused) isFrame_Body() {}
 
+func (*Frame_Moved) isFrame_Body() {}
+
 func (*Frame_User) isFrame_Body() {}
 
 func (*Frame_Direct) isFrame_Body() {}
@@ -600,7 +633,7 @@ type Member struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Session        string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Edge           string                 `protobuf:"bytes,2,opt,name=edge,proto3" json:"edge,omitempty"`
-	Incarnation    uint32                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation    uint32                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of two claims to a session the higher one holds
 	UserId         string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	User           []byte                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`                                  // JSON object, shown to the others
 	RoomSession    string                 `protobuf:"bytes,6,opt,name=room_session,json=roomSession,proto3" json:"room_session,omitempty"` // the backend's id
@@ -752,6 +785,7 @@ type Attach struct {
 	SeqLife           uint64                 `protobuf:"varint,9,opt,name=seq_life,json=seqLife,proto3" json:"seq_life,omitempty"` // and of which life of that home
 	Part              uint32                 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`                     // what is too long for one frame comes in several, from 0
 	More              bool                   `protobuf:"varint,11,opt,name=more,proto3" json:"more,omitempty"`
+	Life              uint64                 `protobuf:"varint,12,opt,name=life,proto3" json:"life,omitempty"` // drawn when the edge begins: what it has forgotten has not left
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -861,6 +895,13 @@ func (x *Attach) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *Attach) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
 }
 
 type Leave struct {
@@ -2063,7 +2104,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xe2\b\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd0\t\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -2075,7 +2116,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x05leave\x18\f \x01(\v2\x19.talkd.signaling.v1.LeaveH\x00R\x05leave\x12\x1c\n" +
 	"\bannounce\x18\r \x01(\fH\x00R\bannounce\x127\n" +
 	"\bwithdraw\x18\x0e \x01(\v2\x19.talkd.signaling.v1.PubIDH\x00R\bwithdraw\x12+\n" +
-	"\x03say\x18\x0f \x01(\v2\x17.talkd.signaling.v1.SayH\x00R\x03say\x12:\n" +
+	"\x03say\x18\x0f \x01(\v2\x17.talkd.signaling.v1.SayH\x00R\x03say\x128\n" +
+	"\btakeover\x18\x10 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\btakeover\x12:\n" +
 	"\bsnapshot\x18\x14 \x01(\v2\x1c.talkd.signaling.v1.SnapshotH\x00R\bsnapshot\x124\n" +
 	"\x06joined\x18\x15 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x06joined\x12.\n" +
 	"\x04left\x18\x16 \x01(\v2\x18.talkd.signaling.v1.LeftH\x00R\x04left\x121\n" +
@@ -2087,7 +2129,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x04said\x18\x1c \x01(\v2\x17.talkd.signaling.v1.SayH\x00R\x04said\x12.\n" +
 	"\x04kick\x18\x1d \x01(\v2\x18.talkd.signaling.v1.KickH\x00R\x04kick\x12;\n" +
 	"\tswitch_to\x18\x1e \x01(\v2\x1c.talkd.signaling.v1.SwitchToH\x00R\bswitchTo\x127\n" +
-	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x12.\n" +
+	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x122\n" +
+	"\x05moved\x18  \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x05moved\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
@@ -2105,7 +2148,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	" \x01(\tR\breplaces\x12\x16\n" +
 	"\x06number\x18\v \x01(\x04R\x06number\x12'\n" +
 	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
-	"\vpermissions\x18\r \x03(\tR\vpermissions\"\x86\x03\n" +
+	"\vpermissions\x18\r \x03(\tR\vpermissions\"\x9a\x03\n" +
 	"\x06Attach\x12,\n" +
 	"\x03own\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\x03own\x12)\n" +
 	"\x10own_publications\x18\x02 \x03(\fR\x0fownPublications\x120\n" +
@@ -2119,7 +2162,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bseq_life\x18\t \x01(\x04R\aseqLife\x12\x12\n" +
 	"\x04part\x18\n" +
 	" \x01(\rR\x04part\x12\x12\n" +
-	"\x04more\x18\v \x01(\bR\x04more\"!\n" +
+	"\x04more\x18\v \x01(\bR\x04more\x12\x12\n" +
+	"\x04life\x18\f \x01(\x04R\x04life\"!\n" +
 	"\x05Leave\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\"w\n" +
 	"\x05PubID\x12\x18\n" +
@@ -2286,45 +2330,47 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	6,  // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
 	7,  // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
 	8,  // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
-	9,  // 6: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
-	4,  // 7: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
-	10, // 8: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
-	12, // 9: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
-	13, // 10: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
-	7,  // 11: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
-	8,  // 12: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
-	14, // 13: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
-	15, // 14: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
-	16, // 15: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
-	17, // 16: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	18, // 17: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	4,  // 18: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 19: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	8,  // 20: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	4,  // 21: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 22: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	11, // 23: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	25, // 24: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 25: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	2,  // 26: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 27: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 28: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 29: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 30: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	0,  // 31: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 32: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	19, // 33: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	21, // 34: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	23, // 35: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	3,  // 36: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	20, // 37: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	22, // 38: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	24, // 39: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	36, // [36:40] is the sub-list for method output_type
-	32, // [32:36] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	4,  // 6: talkd.signaling.v1.Frame.takeover:type_name -> talkd.signaling.v1.Member
+	9,  // 7: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
+	4,  // 8: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
+	10, // 9: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
+	12, // 10: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
+	13, // 11: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
+	7,  // 12: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
+	8,  // 13: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
+	14, // 14: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
+	15, // 15: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
+	16, // 16: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
+	4,  // 17: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
+	17, // 18: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
+	18, // 19: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	4,  // 20: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 21: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	8,  // 22: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	4,  // 23: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 24: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	11, // 25: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	25, // 26: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 27: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	2,  // 28: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 29: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 30: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 31: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 32: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	0,  // 33: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 34: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	19, // 35: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	21, // 36: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	23, // 37: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	3,  // 38: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	20, // 39: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	22, // 40: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	24, // 41: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	38, // [38:42] is the sub-list for method output_type
+	34, // [34:38] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -2339,6 +2385,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Announce)(nil),
 		(*Frame_Withdraw)(nil),
 		(*Frame_Say)(nil),
+		(*Frame_Takeover)(nil),
 		(*Frame_Snapshot)(nil),
 		(*Frame_Joined)(nil),
 		(*Frame_Left)(nil),
@@ -2351,6 +2398,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Kick)(nil),
 		(*Frame_SwitchTo)(nil),
 		(*Frame_Refused)(nil),
+		(*Frame_Moved)(nil),
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
 	}
