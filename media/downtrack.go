@@ -17,11 +17,14 @@ const (
 	keyframeAgain = keyframeInterval + 50*time.Millisecond
 	// bestSubstream is what a subscriber gets that did not choose.
 	bestSubstream = MaxLayers - 1
+	// audioFrame is what a packet of audio holds, as WebRTC's clients send it.
+	audioFrame = 20 * time.Millisecond
 )
 
 // downTrack is one track on its way to one subscriber. Its layers write to it
 // (tap); whatever layer, publication or pause, the subscriber sees one stream:
-// SSRC, sequence numbers, timestamps and picture ids go on.
+// SSRC, sequence numbers, timestamps and picture ids go on. What forwards now
+// goes on doing so until what is to come has a packet to begin with.
 //
 //	layer goroutine ─▶ tap ─▶ write ─▶ rewrite ─▶ library (seal, socket)
 //	RTCP reader ─▶ resend, keyframe
@@ -36,10 +39,10 @@ type downTrack struct {
 	out     outlet
 	live    bool // the connection is established
 	paused  bool
-	target  int // the layer that the subscriber wants
-	feed    *feed
+	target  int   // the layer that the subscriber wants
+	feed    *feed // to be forwarded
 	track   uint8
-	current *tap   // forwards
+	current *tap   // forwards, perhaps still of the feed before
 	next    *tap   // waits for its first packet, a keyframe for video
 	last    *layer // of the last packet forwarded
 	arrival time.Time
@@ -70,6 +73,7 @@ type outlet struct {
 // tap is the Sink of a downTrack on one layer.
 type tap struct {
 	d     *downTrack
+	feed  *feed
 	layer *layer
 	att   *Attachment // guarded by d.mu
 	epoch uint32      // guarded by d.mu; of the layer, when the tap became the current one
@@ -149,14 +153,29 @@ func (d *downTrack) connect() {
 	d.change(func() { d.live = true })
 }
 
-// rebind goes on with the track of another publication. It returns the layer
-// that a keyframe is needed of.
+// rebind goes on with the track of another publication, as soon as that flows.
+// It returns the layer that a keyframe is needed of.
 func (d *downTrack) rebind(f *feed, track uint8) *layer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dropTaps()
+	d.next = drop(d.next)
 	d.feed, d.track = f, track
 	return d.aimLocked(time.Now())
+}
+
+// needs tells whether packets still come from a feed that another one takes the
+// place of. One that has ended is let go, and when it is late one that is silent.
+func (d *downTrack) needs(f *feed, now time.Time, late bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current == nil || d.current.feed != f {
+		return false
+	}
+	if f.cause() != nil || late && !d.current.layer.alive(now) {
+		d.current = drop(d.current)
+		return false
+	}
+	return true
 }
 
 // choose pauses the track or wants another layer; nil leaves things as they are.
@@ -206,7 +225,7 @@ func (d *downTrack) aimLocked(now time.Time) (ask *layer) {
 		return nil
 	}
 	d.next = drop(d.next)
-	t := &tap{d: d, layer: want}
+	t := &tap{d: d, feed: d.feed, layer: want}
 	t.att = want.attach(t)
 	d.next, d.asked = t, now
 	return want
@@ -234,7 +253,7 @@ func (d *downTrack) wantedLocked(now time.Time) *layer {
 			return l
 		}
 	}
-	if d.current != nil {
+	if d.current != nil && d.current.feed == d.feed {
 		return d.current.layer
 	}
 	return layers[0]
@@ -256,8 +275,13 @@ func (t *tap) Write(batch []*Packet) { t.d.write(t, batch) }
 
 func (d *downTrack) write(t *tap, batch []*Packet) {
 	var packets, bytes int
-	var ask bool
+	var ask *layer
 	d.mu.Lock()
+	if t == d.next && d.current != nil && d.current.feed != d.feed {
+		// What another publication sends is known only now that it flows, and there
+		// is time to wait for the best of it.
+		ask = d.aimLocked(time.Now())
+	}
 	if t == d.current && t.epoch != t.layer.epoch.Load() && d.next == nil {
 		// The way to another node was lost and found. What came meanwhile is left
 		// out like a pause.
@@ -274,15 +298,15 @@ func (d *downTrack) write(t *tap, batch []*Packet) {
 	}
 	if t == d.next && len(batch) > 0 {
 		if now := batch[len(batch)-1].Arrival; d.kind == Video && now.Sub(d.asked) > keyframeAgain {
-			d.asked, ask = now, true
+			d.asked, ask = now, t.layer
 		}
 	}
 	d.mu.Unlock()
 	if packets > 0 {
 		d.stats.out(packets, bytes)
 	}
-	if ask {
-		t.layer.keyframe()
+	if ask != nil {
+		ask.keyframe()
 	}
 }
 
@@ -292,10 +316,16 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	if t != d.next || len(p.Payload()) == 0 {
 		return false
 	}
+	passed := max(p.Arrival.Sub(d.arrival), 0)
 	if d.kind == Video {
 		if v, err := rewrite.ParseVP8(p.Payload()); err != nil || !v.Keyframe {
 			return false
 		}
+	} else if d.current != nil && passed < audioFrame/2 {
+		// Most of it was heard from the other source already, whose next packet this
+		// one's next takes the place of.
+		d.current = drop(d.current)
+		return false
 	}
 	drop(d.current)
 	d.current, d.next = t, nil
@@ -303,8 +333,11 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	if d.last == t.layer {
 		d.numbering.Resume()
 	} else {
-		passed := p.Arrival.Sub(d.arrival)
-		d.numbering.Switch(uint32(uint64(max(passed, 0)) * uint64(d.codec.ClockRate) / uint64(time.Second)))
+		if d.kind == Audio {
+			// In whole frames: anything between is a hole that a listener fills.
+			passed = max(passed.Round(audioFrame), audioFrame)
+		}
+		d.numbering.Switch(uint32(uint64(passed) * uint64(d.codec.ClockRate) / uint64(time.Second)))
 	}
 	d.pictures.Restart()
 	d.last = t.layer

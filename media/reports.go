@@ -19,6 +19,7 @@ func (s *Subscriber) attend() {
 		case <-s.closing:
 			return
 		case now := <-tick.C:
+			s.settle(now)
 			s.report(now)
 		}
 	}

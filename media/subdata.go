@@ -7,8 +7,8 @@ const maxBuffered = 128 << 10
 // forwardDataLocked brings the data-channel messages of a publication to the
 // subscriber, by a goroutine that ends with the binding. Until the channel is
 // open they wait in the queue of the subscription.
-func (s *Subscriber) forwardDataLocked(sub *subscription) {
-	f := sub.feed
+func (s *Subscriber) forwardDataLocked(b *binding) {
+	f := b.feed
 	if !f.pub.Data {
 		return
 	}
@@ -37,7 +37,7 @@ func (s *Subscriber) forwardDataLocked(sub *subscription) {
 		messages.Close()
 		return
 	}
-	sub.stop = stop
+	b.stop = stop
 }
 
 func (s *Subscriber) sendData(m DataMessage) {

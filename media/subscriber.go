@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -17,6 +18,9 @@ const (
 	maxPublications = 128
 	// dataLabel is the label of our data channel. Clients take messages from any.
 	dataLabel = "status"
+	// rebindWait is how long a publication that another one takes the place of is
+	// kept without a packet.
+	rebindWait = 5 * time.Second
 )
 
 // SubscribeRequest asks to send publications to a session.
@@ -58,13 +62,23 @@ type Subscriber struct {
 	subs []*subscription // guarded by mu; the slice never changes after Subscribe
 }
 
-// subscription is one publication on a Subscriber.
+// subscription is one sender's publication on a Subscriber.
 type subscription struct {
-	tracks  []*downTrack
-	feed    *feed         // guarded by Subscriber.mu
-	release func()        // guarded by Subscriber.mu
-	stop    chan struct{} // guarded by Subscriber.mu; ends the data-channel goroutine
+	tracks []*downTrack
+	// bound ends with what the tracks are bound to. Before it are those that they
+	// still forward, until that flows.
+	bound []*binding // guarded by Subscriber.mu; never empty while there are tracks
 }
+
+// binding is a use of a feed.
+type binding struct {
+	feed    *feed
+	release func()
+	since   time.Time
+	stop    chan struct{} // ends the data-channel goroutine; nil without
+}
+
+func (sub *subscription) last() *binding { return sub.bound[len(sub.bound)-1] }
 
 // Subscribe makes an offer. It does not wait for other nodes: what they publish
 // is known from the Publication, and their packets come when they come.
@@ -142,19 +156,48 @@ func (s *Subscriber) leave() {
 		for _, d := range sub.tracks {
 			d.close()
 		}
-		sub.unbind()
+		for _, b := range sub.bound {
+			b.end()
+		}
 	}
 }
 
-func (sub *subscription) unbind() {
-	if sub.stop != nil {
-		close(sub.stop)
-		sub.stop = nil
+func (b *binding) end() {
+	if b.stop != nil {
+		close(b.stop)
 	}
-	if sub.release != nil {
-		sub.release()
-		sub.release = nil
+	b.release()
+}
+
+// settle lets go of publications that nothing comes from any more since others
+// took their places.
+func (s *Subscriber) settle(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended() {
+		return // leave has ended all, or will
 	}
+	for _, sub := range s.subs {
+		sub.settle(now)
+	}
+}
+
+func (sub *subscription) settle(now time.Time) {
+	last := sub.last()
+	late := now.Sub(last.since) > rebindWait
+	sub.bound = slices.DeleteFunc(sub.bound, func(b *binding) bool {
+		if b == last {
+			return false
+		}
+		needed := false
+		for _, d := range sub.tracks {
+			needed = d.needs(b.feed, now, late) || needed
+		}
+		if !needed {
+			b.end()
+		}
+		return !needed
+	})
 }
 
 func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest) (string, error) {
@@ -172,7 +215,7 @@ func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest) (string, err
 		c.OnOpen(sync.OnceFunc(func() { close(s.open) }))
 		s.mu.Lock()
 		for _, sub := range s.subs {
-			s.forwardDataLocked(sub)
+			s.forwardDataLocked(sub.last())
 		}
 		s.mu.Unlock()
 	}
@@ -193,9 +236,9 @@ func (s *Subscriber) add(pub Publication) error {
 	if err != nil {
 		return err
 	}
-	sub := &subscription{feed: f, release: release}
+	sub := &subscription{bound: []*binding{{feed: f, release: release, since: time.Now()}}}
 	s.mu.Lock()
-	taken := slices.ContainsFunc(s.subs, func(o *subscription) bool { return sameSender(o.feed.pub.ID, pub.ID) })
+	taken := s.findLocked(pub.ID) != nil
 	if !taken {
 		s.subs = append(s.subs, sub)
 	}
@@ -305,7 +348,7 @@ func (s *Subscriber) Select(id PubID, sel Selection) error {
 }
 
 // Rebind continues with another publication of a sender: published again, or on
-// another node.
+// another node. What was bound before is forwarded until the other one flows.
 func (s *Subscriber) Rebind(pub Publication) error {
 	if err := forwardable(pub); err != nil {
 		return err
@@ -344,10 +387,12 @@ func (s *Subscriber) rebind(id PubID, f *feed, release func()) ([]*layer, error)
 			asked = append(asked, l)
 		}
 	}
-	sub.unbind()
-	sub.feed, sub.release = f, release
+	now := time.Now()
+	b := &binding{feed: f, release: release, since: now}
+	sub.bound = append(sub.bound, b)
+	sub.settle(now) // those that never flowed go at once, so that there are few
 	if s.channel != nil {
-		s.forwardDataLocked(sub)
+		s.forwardDataLocked(b)
 	}
 	return asked, nil
 }
@@ -360,7 +405,7 @@ func compatible(have []*downTrack, want []TrackInfo) bool {
 
 func (s *Subscriber) findLocked(id PubID) *subscription {
 	for _, sub := range s.subs {
-		if sameSender(sub.feed.pub.ID, id) {
+		if sameSender(sub.last().feed.pub.ID, id) {
 			return sub
 		}
 	}

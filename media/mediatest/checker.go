@@ -32,10 +32,20 @@ type Report struct {
 	Late       int
 	// Streams are the numbers of the generators, in the order of appearance.
 	Streams []uint32
+	// Steps are where the packets of one generator follow on those of another.
+	Steps []Step
 	// First and Last are the marks of the first and the last packet.
 	First, Last Mark
 	// Faults are deviations, at most ten of them in words.
 	Faults []string
+}
+
+// Step is from the last packet of one generator to the first of another: by how
+// many frames since each of them began, and by how much in the timestamps
+// received. Generators that began together are at one frame at one time.
+type Step struct {
+	Frames int
+	Ticks  uint32
 }
 
 // NewChecker returns a checker for a stream of the kind.
@@ -50,6 +60,7 @@ func (c *Checker) Report() Report {
 		r.Missing = int(c.high-c.low) + 1 - len(c.seen)
 	}
 	r.Streams = append([]uint32(nil), r.Streams...)
+	r.Steps = append([]Step(nil), r.Steps...)
 	r.Faults = append([]string(nil), r.Faults...)
 	return r
 }
@@ -112,6 +123,9 @@ func (c *Checker) Packet(seq uint16, ts uint32, payload []byte) {
 // constant.
 func (c *Checker) timestamps(m Mark, seq uint16, ts uint32) {
 	if !c.started || m.Stream != c.stream {
+		if c.started {
+			c.report.Steps = append(c.report.Steps, Step{m.Frame(c.kind) - c.report.Last.Frame(c.kind), ts - c.highTS})
+		}
 		c.stream, c.offset = m.Stream, ts-m.Timestamp
 		if !slices.Contains(c.report.Streams, m.Stream) {
 			c.report.Streams = append(c.report.Streams, m.Stream)

@@ -72,12 +72,27 @@ type Generator struct {
 func NewGenerator(kind string, stream uint32) *Generator {
 	g := &Generator{
 		Kind: kind, Stream: stream, Size: 200, PerFrame: 1, key: true,
-		base: uint16(stream*40503 + 65000), baseTS: stream*2654435761 + 4294900000,
+		base: uint16(stream*40503 + 65000), baseTS: firstTimestamp(stream),
 	}
 	if kind == Video {
 		g.Size, g.PerFrame = 1000, 3
 	}
 	return g
+}
+
+func firstTimestamp(stream uint32) uint32 { return stream*2654435761 + 4294900000 }
+
+// frameTicks are 40 ms of video, 20 ms of audio.
+func frameTicks(kind string) uint32 {
+	if kind == Audio {
+		return audioRate / 50
+	}
+	return videoRate / 25
+}
+
+// Frame is the number of the packet's frame since its generator began.
+func (m Mark) Frame(kind string) int {
+	return int((m.Timestamp - firstTimestamp(m.Stream)) / frameTicks(kind))
 }
 
 // Keyframe makes the next frame a keyframe.
@@ -91,10 +106,7 @@ func (g *Generator) Keyframe() {
 func (g *Generator) Frame() []Unit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	ts := g.baseTS + g.frame*videoRate/25
-	if g.Kind == Audio {
-		ts = g.baseTS + g.frame*audioRate/50
-	}
+	ts := g.baseTS + g.frame*frameTicks(g.Kind)
 	units := make([]Unit, 0, g.PerFrame)
 	for i := range g.PerFrame {
 		units = append(units, Unit{

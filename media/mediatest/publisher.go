@@ -180,8 +180,12 @@ func (p *Publisher) Answer(sdp string) error {
 }
 
 // Start sends in real time from now on, until Close.
-func (p *Publisher) Start() {
-	for _, t := range p.tracks {
+func (p *Publisher) Start() { p.StartWith(nil, 0) }
+
+// StartWith sends the same by another client's connections: after each frame of
+// this one, by that delay, the other's frame of the same number.
+func (p *Publisher) StartWith(other *Publisher, delay time.Duration) {
+	for i, t := range p.tracks {
 		interval := 40 * time.Millisecond
 		if t.gen.Kind == Audio {
 			interval = 20 * time.Millisecond
@@ -201,6 +205,14 @@ func (p *Publisher) Start() {
 				t.frame(n%4 == 0)
 				if n%10 == 1 {
 					t.report(p.pc)
+				}
+				if other == nil {
+					continue
+				}
+				time.Sleep(delay) // as far as the two encoders are apart
+				other.tracks[i].frame(n%4 == 0)
+				if n%10 == 1 {
+					other.tracks[i].report(other.pc)
 				}
 			}
 		})

@@ -41,6 +41,8 @@ type subscriberTrack struct {
 	dropped map[uint16]bool
 	ext     int // packets with the publisher's header extension
 	reports []*rtcp.SenderReport
+	came    time.Time     // when the last packet did
+	longest time.Duration // between two packets
 }
 
 // NewSubscriber returns a client that waits for an offer.
@@ -117,6 +119,11 @@ func (s *Subscriber) read(t *subscriberTrack, ext uint8) {
 			lost = append(lost, p.SequenceNumber)
 		} else {
 			t.checker.Packet(p.SequenceNumber, p.Timestamp, p.Payload)
+			now := time.Now()
+			if !t.came.IsZero() {
+				t.longest = max(t.longest, now.Sub(t.came))
+			}
+			t.came = now
 			if data := p.GetExtension(ext); len(data) == 1 && data[0] == Extension {
 				t.ext++
 			}
@@ -201,6 +208,20 @@ func (s *Subscriber) Report(kind string) Report {
 		return t.checker.Report()
 	}
 	return Report{}
+}
+
+// Longest is the longest time between two packets of a kind since it was asked
+// for last.
+func (s *Subscriber) Longest(kind string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.findLocked(kind)
+	if t == nil {
+		return 0
+	}
+	longest := t.longest
+	t.longest = 0
+	return longest
 }
 
 // SSRC of the first track of a kind, 0 when there is none.

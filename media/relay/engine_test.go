@@ -35,7 +35,7 @@ func (t *testNode) runEngine() *media.Engine {
 
 func publishClient(ctx context.Context, t *testing.T, e *media.Engine, id media.PubID) (*mediatest.Publisher, *media.Publisher) {
 	t.Helper()
-	c, err := mediatest.NewPublisher(mediatest.PublisherConfig{Audio: true, Video: true, Data: true, Stream: 7})
+	c, err := mediatest.NewPublisher(mediatest.PublisherConfig{Audio: true, Video: true, Data: true, Stream: 7 + id.Incarnation})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +56,12 @@ func publishClient(ctx context.Context, t *testing.T, e *media.Engine, id media.
 
 func subscribeClient(ctx context.Context, t *testing.T, e *media.Engine, pub media.Publication) *mediatest.Subscriber {
 	t.Helper()
+	c, _ := subscribeTo(ctx, t, e, pub)
+	return c
+}
+
+func subscribeTo(ctx context.Context, t *testing.T, e *media.Engine, pub media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
+	t.Helper()
 	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +78,7 @@ func subscribeClient(ctx context.Context, t *testing.T, e *media.Engine, pub med
 	if err := errors.Join(s.Answer(answer), c.Connected(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c, s
 }
 
 // A call over two nodes, through real engines and WebRTC clients, while each
