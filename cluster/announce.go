@@ -15,7 +15,7 @@ import (
 )
 
 // announce tells the leader this node's record until it is in the state and
-// the node is a voter; then Ready is closed. It does so again when this node
+// the node is part of Raft; then Ready is closed. It does so again when this node
 // seems to have been removed: somebody says so, or its lease ran out. The
 // leader stops talking to a removed node, maybe before that has heard of it.
 func (c *Cluster) announce(ctx context.Context) error {
@@ -31,6 +31,7 @@ func (c *Cluster) announce(ctx context.Context) error {
 			if !c.isReady() {
 				c.log.Info("node is part of the cluster", "leader", c.leader())
 				close(c.ready)
+				c.dropStrangers()
 				c.members.tick()
 			}
 			select {
@@ -63,10 +64,10 @@ func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	request := &clusterpb.AnnounceRequest{Node: record}
+	request := &clusterpb.AnnounceRequest{Node: record, Boot: c.boot, LogStart: c.logStart}
 	leader := c.leader()
 	if leader == c.Self() {
-		return c.announced(c.serveAnnounce(c.Self(), request))
+		return c.announced(c.serveAnnounce(c.Self(), c.record.Key, request))
 	}
 	asked := make(map[store.NodeID]bool)
 	ask := func(id store.NodeID) (*clusterpb.AnnounceReply, error) {
@@ -157,6 +158,8 @@ func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
 		return reply.GetIndex(), nil
 	case clusterpb.Status_STATUS_REMOVED:
 		return 0, ErrRemoved
+	case clusterpb.Status_STATUS_ROLLED_BACK:
+		return 0, fmt.Errorf("%w: %s", ErrRolledBack, reply.GetDetail())
 	case clusterpb.Status_STATUS_BAD_REQUEST:
 		return 0, fmt.Errorf("%w: the leader refuses this node's record: %s", ErrConfig, reply.GetDetail())
 	default:
@@ -166,8 +169,9 @@ func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
 }
 
 // serveAnnounce is the leader's side. Whoever has no record was removed: a
-// node that joins gets its record before its certificate.
-func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceRequest) *clusterpb.AnnounceReply {
+// node that joins gets its record before its certificate. So was who has another
+// key than the record: the id is in use again.
+func (c *Cluster) serveAnnounce(caller store.NodeID, key string, q *clusterpb.AnnounceRequest) *clusterpb.AnnounceReply {
 	reply := func(s clusterpb.Status, detail string) *clusterpb.AnnounceReply {
 		leader := c.leader()
 		addr := c.record.ClusterAddr
@@ -193,13 +197,17 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceReques
 		return reply(clusterpb.Status_STATUS_BAD_REQUEST, "the record does not fit the node")
 	}
 	old, ok := c.state.Node(caller)
-	if !ok {
+	if !ok || old.Key != key {
 		return reply(clusterpb.Status_STATUS_REMOVED, "")
 	}
 	if node.Server() != old.Server() {
 		return reply(clusterpb.Status_STATUS_BAD_REQUEST, "a node that has joined can neither take on nor lay down the role "+store.RoleServer+": join under another node.id")
 	}
-	node.Joined = old.Joined
+	lost := c.hearing.hear(caller, r.CurrentTerm(), report{at: time.Now(), boot: q.GetBoot(), start: q.GetLogStart()})
+	if lost != "" {
+		return reply(clusterpb.Status_STATUS_ROLLED_BACK, lost)
+	}
+	node.Joined, node.Key, node.Pending = old.Joined, old.Key, false
 	if !reflect.DeepEqual(node, old) {
 		cmd := store.NewPutNode(time.Now(), node)
 		data, err := cmd.Encode()
@@ -214,12 +222,13 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, q *clusterpb.AnnounceReques
 			return reply(clusterpb.Status_STATUS_BAD_REQUEST, result.Err.Error())
 		}
 	}
-	if node.Server() && raftRole(c.servers(), caller) != RaftVoter {
-		err := r.AddVoter(raft.ServerID(caller), raft.ServerAddress(caller), 0, raftApply).Error()
+	if node.Server() && !inRaft(c.servers(), caller) {
+		// Whether it votes is autopilot's affair.
+		err := r.AddNonvoter(raft.ServerID(caller), raft.ServerAddress(caller), 0, raftApply).Error()
 		if err != nil {
 			return reply(clusterpb.Status_STATUS_UNKNOWN, err.Error())
 		}
-		c.log.Info("node is a voter", keyPeer, caller)
+		c.log.Info("node is part of raft", keyPeer, caller)
 	}
 	return reply(clusterpb.Status_STATUS_OK, "")
 }
@@ -250,13 +259,25 @@ func (c *Cluster) follow(ctx context.Context) error {
 		if err := c.peers.save(c.state.Nodes()); err != nil {
 			c.log.Warn("addresses not saved", "error", err)
 		}
-		if e.Kind == store.EventNodeRemoved && e.Node != c.Self() {
+		switch {
+		case e.Kind == store.EventNodeRemoved && e.Node != c.Self():
 			c.mesh.Forget(e.Node)
+		case e.Kind == store.EventRestored, e.Kind == store.EventLagged:
+			c.dropStrangers()
 		}
 		if _, ok := c.state.Node(c.Self()); !ok {
 			c.announceAgain()
 		}
 	}
+}
+
+// dropStrangers cuts the connections to nodes without a record: they were let in
+// when nobody here knew that they had been removed.
+func (c *Cluster) dropStrangers() {
+	c.mesh.DropBut(func(id store.NodeID) bool {
+		_, ok := c.state.Node(id)
+		return ok
+	})
 }
 
 // announceAgain has the leader say whether this node still belongs.

@@ -50,6 +50,8 @@ type Cluster struct {
 	metrics *metrics
 
 	record    store.Node // of this node, as it announces it
+	boot      int64      // tells this start from others
+	logStart  uint64     // where the log ended at this start
 	identity  identityRef
 	db        *raftboltdb.BoltStore
 	mesh      *rpc.Mesh
@@ -61,12 +63,15 @@ type Cluster struct {
 	members   *tickers // changes of members, leader and load
 	leaders   *tickers // changes of the leader
 	leading   *leadership
+	hearing   *hearing
 	placing   *placements
+	removals  removals
 	joinLimit *rate.Limiter
 
-	raft        atomic.Pointer[raft.Raft] // of a server; nil until the node has joined
-	heldUntil   atomic.Pointer[time.Time] // nil: no lease
-	bootstraps  atomic.Pointer[bootstrap] // what this node has still to propose
+	raft        atomic.Pointer[raft.Raft]        // of a server; nil until the node has joined
+	heldUntil   atomic.Pointer[time.Time]        // nil: no lease
+	health      atomic.Pointer[clusterpb.Health] // as the leader said last
+	bootstraps  atomic.Pointer[bootstrap]        // what this node has still to propose
 	ready       chan struct{}
 	announceNow chan struct{} // asks for another announcement
 	failed      chan error    // the first one stops the node
@@ -137,9 +142,10 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c := &Cluster{
 		config: cfg, log: deps.Logger, load: deps.Load, dialer: deps.Dialer,
 		db: db, peers: peers,
-		members: newTickers(), leaders: newTickers(), leading: newLeadership(), placing: newPlacements(),
+		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst),
 		ready:     make(chan struct{}), announceNow: make(chan struct{}, 1),
+		boot:   time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 		followers: newFollowers(),
 		record: store.Node{
@@ -170,6 +176,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c.gossip = newGossip(c.record, wrapped, deps.Logger, c.members.tick)
 	c.mesh = rpc.New(rpc.Config{
 		Self: cfg.NodeID, Listener: listener, Identity: &c.identity, Resolve: c.resolve, Join: c.serveJoin,
+		Banished: c.state.Banished, Told: []string{clusterpb.Cluster_Announce_FullMethodName},
 		Dialer: deps.Dialer, Logger: deps.Logger, Registerer: deps.Registerer,
 	})
 	c.mesh.Register(func(r grpc.ServiceRegistrar) { clusterpb.RegisterClusterServer(r, &server{c: c}) })

@@ -30,6 +30,9 @@ type Config struct {
 	JoinToken string
 	// Expect is how many nodes the operator plans; see Cluster.FirstTokens.
 	Expect int
+	// Voters is how many servers vote at most, 3 or 5; 0: 5. All nodes should
+	// say the same: the leader's word counts.
+	Voters int
 
 	// What the others are told of this node.
 	Region    string
@@ -105,6 +108,9 @@ func (c *Config) Validate() error {
 	if c.Expect < 0 || c.Expect > maxExpect {
 		return bad("expect: %d is not between 0 and %d", c.Expect, maxExpect)
 	}
+	if c.Voters != 0 && c.Voters != minVoters && c.Voters != defaultVoters {
+		return bad("voters: %d is neither %d nor %d", c.Voters, minVoters, defaultVoters)
+	}
 	// Whether the record as a whole is valid is known when the ports are.
 	record := store.Node{
 		ID: c.NodeID, PublicURL: c.PublicURL, RelayAddr: c.RelayAddr, Region: c.Region, Version: c.Version,
@@ -118,6 +124,14 @@ func (c *Config) Validate() error {
 
 // server tells whether this node holds the replicated state.
 func (c *Config) server() bool { return (store.Node{Roles: c.Roles}).Server() }
+
+// voters is how many servers vote at most.
+func (c *Config) voters() int {
+	if c.Voters == 0 {
+		return defaultVoters
+	}
+	return c.Voters
+}
 
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)

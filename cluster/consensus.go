@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -81,6 +82,7 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 		stopTransport()
 		return nil, nil, fmt.Errorf("raft: %w", err)
 	}
+	c.logStart = r.LastIndex()
 	return r, func() {
 		if err := r.Shutdown().Error(); err != nil {
 			c.log.Warn("raft did not stop cleanly", "error", err)
@@ -114,6 +116,11 @@ func raftRole(servers []raft.Server, id store.NodeID) RaftRole {
 		}
 	}
 	return RaftNonvoter
+}
+
+// inRaft tells whether Raft's configuration has a node.
+func inRaft(servers []raft.Server, id store.NodeID) bool {
+	return slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(id) })
 }
 
 // servers is Raft's configuration, as far as it is known here.

@@ -12,6 +12,8 @@ var (
 	// ErrUnknownOutcome means that the leader or the way to it was lost while
 	// the command was under way: it may be committed or not.
 	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrRemoveRefused means that removing a node would end the cluster.
+	ErrRemoveRefused = errors.New("the node cannot be removed now")
 	// ErrNoNode means that no node can be the home of a room.
 	ErrNoNode = errors.New("no node can take the room")
 	// ErrFull means that nodes could be the home, but none has room for more.
@@ -33,8 +35,11 @@ var (
 	// ErrIdentity means that the data directory belongs to another node or is
 	// incomplete.
 	ErrIdentity = errors.New("data directory does not fit")
+	// ErrRolledBack means that the data directory was put back to an earlier
+	// state, maybe from a backup: what this node has confirmed would be lost.
+	ErrRolledBack = errors.New("the data directory is older than what this node has confirmed to the cluster: remove the node (talkd cluster remove) and join again with an empty node.data and a new join token")
 	// ErrRemoved means that this node was removed from the cluster.
-	ErrRemoved = errors.New("this node was removed from the cluster, its data directory is of no use any more: start with a new node.data, another node.id and a new join token")
+	ErrRemoved = errors.New("this node was removed from the cluster, its data directory is of no use any more: start with an empty node.data and a new join token")
 )
 
 // Errors of joining.

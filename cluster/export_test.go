@@ -1,11 +1,17 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"github.com/talkd/talkd/store"
+)
 
 // Bounds that tests hold the cluster to.
 const (
 	PlacementAnew = placementAnew
 	LeaseRenew    = leaseRenew
+	ServerFailed  = serverFailed
+	JoinGhost     = joinGhost
 )
 
 // ApplyRaw puts anything into the log, as a newer binary could.
@@ -26,3 +32,9 @@ func (c *Cluster) RenewCertificate(now time.Time) (until time.Time, err error) {
 
 // FeedBytes is what a server keeps for nodes that follow it.
 const FeedBytes = feedBytes
+
+// Heard is where a node's log ends, as it told this leader last.
+func (c *Cluster) Heard(id store.NodeID) uint64 {
+	r, _ := c.hearing.report(id)
+	return r.index
+}

@@ -122,6 +122,9 @@ func (id *identity) replace(leaf []byte) error {
 	return nil
 }
 
+// keyHash is the node's key as its record has it.
+func (id *identity) keyHash() string { return rpc.CertificateKey(id.cert.Load().Leaf) }
+
 // renewDue says whether the certificate should be replaced.
 func (id *identity) renewDue(now time.Time) bool {
 	return now.Add(certificateRenew).After(id.cert.Load().Leaf.NotAfter)

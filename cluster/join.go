@@ -101,6 +101,7 @@ func (c *Cluster) prepareIdentity(ctx context.Context) (fresh bool, err error) {
 		return false, err
 	}
 	c.identity.p.Store(id)
+	c.record.Key = id.keyHash()
 	c.bootstraps.Store(b)
 	return b != nil, nil
 }

@@ -92,7 +92,9 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if !c.joinLimit.Allow() {
 		return ErrJoinBusy
 	}
-	if _, ok := c.state.Node(q.Node.ID); ok && known.UsedBy != joiner {
+	old, taken := c.state.Node(q.Node.ID)
+	ghost := taken && old.Key != joiner.Key
+	if ghost && (!old.Pending || time.Since(old.Joined) < joinGhost) {
 		return ErrNodeExists
 	}
 	ca, err := c.authority()
@@ -102,7 +104,17 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if err := c.spend(ctx, known.Hash, joiner); err != nil {
 		return err
 	}
-	if _, err := c.Propose(ctx, store.NewPutNode(time.Now(), q.Node)); err != nil {
+	if ghost {
+		if _, err := c.Propose(ctx, store.NewRemoveNode(time.Now(), old.ID)); err != nil && !errors.Is(err, store.ErrNoSuchNode) {
+			return fmt.Errorf("%w: %w", ErrJoinRefused, err)
+		}
+	}
+	node := q.Node
+	node.Key, node.Pending = joiner.Key, true
+	switch _, err := c.Propose(ctx, store.NewPutNode(time.Now(), node)); {
+	case errors.Is(err, store.ErrExists):
+		return ErrNodeExists // another one was quicker
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 	}
 	leaf, err := ca.issue(q.Node.ID, key, time.Now())

@@ -87,10 +87,12 @@ func (c *Cluster) lead(ctx context.Context) error {
 	r := c.raft.Load()
 	changes, cancel := watchLeader(r)
 	defer cancel()
+	servers := newPilot(c, r)
+	defer servers.stop()
 	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
 	for {
-		if err := c.leadOnce(ctx, r); err != nil {
+		if err := c.leadOnce(ctx, r, servers); err != nil {
 			return err
 		}
 		select {
@@ -106,13 +108,17 @@ func (c *Cluster) lead(ctx context.Context) error {
 	}
 }
 
-func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft) error {
+func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot) error {
 	term := r.CurrentTerm()
 	if r.State() != raft.Leader {
-		c.leading.end()
+		if c.leading.end() {
+			servers.stop()
+		}
 		return nil
 	}
-	if c.leading.begin(term, time.Now()) {
+	if now := time.Now(); c.leading.begin(term, now) {
+		servers.stop() // what it knew is of another term
+		c.hearing.reset(now)
 		c.placing.reset()
 	}
 	if !c.leading.acts() {
@@ -125,6 +131,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft) error {
 		}
 		c.leading.setCaughtUp(term)
 	}
+	servers.start(ctx)
 	c.reconcile(ctx, r)
 	return nil
 }

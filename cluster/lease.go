@@ -70,39 +70,51 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, leaseRPC)
 	defer cancel()
 	var reply *clusterpb.RenewReply
+	request := &clusterpb.RenewRequest{Boot: c.boot, LogStart: c.logStart}
+	if r := c.raft.Load(); r != nil {
+		request.LogIndex, request.LogTerm = lastEntry(r)
+	}
 	switch leader := c.leader(); leader {
 	case "":
 		return false
 	case c.Self():
-		reply = c.serveRenew(ctx, c.Self())
+		reply = c.serveRenew(ctx, c.Self(), request)
 	default:
 		conn, err := c.mesh.Connected(ctx, leader)
 		if err != nil {
 			return false
 		}
-		if reply, err = clusterpb.NewClusterClient(conn).Renew(ctx, &clusterpb.RenewRequest{}); err != nil {
+		if reply, err = clusterpb.NewClusterClient(conn).Renew(ctx, request); err != nil {
 			return false
 		}
 	}
-	if reply.GetStatus() == clusterpb.Status_STATUS_REMOVED {
-		c.announceAgain()
+	if s := reply.GetStatus(); s == clusterpb.Status_STATUS_REMOVED || s == clusterpb.Status_STATUS_ROLLED_BACK {
+		c.announceAgain() // which says more
 	}
 	if reply.GetStatus() != clusterpb.Status_STATUS_OK {
 		c.log.Debug("lease not renewed", "status", reply.GetStatus(), "detail", reply.GetDetail())
 		return false
 	}
+	c.health.Store(reply.GetHealth())
 	return c.replica.wait(ctx, reply.GetIndex()) == nil
 }
 
 // serveRenew is the leader's side.
-func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID) *clusterpb.RenewReply {
+func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID, q *clusterpb.RenewRequest) *clusterpb.RenewReply {
 	notLeader := &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_NOT_LEADER, LeaderId: string(c.leader())}
 	r := c.raft.Load()
 	if r == nil || !c.leading.acts() {
 		return notLeader
 	}
-	if _, ok := c.state.Node(node); !ok {
-		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_REMOVED}
+	record, ok := c.state.Node(node)
+	if !ok || record.Server() && !inRaft(c.servers(), node) {
+		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_REMOVED} // or taken out for its silence
+	}
+	lost := c.hearing.hear(node, r.CurrentTerm(), report{
+		at: time.Now(), index: q.GetLogIndex(), term: q.GetLogTerm(), boot: q.GetBoot(), start: q.GetLogStart(),
+	})
+	if lost != "" {
+		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_ROLLED_BACK, Detail: lost}
 	}
 	if err := c.verifyLeader(ctx, r); err != nil {
 		notLeader.Detail = err.Error()
@@ -111,7 +123,7 @@ func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID) *clusterpb.
 	if !c.leading.grant(node, time.Now()) {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: "not now"}
 	}
-	return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: c.replica.index()}
+	return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_OK, LeaderId: string(c.Self()), Index: c.replica.index(), Health: c.health.Load()}
 }
 
 // verifyLeader hears a majority, unless it did lately.

@@ -84,6 +84,9 @@ type Status struct {
 	Voters    int
 	Alive     int  // voters that gossip sees
 	Quorum    bool // this node is in contact with a majority
+	// What the leader's autopilot says, while this node is in contact.
+	Healthy   bool // every server is
+	Tolerance int  // voters that may fail before nothing can be decided
 	Lease     bool
 	Ready     bool
 	Follows   store.NodeID // the server that tells this node, which is none; empty on servers and without contact

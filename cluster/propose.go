@@ -210,6 +210,12 @@ func outcome(reply leaderReply) (done bool, err error) {
 		return true, fmt.Errorf("%w: %s", ErrUnsupported, reply.GetDetail())
 	case clusterpb.Status_STATUS_REMOVED:
 		return true, ErrRemoved
+	case clusterpb.Status_STATUS_REFUSED:
+		return true, fmt.Errorf("%w: %s", ErrRemoveRefused, reply.GetDetail())
+	case clusterpb.Status_STATUS_NO_SUCH_NODE:
+		return true, fmt.Errorf("%w: %s", store.ErrNoSuchNode, reply.GetDetail())
+	case clusterpb.Status_STATUS_ROLLED_BACK:
+		return true, fmt.Errorf("%w: %s", ErrRolledBack, reply.GetDetail())
 	case clusterpb.Status_STATUS_FULL:
 		return true, fmt.Errorf("%w: %s", ErrFull, reply.GetDetail())
 	case clusterpb.Status_STATUS_UNFIT:

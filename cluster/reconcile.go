@@ -18,8 +18,7 @@ import (
 const movesAtOnce = 64
 
 // reconcile makes what was decided true: rooms have homes that answer, nodes
-// that are to be left have no rooms, Raft counts the nodes that have records.
-// It removes no node by itself.
+// that are to be left have no rooms.
 func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
 	now := time.Now()
 	for node := range c.state.HomeCounts() {
@@ -39,7 +38,6 @@ func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
 			c.leading.unclaim(node)
 		}
 	}
-	c.dropServers(r)
 }
 
 // moveRooms gives the rooms of a node that is silent or to be left new homes.
@@ -103,33 +101,6 @@ func (c *Cluster) chooseAnew(room store.RoomID, not store.NodeID) (store.NodeID,
 		}
 	}
 	return c.choose(candidates, room, hint)
-}
-
-// dropServers takes nodes without a record out of Raft: somebody removed them.
-func (c *Cluster) dropServers(r *raft.Raft) {
-	for _, s := range c.servers() {
-		id := store.NodeID(s.ID)
-		if _, ok := c.state.Node(id); ok {
-			continue
-		}
-		if id == c.Self() {
-			// The others will take this node out, if one of them leads. No lease
-			// may be granted after that.
-			c.leading.pause(true)
-			c.log.Info("this node was removed: handing leadership over")
-			if err := r.LeadershipTransfer().Error(); err != nil {
-				c.log.Warn("leadership not handed over", "error", err)
-			}
-			c.leading.pause(false)
-			return
-		}
-		if err := r.RemoveServer(s.ID, 0, raftApply).Error(); err != nil {
-			c.log.Warn("removed node not taken out of raft yet", keyPeer, id, "error", err)
-		} else {
-			c.log.Info("removed node taken out of raft", keyPeer, id)
-		}
-		c.mesh.Forget(id)
-	}
 }
 
 // placements are the decisions of the last moments, whose load nobody has

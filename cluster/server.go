@@ -58,17 +58,26 @@ func (s *server) Move(ctx context.Context, q *clusterpb.MoveRequest) (*clusterpb
 // Announce writes the caller's record.
 func (s *server) Announce(ctx context.Context, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {
 	id, ok := rpc.PeerID(ctx)
-	if !ok {
+	key, known := rpc.PeerKey(ctx)
+	if !ok || !known {
 		return nil, status.Error(codes.Unauthenticated, "no node")
 	}
-	return s.c.serveAnnounce(id, q), nil
+	return s.c.serveAnnounce(id, key, q), nil
+}
+
+// Remove takes a node out of the cluster.
+func (s *server) Remove(ctx context.Context, q *clusterpb.RemoveRequest) (*clusterpb.RemoveReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	return s.c.serveRemove(q), nil
 }
 
 // Renew extends the caller's lease.
-func (s *server) Renew(ctx context.Context, _ *clusterpb.RenewRequest) (*clusterpb.RenewReply, error) {
+func (s *server) Renew(ctx context.Context, q *clusterpb.RenewRequest) (*clusterpb.RenewReply, error) {
 	id, ok := rpc.PeerID(ctx)
 	if !ok {
 		return nil, status.Error(codes.Unauthenticated, "no node")
 	}
-	return s.c.serveRenew(ctx, id), nil
+	return s.c.serveRenew(ctx, id, q), nil
 }

@@ -69,5 +69,8 @@ func (c *Cluster) Status() Status {
 	}
 	// A lease comes from a leader that has heard a majority just now.
 	s.Quorum = s.Lease
+	if h := c.health.Load(); h != nil && s.Lease {
+		s.Healthy, s.Tolerance = h.GetHealthy(), int(h.GetTolerance())
+	}
 	return s
 }

@@ -1,6 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"github.com/talkd/talkd/store"
+)
 
 // All timeouts of gossip, Raft and leases. They hang together:
 //
@@ -84,17 +88,36 @@ const (
 	placementAnewAlive = 10 * time.Second
 	reconcileInterval  = 250 * time.Millisecond
 
+	// Servers, as autopilot sees them; see chooseVoters. voterInterval is how
+	// often it takes a step.
+	voterInterval = 500 * time.Millisecond
+	// serverFailed is when a silent voter is replaced by a spare. A restart of
+	// the process takes less; a machine that boots is worth replacing.
+	serverFailed = 5 * time.Second
+	// serverStable is how long a server must have been healthy before it votes:
+	// one that comes and goes would cost a majority each time. With fewer voters
+	// than minVoters no failure is outlived anyway, and each second until there
+	// are three is one too many.
+	serverStable      = 10 * time.Second
+	serverStableFirst = 500 * time.Millisecond
+	// serverTrailing is how many entries a healthy server may be behind when it
+	// renews its lease: some seconds of a busy cluster.
+	serverTrailing = 2000
+
 	// Joining and announcing.
-	joinDial          = 5 * time.Second
-	joinExchange      = 10 * time.Second
-	joinRequestWait   = 2 * time.Second // for what a joining node says first
-	joinRetry         = time.Second
+	joinDial        = 5 * time.Second
+	joinExchange    = 10 * time.Second
+	joinRequestWait = 2 * time.Second // for what a joining node says first
+	joinRetry       = time.Second
+	// joinGhost is when a node that was let in and has not come is given up: its
+	// id goes to whoever comes with another token.
+	joinGhost         = time.Minute
 	joinTokenCatchUp  = time.Second // a follower may learn of a token a moment later
 	announceInterval  = 500 * time.Millisecond
 	announceTimeout   = 3 * time.Second
 	defaultTokenTTL   = time.Hour
 	maxTokenTTL       = 7 * 24 * time.Hour
-	certificateTTL    = 30 * 24 * time.Hour
+	certificateTTL    = store.MaxCertificateLife
 	certificateRenew  = 10 * 24 * time.Hour // before it expires
 	certificateCheck  = time.Hour
 	certificateLeeway = time.Hour // for clocks that differ

@@ -187,6 +187,7 @@ func (n *Node) openCluster() error {
 		ClusterListen: n.cfg.Cluster.Listen, ClusterAdvertise: n.cfg.Cluster.Advertise,
 		GossipListen: n.cfg.Cluster.GossipListen, GossipAdvertise: n.cfg.Cluster.GossipAdvertise,
 		Join: n.cfg.Cluster.Join, JoinToken: n.cfg.Cluster.JoinToken, Expect: n.cfg.Cluster.Expect,
+		Voters: n.cfg.Cluster.Voters,
 		Region: n.cfg.Node.Region, Roles: n.cfg.Node.Roles, PublicURL: n.cfg.HTTP.PublicURL,
 		RelayAddr: n.cfg.Relay.Advertise, Version: n.version, Prefer: n.edgesOf,
 	}, cluster.Deps{State: n.state, Logger: n.log, Registerer: n.registry, Load: n.load})

@@ -114,8 +114,13 @@ type Joiner struct {
 
 // NewJoiner names the node that has this public key.
 func NewJoiner(node NodeID, publicKey []byte) Joiner {
+	return Joiner{Node: node, Key: HashKey(publicKey)}
+}
+
+// HashKey is how the public key of a node is written, see Node.Key.
+func HashKey(publicKey []byte) string {
 	sum := sha256.Sum256(publicKey)
-	return Joiner{Node: node, Key: hex.EncodeToString(sum[:])}
+	return hex.EncodeToString(sum[:])
 }
 
 func (j Joiner) validate() error {

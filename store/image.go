@@ -16,6 +16,7 @@ type image struct {
 	LastEpoch  uint64       `json:"last_epoch"`
 	Secrets    []Secret     `json:"secrets"`
 	JoinTokens []JoinToken  `json:"join_tokens"`
+	Removed    []Removed    `json:"removed"`
 	Homes      []homeImage  `json:"homes"`
 }
 
@@ -51,6 +52,10 @@ func newImage(applied uint64, m memory) image {
 		i.JoinTokens = append(i.JoinTokens, t)
 	}
 	slices.SortFunc(i.JoinTokens, func(a, b JoinToken) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
+	for _, r := range m.removed {
+		i.Removed = append(i.Removed, r)
+	}
+	slices.SortFunc(i.Removed, func(a, b Removed) int { return cmp.Compare(a.Key, b.Key) })
 	for r, h := range m.homes {
 		i.Homes = append(i.Homes, homeImage{Backend: r.Backend, Name: r.Name, Node: h.Node, Epoch: h.Epoch, Created: h.Created.UnixMilli(), Reason: h.Reason})
 	}
@@ -76,6 +81,9 @@ func (i image) memory() (memory, error) {
 	}
 	for _, t := range i.JoinTokens {
 		m.tokens[t.Hash] = t
+	}
+	for _, r := range i.Removed {
+		m.removed[r.Key] = r
 	}
 	for _, h := range i.Homes {
 		if h.Epoch == 0 || h.Epoch > i.LastEpoch {

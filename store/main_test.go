@@ -163,6 +163,7 @@ func testNode(id NodeID) Node {
 	return Node{
 		ID: id, PublicURL: "https://" + string(id) + ".example.org", ClusterAddr: "127.0.0.1:8082", GossipAddr: "127.0.0.1:8083",
 		RelayAddr: "127.0.0.1:8085", Region: "eu", Version: "0.1.0", Roles: []string{RoleServer, "media"}, Commands: CommandVersion,
+		Key: HashKey([]byte(id)),
 	}
 }
 

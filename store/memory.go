@@ -19,6 +19,7 @@ type memory struct {
 	lastEpoch uint64         // the highest epoch ever given
 	secrets   map[secretKey]Secret
 	tokens    map[TokenHash]JoinToken
+	removed   map[string]Removed // by key
 }
 
 type secretKey struct {
@@ -34,6 +35,7 @@ func newMemory() memory {
 		perNode: map[NodeID]int{},
 		secrets: map[secretKey]Secret{},
 		tokens:  map[TokenHash]JoinToken{},
+		removed: map[string]Removed{},
 	}
 }
 
@@ -46,6 +48,7 @@ func (m memory) clone() memory {
 	m.perNode = maps.Clone(m.perNode)
 	m.secrets = maps.Clone(m.secrets)
 	m.tokens = maps.Clone(m.tokens)
+	m.removed = maps.Clone(m.removed)
 	return m
 }
 
@@ -79,17 +82,23 @@ func (o *putNode) applyMemory(m *memory, at time.Time) (Result, []Event, error) 
 	n := o.Node
 	n.Joined = at
 	if old, ok := m.nodes[n.ID]; ok {
+		if old.Key != "" && old.Key != n.Key {
+			return Result{}, nil, fmt.Errorf("%w: %s with another key", ErrExists, n.ID)
+		}
 		n.Joined = old.Joined
 	}
+	delete(m.removed, n.Key) // a token let it in again
 	m.nodes[n.ID] = n
 	return Result{}, []Event{{Kind: EventNodePut, Node: n.ID}}, nil
 }
 
-func (o *removeNode) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
-	if _, ok := m.nodes[o.Node]; !ok {
+func (o *removeNode) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
+	n, ok := m.nodes[o.Node]
+	if !ok {
 		return Result{}, nil, fmt.Errorf("%w: %s", ErrNoSuchNode, o.Node)
 	}
 	delete(m.nodes, o.Node)
+	m.remember(n, at)
 	delete(m.drains, o.Node)
 	// It does not come back by the token that let it in.
 	for h, t := range m.tokens {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -31,6 +33,12 @@ type Node struct {
 	Roles       []string  `json:"roles,omitempty"` // none means all
 	Commands    uint16    `json:"commands"`        // highest command version it applies
 	Joined      time.Time `json:"joined"`          // set by the first put_node, kept by later ones
+	// Key is the SHA-256 of the public key in the node's certificate, in
+	// hexadecimal: another key is another node.
+	Key string `json:"key,omitempty"`
+	// Pending is a node that was let in and has not come yet: the answer may
+	// have been lost.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // Server says whether the node holds the replicated state.
@@ -55,6 +63,11 @@ func (n Node) Validate() error {
 		{"version", n.Version, MaxLabel},
 	} {
 		if err := checkText(f.name, f.value, 0, f.max); err != nil {
+			return err
+		}
+	}
+	if n.Key != "" {
+		if err := checkText("hash of the key", n.Key, hex.EncodedLen(sha256.Size), hex.EncodedLen(sha256.Size)); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ type putNode struct {
 }
 
 // NewPutNode writes a node's record. A node that is there already keeps its
-// Joined.
+// Joined; one with another key is another node, and refused with ErrExists.
 func NewPutNode(at time.Time, n Node) Command {
 	return newCommand(OpPutNode, at, &putNode{Node: n})
 }
@@ -43,8 +43,8 @@ type removeNode struct {
 	Node NodeID `json:"node"`
 }
 
-// NewRemoveNode forgets a node. Rooms keep it as their home until the leader
-// places them anew.
+// NewRemoveNode takes a node out of the cluster; its key is good for nothing
+// from then on. Rooms keep it as their home until the leader places them anew.
 func NewRemoveNode(at time.Time, id NodeID) Command {
 	return newCommand(OpRemoveNode, at, &removeNode{Node: id})
 }

@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/talkd/talkd/store"
@@ -97,6 +99,19 @@ func (c *conns) closePeer(peer store.NodeID) {
 	for _, s := range drop {
 		_ = s.Conn.Close() // its users see the error at their next read
 	}
+}
+
+// peers are the nodes at the other ends.
+func (c *conns) peers() []store.NodeID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids := make(map[store.NodeID]bool)
+	for s := range c.open {
+		if s.peer != "" {
+			ids[s.peer] = true
+		}
+	}
+	return slices.Collect(maps.Keys(ids))
 }
 
 func (c *conns) len() int {

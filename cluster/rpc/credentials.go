@@ -14,13 +14,14 @@ import (
 // authInfo is what gRPC hands to handlers about the connection.
 type authInfo struct {
 	credentials.CommonAuthInfo
-	id store.NodeID
+	id  store.NodeID
+	key string // as in store.Node.Key
 }
 
 func (authInfo) AuthType() string { return ProtoRPC }
 
-func newAuthInfo(id store.NodeID) authInfo {
-	return authInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, id: id}
+func newAuthInfo(id store.NodeID, key string) authInfo {
+	return authInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, id: id, key: key}
 }
 
 // PeerID is the node that calls, from its verified certificate.
@@ -33,14 +34,25 @@ func PeerID(ctx context.Context) (store.NodeID, bool) {
 	return info.id, ok && info.id != ""
 }
 
+// PeerKey is the key of the node that calls, as its record has it.
+func PeerKey(ctx context.Context) (string, bool) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return "", false
+	}
+	info, ok := p.AuthInfo.(authInfo)
+	return info.key, ok && info.key != ""
+}
+
 // clientCredentials does the TLS handshake of an outgoing gRPC connection.
 type clientCredentials struct {
 	identity Identity
 	node     store.NodeID // empty: any node of the cluster
+	door     door
 }
 
 func (c *clientCredentials) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	config, err := clientTLS(c.identity, c.node, ProtoRPC)
+	config, err := clientTLS(c.identity, c.door, c.node, ProtoRPC)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,11 +60,12 @@ func (c *clientCredentials) ClientHandshake(ctx context.Context, _ string, raw n
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, nil, err
 	}
-	id, err := CertificateNode(conn.ConnectionState().PeerCertificates[0])
+	cert := conn.ConnectionState().PeerCertificates[0]
+	id, err := CertificateNode(cert)
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, newAuthInfo(id), nil
+	return conn, newAuthInfo(id, CertificateKey(cert)), nil
 }
 
 func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -82,7 +95,7 @@ func (serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Au
 	if !ok || conn.Peer == "" {
 		return nil, nil, ErrBadPeer
 	}
-	return conn, newAuthInfo(conn.Peer), nil
+	return conn, newAuthInfo(conn.Peer, CertificateKey(conn.ConnectionState().PeerCertificates[0])), nil
 }
 
 func (serverCredentials) Info() credentials.ProtocolInfo {

@@ -46,7 +46,11 @@ type Config struct {
 	Listener net.Listener // closed by Run, or by Close without Run
 	Identity Identity
 	// Resolve is asked for a node's address at each connect.
-	Resolve    func(store.NodeID) (addr string, ok bool)
+	Resolve func(store.NodeID) (addr string, ok bool)
+	// Banished tells whether a node was removed; nil: none was. Such a node may
+	// call the methods of Told and nothing else.
+	Banished   func(id store.NodeID, key string) bool
+	Told       []string
 	Join       JoinHandler
 	Dialer     Dialer // nil: the machine's
 	Logger     *slog.Logger
@@ -57,6 +61,7 @@ type Config struct {
 type Mesh struct {
 	config Config
 	conns  conns
+	door   door
 	mux    *mux
 	server *grpc.Server
 
@@ -71,13 +76,14 @@ func New(c Config) *Mesh {
 		c.Dialer = &net.Dialer{Timeout: dialTimeout}
 	}
 	m := &Mesh{config: c, clients: make(map[store.NodeID]*grpc.ClientConn)}
+	m.door = newDoor(c.Banished, c.Told)
 	metrics := newMetrics(c.Registerer, &m.conns)
-	m.mux = newMux(c.Listener, serverTLS(c.Identity), c.Join, &m.conns, c.Logger, metrics)
+	m.mux = newMux(c.Listener, serverTLS(c.Identity), c.Join, m.door, &m.conns, c.Logger, metrics)
 	r := recovery{log: c.Logger, metrics: metrics}
 	m.server = grpc.NewServer(
 		grpc.Creds(serverCredentials{}),
-		grpc.UnaryInterceptor(r.unary),
-		grpc.StreamInterceptor(r.stream),
+		grpc.ChainUnaryInterceptor(r.unary, m.door.unary),
+		grpc.ChainStreamInterceptor(r.stream, m.door.stream),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
@@ -197,7 +203,7 @@ func (m *Mesh) DialAddr(addr string) (*grpc.ClientConn, error) {
 
 func (m *Mesh) newClient(id store.NodeID, dial func(context.Context) (net.Conn, error)) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+string(id),
-		grpc.WithTransportCredentials(&clientCredentials{identity: m.config.Identity, node: id}),
+		grpc.WithTransportCredentials(&clientCredentials{identity: m.config.Identity, node: id, door: m.door}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: backoffMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: backoffMax},
@@ -236,7 +242,7 @@ func (m *Mesh) DialRaft(ctx context.Context, id store.NodeID) (net.Conn, error) 
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownNode, id)
 	}
-	config, err := clientTLS(m.config.Identity, id, ProtoRaft)
+	config, err := clientTLS(m.config.Identity, m.door, id, ProtoRaft)
 	if err != nil {
 		return nil, err
 	}
@@ -256,6 +262,16 @@ func (m *Mesh) DialRaft(ctx context.Context, id store.NodeID) (net.Conn, error) 
 // calls to it fail now and not when TCP gives up. They connect again by
 // themselves.
 func (m *Mesh) Drop(id store.NodeID) { m.conns.closePeer(id) }
+
+// DropBut closes the sockets to and from all nodes but those that are to be
+// kept.
+func (m *Mesh) DropBut(keep func(store.NodeID) bool) {
+	for _, id := range m.conns.peers() {
+		if !keep(id) {
+			m.Drop(id)
+		}
+	}
+}
 
 // Forget drops a node that has left the cluster.
 func (m *Mesh) Forget(id store.NodeID) {

@@ -35,7 +35,7 @@ func TestPeerIDOfStrangers(t *testing.T) {
 	if id, ok := PeerID(context.Background()); ok || id != "" {
 		t.Errorf("without a call: %q", id)
 	}
-	ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: newAuthInfo("")})
+	ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: newAuthInfo("", "")})
 	if id, ok := PeerID(ctx); ok || id != "" {
 		t.Errorf("without a name: %q", id)
 	}

@@ -35,6 +35,7 @@ type mux struct {
 	listener net.Listener
 	config   *tls.Config
 	join     JoinHandler
+	door     door
 	conns    *conns
 	log      *slog.Logger
 	metrics  *metrics
@@ -43,9 +44,9 @@ type mux struct {
 	handshakes, joins *quota
 }
 
-func newMux(l net.Listener, config *tls.Config, join JoinHandler, c *conns, log *slog.Logger, m *metrics) *mux {
+func newMux(l net.Listener, config *tls.Config, join JoinHandler, d door, c *conns, log *slog.Logger, m *metrics) *mux {
 	return &mux{
-		listener: l, config: config, join: join, conns: c, log: log, metrics: m,
+		listener: l, config: config, join: join, door: d, conns: c, log: log, metrics: m,
 		raft: newChanListener(l.Addr()), rpc: newChanListener(l.Addr()),
 		handshakes: newQuota(maxHandshakes, maxHandshakesPerIP), joins: newQuota(maxJoins, maxJoinsPerIP),
 	}
@@ -122,9 +123,16 @@ func (m *mux) serve(ctx context.Context, s *socket, ip netip.Addr) {
 }
 
 func (m *mux) hand(ctx context.Context, to *chanListener, s *socket, conn *tls.Conn) {
-	id, err := CertificateNode(conn.ConnectionState().PeerCertificates[0])
+	cert := conn.ConnectionState().PeerCertificates[0]
+	id, err := CertificateNode(cert)
 	if err != nil { // VerifyConnection has seen to it
 		_ = conn.Close() // nothing was exchanged
+		return
+	}
+	// Who comes for a service may yet ask what has happened.
+	if to == m.raft && m.door.shut(id, cert) {
+		m.metrics.refused.WithLabelValues("removed").Inc()
+		_ = conn.Close() // it is told elsewhere
 		return
 	}
 	m.conns.name(s, id)

@@ -38,6 +38,7 @@ var (
 	ErrUnknownNode = errors.New("no address of that node is known")
 	ErrWrongPeer   = errors.New("another node answered than the one dialled")
 	ErrBadPeer     = errors.New("peer is no node of this cluster")
+	ErrBanished    = errors.New("the node was removed from the cluster")
 	ErrNoIdentity  = errors.New("this node has no certificate yet")
 	ErrFull        = errors.New("too many connections")
 )

@@ -42,7 +42,7 @@ func serverTLS(id Identity) *tls.Config {
 }
 
 // clientTLS dials one node, or with an empty id any node of the cluster.
-func clientTLS(id Identity, want store.NodeID, proto string) (*tls.Config, error) {
+func clientTLS(id Identity, d door, want store.NodeID, proto string) (*tls.Config, error) {
 	cert, err := id.Certificate()
 	if err != nil {
 		return nil, err
@@ -61,6 +61,9 @@ func clientTLS(id Identity, want store.NodeID, proto string) (*tls.Config, error
 			}
 			if want != "" && got != want {
 				return fmt.Errorf("%w: %s instead of %s", ErrWrongPeer, got, want)
+			}
+			if d.shut(got, s.PeerCertificates[0]) {
+				return fmt.Errorf("%s: %w", got, ErrBanished)
 			}
 			if s.NegotiatedProtocol != proto {
 				return fmt.Errorf("%w: it does not speak %s", ErrBadPeer, proto)

@@ -91,6 +91,7 @@ type Cluster struct {
 	Join            []string `yaml:"join" doc:"cluster addresses of nodes to join; empty: the first node"`
 	JoinToken       string   `yaml:"join_token" secret:"true" doc:"the token for the first start; not needed later"`
 	JoinTokenFile   string   `yaml:"join_token_file" doc:"file that holds the join token"`
+	Voters          int      `yaml:"voters" doc:"how many servers decide, 3 or 5; the others are spares and take the place of those that fail; the same on all nodes"`
 	Expect          int      `yaml:"expect" doc:"the first node prints join commands for this many nodes less one"`
 }
 
@@ -148,6 +149,7 @@ func Default() Config {
 		Admin: Admin{Listen: "127.0.0.1:8081"},
 		Cluster: Cluster{
 			Listen:       "127.0.0.1:8082",
+			Voters:       5,
 			GossipListen: "127.0.0.1:8083",
 		},
 		Media: Media{
@@ -286,6 +288,9 @@ func (c *Config) Validate() error {
 	}
 	if name, password, ok := strings.Cut(c.Accounts.InitUser, ":"); c.Accounts.InitUser != "" && (!ok || name == "" || password == "") {
 		return invalid("accounts.init_user: NAME:PASSWORD wanted")
+	}
+	if c.Cluster.Voters != 3 && c.Cluster.Voters != 5 {
+		return invalid("cluster.voters: %d is neither 3 nor 5", c.Cluster.Voters)
 	}
 	if c.Cluster.Expect < 0 || c.Cluster.Expect > 64 {
 		return invalid("cluster.expect: %d is not between 0 and 64", c.Cluster.Expect)

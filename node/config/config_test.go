@@ -88,6 +88,7 @@ func TestValidateRefuses(t *testing.T) {
 		"accounts.init_user":    func(c *Config) { c.Accounts.InitUser = "admin" },
 		"without the role":      func(c *Config) { c.Node.Roles = []string{"media"} },
 		"is not host:port":      func(c *Config) { c.Media.Listen = "8084" },
+		"cluster.voters":        func(c *Config) { c.Cluster.Voters = 4 },
 		"cluster.expect":        func(c *Config) { c.Cluster.Expect = -1 },
 		"bitrates are in bit/s": func(c *Config) { c.Media.MaxVideoBitrate = 1 },
 		"timeouts must be":      func(c *Config) { c.Signaling.HelloTimeout = 0 },

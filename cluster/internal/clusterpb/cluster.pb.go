@@ -24,17 +24,20 @@ const (
 type Status int32
 
 const (
-	Status_STATUS_UNSPECIFIED Status = 0
-	Status_STATUS_OK          Status = 1
-	Status_STATUS_NOT_LEADER  Status = 2  // nothing was done; leader_id may name the leader
-	Status_STATUS_UNKNOWN     Status = 3  // the command may have been committed or not
-	Status_STATUS_NO_NODE     Status = 4  // no node can be the home
-	Status_STATUS_BAD_REQUEST Status = 5  // nothing was done; detail says why
-	Status_STATUS_UNSUPPORTED Status = 6  // not every server applies this command version yet
-	Status_STATUS_REMOVED     Status = 7  // the caller is no node of the cluster any more
-	Status_STATUS_FULL        Status = 8  // nobody has room for more; detail has the numbers
-	Status_STATUS_UNFIT       Status = 9  // that node cannot be the home; detail says why
-	Status_STATUS_NOT_FOUND   Status = 10 // the room has no home
+	Status_STATUS_UNSPECIFIED  Status = 0
+	Status_STATUS_OK           Status = 1
+	Status_STATUS_NOT_LEADER   Status = 2  // nothing was done; leader_id may name the leader
+	Status_STATUS_UNKNOWN      Status = 3  // the command may have been committed or not
+	Status_STATUS_NO_NODE      Status = 4  // no node can be the home
+	Status_STATUS_BAD_REQUEST  Status = 5  // nothing was done; detail says why
+	Status_STATUS_UNSUPPORTED  Status = 6  // not every server applies this command version yet
+	Status_STATUS_REMOVED      Status = 7  // the caller is no node of the cluster any more
+	Status_STATUS_FULL         Status = 8  // nobody has room for more; detail has the numbers
+	Status_STATUS_UNFIT        Status = 9  // that node cannot be the home; detail says why
+	Status_STATUS_NOT_FOUND    Status = 10 // the room has no home
+	Status_STATUS_REFUSED      Status = 20 // nothing was done; detail says why
+	Status_STATUS_NO_SUCH_NODE Status = 21
+	Status_STATUS_ROLLED_BACK  Status = 22 // the caller's log has lost what it confirmed; detail says how much
 )
 
 // Enum value maps for Status.
@@ -51,19 +54,25 @@ var (
 		8:  "STATUS_FULL",
 		9:  "STATUS_UNFIT",
 		10: "STATUS_NOT_FOUND",
+		20: "STATUS_REFUSED",
+		21: "STATUS_NO_SUCH_NODE",
+		22: "STATUS_ROLLED_BACK",
 	}
 	Status_value = map[string]int32{
-		"STATUS_UNSPECIFIED": 0,
-		"STATUS_OK":          1,
-		"STATUS_NOT_LEADER":  2,
-		"STATUS_UNKNOWN":     3,
-		"STATUS_NO_NODE":     4,
-		"STATUS_BAD_REQUEST": 5,
-		"STATUS_UNSUPPORTED": 6,
-		"STATUS_REMOVED":     7,
-		"STATUS_FULL":        8,
-		"STATUS_UNFIT":       9,
-		"STATUS_NOT_FOUND":   10,
+		"STATUS_UNSPECIFIED":  0,
+		"STATUS_OK":           1,
+		"STATUS_NOT_LEADER":   2,
+		"STATUS_UNKNOWN":      3,
+		"STATUS_NO_NODE":      4,
+		"STATUS_BAD_REQUEST":  5,
+		"STATUS_UNSUPPORTED":  6,
+		"STATUS_REMOVED":      7,
+		"STATUS_FULL":         8,
+		"STATUS_UNFIT":        9,
+		"STATUS_NOT_FOUND":    10,
+		"STATUS_REFUSED":      20,
+		"STATUS_NO_SUCH_NODE": 21,
+		"STATUS_ROLLED_BACK":  22,
 	}
 )
 
@@ -420,7 +429,9 @@ func (x *PlaceReply) GetDetail() string {
 
 type AnnounceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // store.Node as JSON
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                          // store.Node as JSON
+	Boot          int64                  `protobuf:"varint,2,opt,name=boot,proto3" json:"boot,omitempty"`                         // tells one start of the caller from another
+	LogStart      uint64                 `protobuf:"varint,3,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"` // where the caller's log ended when it started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +473,20 @@ func (x *AnnounceRequest) GetNode() []byte {
 	return nil
 }
 
+func (x *AnnounceRequest) GetBoot() int64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetLogStart() uint64 {
+	if x != nil {
+		return x.LogStart
+	}
+	return 0
+}
+
 type AnnounceReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
@@ -470,6 +495,7 @@ type AnnounceReply struct {
 	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
 	Peers         []*Peer                `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
 	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"` // at which the record is in the state
+	Now           int64                  `protobuf:"varint,7,opt,name=now,proto3" json:"now,omitempty"`     // the leader's clock, in Unix milliseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +572,13 @@ func (x *AnnounceReply) GetIndex() uint64 {
 	return 0
 }
 
+func (x *AnnounceReply) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
 // Peer is where a node is reached.
 type Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -615,8 +648,13 @@ func (x *Peer) GetServer() bool {
 	return false
 }
 
+// RenewRequest tells the leader how the caller's log does.
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	LogIndex      uint64                 `protobuf:"varint,1,opt,name=log_index,json=logIndex,proto3" json:"log_index,omitempty"` // last entry of the caller's log
+	LogTerm       uint64                 `protobuf:"varint,2,opt,name=log_term,json=logTerm,proto3" json:"log_term,omitempty"`    // of that entry
+	Boot          int64                  `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`                         // tells one start of the caller from another
+	LogStart      uint64                 `protobuf:"varint,4,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"` // where the caller's log ended when it started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,14 +689,43 @@ func (*RenewRequest) Descriptor() ([]byte, []int) {
 	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
+func (x *RenewRequest) GetLogIndex() uint64 {
+	if x != nil {
+		return x.LogIndex
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetLogTerm() uint64 {
+	if x != nil {
+		return x.LogTerm
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetBoot() int64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetLogStart() uint64 {
+	if x != nil {
+		return x.LogStart
+	}
+	return 0
+}
+
 type RenewReply struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Status   Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
 	LeaderId string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	// What the caller must have applied before it acts on the lease: it may have
 	// been silent for so long that its rooms were placed anew.
-	Index         uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
-	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	Index         uint64  `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	Detail        string  `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	Health        *Health `protobuf:"bytes,5,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -721,6 +788,178 @@ func (x *RenewReply) GetDetail() string {
 	return ""
 }
 
+func (x *RenewReply) GetHealth() *Health {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// Health is what the leader makes of the servers.
+type Health struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Healthy       bool                   `protobuf:"varint,1,opt,name=healthy,proto3" json:"healthy,omitempty"`     // every server is
+	Tolerance     uint32                 `protobuf:"varint,2,opt,name=tolerance,proto3" json:"tolerance,omitempty"` // voters that may fail before nothing can be decided
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Health) Reset() {
+	*x = Health{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Health) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Health) ProtoMessage() {}
+
+func (x *Health) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Health.ProtoReflect.Descriptor instead.
+func (*Health) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Health) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
+func (x *Health) GetTolerance() uint32 {
+	if x != nil {
+		return x.Tolerance
+	}
+	return 0
+}
+
+type RemoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRequest) Reset() {
+	*x = RemoveRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRequest) ProtoMessage() {}
+
+func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RemoveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
+	LeaderId      string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"` // at which the record is gone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveReply) Reset() {
+	*x = RemoveReply{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveReply) ProtoMessage() {}
+
+func (x *RemoveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveReply.ProtoReflect.Descriptor instead.
+func (*RemoveReply) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RemoveReply) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+func (x *RemoveReply) GetLeaderId() string {
+	if x != nil {
+		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *RemoveReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RemoveReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // what the caller has applied; 0: nothing
@@ -730,7 +969,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +981,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +994,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetIndex() uint64 {
@@ -780,7 +1019,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +1031,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +1044,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchReply) GetIndex() uint64 {
@@ -855,7 +1094,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1106,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1119,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -918,7 +1157,7 @@ type Consensus struct {
 
 func (x *Consensus) Reset() {
 	*x = Consensus{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1169,7 @@ func (x *Consensus) String() string {
 func (*Consensus) ProtoMessage() {}
 
 func (x *Consensus) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1182,7 @@ func (x *Consensus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Consensus.ProtoReflect.Descriptor instead.
 func (*Consensus) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Consensus) GetLeaderId() string {
@@ -1010,9 +1249,11 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04home\x18\x04 \x01(\fR\x04home\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"%\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"V\n" +
 	"\x0fAnnounceRequest\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\fR\x04node\"\xdb\x01\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x12\n" +
+	"\x04boot\x18\x02 \x01(\x03R\x04boot\x12\x1b\n" +
+	"\tlog_start\x18\x03 \x01(\x04R\blogStart\"\xed\x01\n" +
 	"\rAnnounceReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x1f\n" +
@@ -1020,20 +1261,36 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"leaderAddr\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12,\n" +
 	"\x05peers\x18\x05 \x03(\v2\x16.talkd.cluster.v1.PeerR\x05peers\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"r\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x10\n" +
+	"\x03now\x18\a \x01(\x03R\x03now\"r\n" +
 	"\x04Peer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1f\n" +
 	"\vgossip_addr\x18\x03 \x01(\tR\n" +
 	"gossipAddr\x12\x16\n" +
-	"\x06server\x18\x04 \x01(\bR\x06server\"\x0e\n" +
-	"\fRenewRequest\"\x89\x01\n" +
+	"\x06server\x18\x04 \x01(\bR\x06server\"w\n" +
+	"\fRenewRequest\x12\x1b\n" +
+	"\tlog_index\x18\x01 \x01(\x04R\blogIndex\x12\x19\n" +
+	"\blog_term\x18\x02 \x01(\x04R\alogTerm\x12\x12\n" +
+	"\x04boot\x18\x03 \x01(\x03R\x04boot\x12\x1b\n" +
+	"\tlog_start\x18\x04 \x01(\x04R\blogStart\"\xbb\x01\n" +
 	"\n" +
 	"RenewReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
 	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"$\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x120\n" +
+	"\x06health\x18\x05 \x01(\v2\x18.talkd.cluster.v1.HealthR\x06health\"@\n" +
+	"\x06Health\x12\x18\n" +
+	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x1c\n" +
+	"\ttolerance\x18\x02 \x01(\rR\ttolerance\"#\n" +
+	"\rRemoveRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x8a\x01\n" +
+	"\vRemoveReply\x120\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
+	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\"$\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\xc0\x01\n" +
 	"\n" +
@@ -1052,7 +1309,7 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06commit\x18\x03 \x01(\x04R\x06commit\x12\x16\n" +
 	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x1c\n" +
-	"\tnonvoters\x18\x05 \x03(\tR\tnonvoters*\xeb\x01\n" +
+	"\tnonvoters\x18\x05 \x03(\tR\tnonvoters*\xb0\x02\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x15\n" +
@@ -1065,14 +1322,18 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\vSTATUS_FULL\x10\b\x12\x10\n" +
 	"\fSTATUS_UNFIT\x10\t\x12\x14\n" +
 	"\x10STATUS_NOT_FOUND\x10\n" +
-	"2\xc2\x03\n" +
+	"\x12\x12\n" +
+	"\x0eSTATUS_REFUSED\x10\x14\x12\x17\n" +
+	"\x13STATUS_NO_SUCH_NODE\x10\x15\x12\x16\n" +
+	"\x12STATUS_ROLLED_BACK\x10\x162\x8c\x04\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
 	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
 	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
 	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReply\x12G\n" +
-	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01B3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
+	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01\x12H\n" +
+	"\x06Remove\x12\x1f.talkd.cluster.v1.RemoveRequest\x1a\x1d.talkd.cluster.v1.RemoveReplyB3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
 
 var (
 	file_cluster_internal_clusterpb_cluster_proto_rawDescOnce sync.Once
@@ -1087,7 +1348,7 @@ func file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_internal_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(Status)(0),             // 0: talkd.cluster.v1.Status
 	(*ProposeRequest)(nil),  // 1: talkd.cluster.v1.ProposeRequest
@@ -1100,10 +1361,13 @@ var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(*Peer)(nil),            // 8: talkd.cluster.v1.Peer
 	(*RenewRequest)(nil),    // 9: talkd.cluster.v1.RenewRequest
 	(*RenewReply)(nil),      // 10: talkd.cluster.v1.RenewReply
-	(*WatchRequest)(nil),    // 11: talkd.cluster.v1.WatchRequest
-	(*WatchReply)(nil),      // 12: talkd.cluster.v1.WatchReply
-	(*Change)(nil),          // 13: talkd.cluster.v1.Change
-	(*Consensus)(nil),       // 14: talkd.cluster.v1.Consensus
+	(*Health)(nil),          // 11: talkd.cluster.v1.Health
+	(*RemoveRequest)(nil),   // 12: talkd.cluster.v1.RemoveRequest
+	(*RemoveReply)(nil),     // 13: talkd.cluster.v1.RemoveReply
+	(*WatchRequest)(nil),    // 14: talkd.cluster.v1.WatchRequest
+	(*WatchReply)(nil),      // 15: talkd.cluster.v1.WatchReply
+	(*Change)(nil),          // 16: talkd.cluster.v1.Change
+	(*Consensus)(nil),       // 17: talkd.cluster.v1.Consensus
 }
 var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
@@ -1111,25 +1375,29 @@ var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
 	8,  // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
 	0,  // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
-	13, // 5: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
-	14, // 6: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
-	1,  // 7: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
-	3,  // 8: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
-	4,  // 9: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
-	6,  // 10: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	9,  // 11: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	11, // 12: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
-	2,  // 13: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	5,  // 14: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	5,  // 15: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
-	7,  // 16: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	10, // 17: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	12, // 18: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	11, // 5: talkd.cluster.v1.RenewReply.health:type_name -> talkd.cluster.v1.Health
+	0,  // 6: talkd.cluster.v1.RemoveReply.status:type_name -> talkd.cluster.v1.Status
+	16, // 7: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
+	17, // 8: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
+	1,  // 9: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
+	3,  // 10: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
+	4,  // 11: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
+	6,  // 12: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	9,  // 13: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	14, // 14: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
+	12, // 15: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
+	2,  // 16: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	5,  // 17: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	5,  // 18: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 19: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	10, // 20: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	15, // 21: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
+	13, // 22: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_cluster_internal_clusterpb_cluster_proto_init() }
@@ -1143,7 +1411,7 @@ func file_cluster_internal_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_internal_clusterpb_cluster_proto_rawDesc), len(file_cluster_internal_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
 	Cluster_Renew_FullMethodName    = "/talkd.cluster.v1.Cluster/Renew"
 	Cluster_Watch_FullMethodName    = "/talkd.cluster.v1.Cluster/Watch"
+	Cluster_Remove_FullMethodName   = "/talkd.cluster.v1.Cluster/Remove"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -41,7 +42,8 @@ type ClusterClient interface {
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*PlaceReply, error)
-	// Announce writes the caller's member record and makes it a Raft voter.
+	// Announce writes the caller's member record and, if it is a server, makes it
+	// part of Raft. It is the one call that a removed node may make: it is told.
 	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewReply, error)
@@ -49,6 +51,8 @@ type ClusterClient interface {
 	// server answers; one that is behind the index waits until it is not, or ends
 	// the call.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReply], error)
+	// Remove takes a node out of the cluster for good.
+	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveReply, error)
 }
 
 type clusterClient struct {
@@ -128,6 +132,16 @@ func (c *clusterClient) Watch(ctx context.Context, in *WatchRequest, opts ...grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Cluster_WatchClient = grpc.ServerStreamingClient[WatchReply]
 
+func (c *clusterClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveReply)
+	err := c.cc.Invoke(ctx, Cluster_Remove_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -142,7 +156,8 @@ type ClusterServer interface {
 	Place(context.Context, *PlaceRequest) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(context.Context, *MoveRequest) (*PlaceReply, error)
-	// Announce writes the caller's member record and makes it a Raft voter.
+	// Announce writes the caller's member record and, if it is a server, makes it
+	// part of Raft. It is the one call that a removed node may make: it is told.
 	Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error)
 	// Renew extends the caller's lease.
 	Renew(context.Context, *RenewRequest) (*RenewReply, error)
@@ -150,6 +165,8 @@ type ClusterServer interface {
 	// server answers; one that is behind the index waits until it is not, or ends
 	// the call.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error
+	// Remove takes a node out of the cluster for good.
+	Remove(context.Context, *RemoveRequest) (*RemoveReply, error)
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -177,6 +194,9 @@ func (UnimplementedClusterServer) Renew(context.Context, *RenewRequest) (*RenewR
 }
 func (UnimplementedClusterServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedClusterServer) Remove(context.Context, *RemoveRequest) (*RemoveReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -300,6 +320,24 @@ func _Cluster_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Cluster_WatchServer = grpc.ServerStreamingServer[WatchReply]
 
+func _Cluster_Remove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Remove(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Remove_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Remove(ctx, req.(*RemoveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -326,6 +364,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Cluster_Renew_Handler,
+		},
+		{
+			MethodName: "Remove",
+			Handler:    _Cluster_Remove_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
