@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Call } from './call';
-import { FakePeer, settle } from './testing';
+import { FakePeer, fakeStream, settle } from './testing';
 import type { PeerData, Recipient } from './wire';
 
 let peers: FakePeer[] = [];
@@ -19,10 +19,7 @@ beforeEach(() => {
       peers.push(p);
       return p.asPeer();
     },
-    newStream: () => {
-      const tracks = new Set<MediaStreamTrack>();
-      return { getTracks: () => [...tracks], addTrack: (t: MediaStreamTrack) => tracks.add(t), removeTrack: (t: MediaStreamTrack) => tracks.delete(t) } as unknown as MediaStream;
-    },
+    newStream: fakeStream,
     now: () => Date.now(),
     send: (to, data) => sent.push({ to, data }),
   });

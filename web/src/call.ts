@@ -1,15 +1,16 @@
 // The call: who is in it, what they send, what we send.
 //
-//   users, joined, left ── Call ── one Subscriber per participant and kind
-//   own tracks ─────────── Call ── one Publisher, one more for the screen
+//   users, joined, left ── Call ── one Feed per participant and kind, to be shown
+//   own tracks ─────────── Call ── Sets ── MediaSet: the connections over one link
 //
 // It knows neither sockets nor pages: messages go out through CallDeps.send
 // and come in through receive(); what there is to show is told by "change".
 
 import { Emitter } from './emitter';
+import { Feed } from './feed';
+import { KINDS, TRACKS, type Kind, type MediaSet, type Own } from './mediaset';
 import { nickOf, type PeerDeps, type StatusMessage } from './peer';
-import { Publisher } from './publisher';
-import { Subscriber } from './subscriber';
+import { Sets, type Wanted } from './sets';
 import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type CallUser, type JoinEntry, type PeerData, type Sender } from './wire';
 
 export interface Participant {
@@ -21,8 +22,8 @@ export interface Participant {
   audio: boolean | undefined;
   video: boolean | undefined;
   speaking: boolean;
-  camera: Subscriber | null;
-  screen: Subscriber | null;
+  camera: Feed | null;
+  screen: Feed | null;
   repeats: ReturnType<typeof setTimeout>[];
 }
 
@@ -32,7 +33,7 @@ export interface CallDeps extends PeerDeps {
 
 export interface CallEvents {
   change: null;
-  /** The own connection failed and is made anew. */
+  /** The own connection failed and is made anew, or nothing arrives any more. */
   broken: null;
   /** A moderator mutes us. */
   muted: null;
@@ -41,37 +42,40 @@ export interface CallEvents {
 const STREAM_MAX = 1_000_000;
 const SCREEN_MAX = 2_000_000;
 const STATE_REPEATS = [0, 1_000, 2_000, 4_000, 8_000, 16_000];
+/** How long after a rebuild those may be missing in the lists who are still there. */
+const RECOUNT = 3_000;
 
 export class Call extends Emitter<CallEvents> {
   readonly participants = new Map<string, Participant>();
   active = false;
-  private listening = false;
-  /** The own connection has trouble. */
-  problem = false;
-  private session = '';
-  private nick = '';
-  private audio: MediaStreamTrack | null = null;
-  private video: MediaStreamTrack | null = null;
-  private screenTrack: MediaStreamTrack | null = null;
+  private readonly own: Own = { session: '', nick: '', audio: null, video: null, screen: null, limits: { stream: STREAM_MAX, screen: SCREEN_MAX } };
   private speaking = false;
-  private publisher: Publisher | null = null;
-  private screenPublisher: Publisher | null = null;
-  private limits = { stream: STREAM_MAX, screen: SCREEN_MAX };
+  /** From the moment on at which others may offer something. */
+  private media: Sets | null = null;
+  private confirmed: { members: Set<string>; callers: Set<string> } | null = null;
+  private recounting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly deps: CallDeps) {
     super();
   }
 
+  /** The own connection has trouble. */
+  get problem(): boolean {
+    return this.media !== null && (this.media.rebuilding || this.media.current.problem);
+  }
+
   /** A new session: nothing of the old one remains. */
   begin(session: string, nick: string): void {
-    this.reset();
-    this.session = session;
-    this.nick = nick;
+    this.hangUp();
+    this.participants.clear();
+    this.own.session = session;
+    this.own.nick = nick;
+    this.emit('change', null);
   }
 
   /** The limits of the room, in bits per second; 0 or none means ours. */
   limit(stream: number | undefined, screen: number | undefined): void {
-    this.limits = {
+    this.own.limits = {
       stream: Math.min(stream || STREAM_MAX, STREAM_MAX),
       screen: Math.min(screen || SCREEN_MAX, SCREEN_MAX),
     };
@@ -83,82 +87,135 @@ export class Call extends Emitter<CallEvents> {
    * answer, offers it at once and never again.
    */
   listen(): void {
-    this.listening = true;
+    this.media ??= new Sets(this.deps, this.own, {
+      changed: () => {
+        this.refresh();
+        this.emit('change', null);
+      },
+      sampled: () => {
+        if (this.refresh()) this.emit('change', null);
+      },
+      opened: (set) => this.introduce(set),
+      broken: () => this.emit('broken', null),
+      stalled: () => this.emit('broken', null),
+      wanted: () => this.wanted(),
+      status: (session, m) => this.receiveStatus(this.participant(session), m),
+      begun: (session, track) => {
+        const p = this.participant(session);
+        // Until somebody tells, what arrives is on.
+        if (p[track] === undefined) this.setState(p, track, true);
+      },
+    });
   }
 
-  /** Publishes, and asks the others for what they send. */
+  /** Publishes, and asks the others for what they send; once more if that is done already. */
   enter(): void {
-    if (this.active) return;
-    this.listening = this.active = true;
-    const p = (this.publisher = this.publish('video', this.audio, this.video, this.limits.stream));
-    p.onopen = () => this.statusToAll();
-    void p.start();
+    if (this.active) {
+      this.rebuild();
+      return;
+    }
+    this.listen();
+    this.active = true;
+    this.media?.publish();
     for (const other of this.participants.values()) this.subscribe(other);
-    if (this.screenTrack) this.publishScreen(this.screenTrack);
+    if (this.own.screen) this.announceScreen();
     this.emit('change', null);
   }
 
   /** Ends all media; what is known of others stays. */
   leave(): void {
-    if (!this.listening) return;
-    this.listening = this.active = false;
+    if (!this.media) return;
     this.stopScreen();
-    this.publisher?.close();
-    this.publisher = null;
-    this.problem = false;
-    for (const p of this.participants.values()) this.unsubscribe(p);
+    this.hangUp();
     this.emit('change', null);
   }
 
+  /** The node that had our media is gone: everything anew, over the link that there is now. */
+  rebuild(): void {
+    if (!this.active) return;
+    this.media?.rebuild();
+    this.emit('change', null);
+  }
+
+  /** Makes all media anew over the link of a move; see Sets. */
+  warm(send: PeerDeps['send'], limit: number): Promise<boolean> {
+    if (!this.media || !this.active) return Promise.resolve(true);
+    return this.media.warm(send, limit);
+  }
+
+  hurry(): void {
+    this.media?.hurry();
+  }
+
+  switchOver(): void {
+    this.media?.switchOver();
+  }
+
+  abandon(): void {
+    this.media?.abandon();
+  }
+
+  /** Data about media that came over the link of a move. */
+  receiveNext(sender: Sender, data: PeerData): void {
+    this.media?.warming?.receive(sender, data);
+  }
+
+  /** The lists that come now are complete: whom they have not named after a while is gone. */
+  recount(): void {
+    clearTimeout(this.recounting);
+    this.confirmed = { members: new Set(), callers: new Set() };
+  }
+
   setTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): void {
-    const was = this[kind] !== null;
-    this[kind] = track;
-    void this.publisher?.replace(kind, track);
+    const was = this.own[kind] !== null;
+    this.own[kind] = track;
+    for (const set of this.media?.all() ?? []) set.replace(kind, track);
     if (was === (track !== null) || !this.active) return;
     if (kind === 'audio' && !track) this.setSpeaking(false);
-    this.publisher?.status({ type: `${kind}${track ? 'On' : 'Off'}` });
+    this.say({ type: `${kind}${track ? 'On' : 'Off'}` });
     for (const p of this.inCall()) this.tellMute(p.session, kind);
   }
 
   setSpeaking(speaking: boolean): void {
-    const now = speaking && this.audio !== null;
+    const now = speaking && this.own.audio !== null;
     if (now === this.speaking) return;
     this.speaking = now;
-    this.publisher?.status({ type: now ? 'speaking' : 'stoppedSpeaking' });
+    this.say({ type: now ? 'speaking' : 'stoppedSpeaking' });
   }
 
   /** The data channel may lose the start of a speech for somebody who just came. */
   repeatSpeaking(): void {
-    if (this.speaking) this.publisher?.status({ type: 'speaking' });
+    if (this.speaking) this.say({ type: 'speaking' });
   }
 
   setNick(nick: string): void {
-    this.nick = nick;
+    this.own.nick = nick;
     if (!this.active) return;
-    this.publisher?.status({ type: 'nickChanged', payload: { name: nick } });
+    this.say({ type: 'nickChanged', payload: { name: nick } });
     for (const p of this.inCall()) this.tellNick(p.session);
   }
 
   startScreen(track: MediaStreamTrack): void {
-    this.screenTrack = track;
-    if (this.active) this.publishScreen(track);
+    this.own.screen = track;
+    if (!this.active) return;
+    // The others are announced first; the node waits for the publication.
+    this.announceScreen();
+    for (const set of this.media?.living() ?? []) set.publishScreen(track);
   }
 
   stopScreen(): void {
-    this.screenTrack = null;
-    const p = this.screenPublisher;
-    if (!p) return;
-    this.screenPublisher = null;
-    const own = this.session;
-    this.deps.send({ type: 'session', sessionid: own }, { type: 'unshareScreen', to: own, sid: p.sid, roomType: 'screen' });
+    this.own.screen = null;
+    if (!this.media?.current.sharing) return;
+    for (const set of this.media.all()) set.stopScreen();
     this.deps.send({ type: 'room' }, { type: 'unshareScreen', roomType: 'screen' });
-    p.close();
   }
 
   /** Entries of room/join. */
   joined(entries: JoinEntry[]): void {
     for (const e of entries) {
-      if (!e.sessionid || e.sessionid === this.session) continue;
+      this.confirmed?.members.add(e.sessionid);
+      if (e.sessionid === this.own.session) this.countSoon();
+      if (!e.sessionid || e.sessionid === this.own.session) continue;
       const p = this.participant(e.sessionid);
       p.userId = e.userid ?? '';
       p.name ||= e.user?.displayname ?? e.userid ?? '';
@@ -180,7 +237,8 @@ export class Call extends Emitter<CallEvents> {
   /** Users of participants/update; who is missing there stays as known. */
   users(list: CallUser[]): void {
     for (const u of list) {
-      if (!u.sessionId || u.sessionId === this.session) continue;
+      this.confirmed?.callers.add(u.sessionId);
+      if (!u.sessionId || u.sessionId === this.own.session) continue;
       const flags = Number(u.inCall) || 0;
       const p = this.participant(u.sessionId);
       if (u.userId) p.userId = u.userId;
@@ -195,48 +253,33 @@ export class Call extends Emitter<CallEvents> {
   /** A message of the protocol, to us from somebody or from our node. */
   receive(sender: Sender, data: PeerData): void {
     const from = sender.sessionid;
+    const own = from === this.own.session;
     if (!from) return;
     if (data.type === 'nickChanged') {
-      if (from !== this.session) this.rename(this.participant(from), nickOf(data.payload));
+      if (!own) this.rename(this.participant(from), nickOf(data.payload));
       return;
     }
-    if (!this.listening) return;
-    if (from === this.session) this.receiveOwn(data);
-    else this.receiveFrom(this.participant(from), data);
-  }
-
-  receiveControl(data: PeerData): void {
-    if (data.action === 'forceMute' && data.peerId === this.session) this.emit('muted', null);
-  }
-
-  private receiveOwn(data: PeerData): void {
-    const target = data.roomType === 'screen' ? this.screenPublisher : this.publisher;
-    if (data.type === 'answer' && data.payload?.sdp) void target?.answer(data.sid ?? '', data.payload.sdp);
-    if (data.type === 'candidate' && data.payload?.candidate) void target?.candidate(data.sid ?? '', data.payload.candidate);
-  }
-
-  private receiveFrom(p: Participant, data: PeerData): void {
-    const screen = data.roomType === 'screen';
+    if (!this.media) return;
+    this.media.current.receive(sender, data);
+    if (own) return;
+    const p = this.participant(from);
     switch (data.type) {
       case 'offer':
-        if (data.payload?.sdp) void (screen ? this.screenOf(p) : this.cameraOf(p)).offer(data.sid ?? '', data.payload.sdp);
+        this.show(p, data.roomType === 'screen' ? 'screen' : 'video');
         break;
-      case 'candidate': {
-        // A candidate may overtake the offer of a connection we did not ask for.
-        const candidate = data.payload?.candidate;
-        if (candidate) void (screen ? this.screenOf(p) : this.cameraOf(p)).candidate(data.sid ?? '', candidate);
-        break;
-      }
       case 'mute':
       case 'unmute':
         this.setState(p, data.payload?.name, data.type === 'unmute');
         break;
       case 'unshareScreen':
-        p.screen?.close();
-        p.screen = null;
+        this.hide(p, 'screen');
         this.emit('change', null);
         break;
     }
+  }
+
+  receiveControl(data: PeerData): void {
+    if (data.action === 'forceMute' && data.peerId === this.own.session) this.emit('muted', null);
   }
 
   private receiveStatus(p: Participant, m: StatusMessage): void {
@@ -289,7 +332,7 @@ export class Call extends Emitter<CallEvents> {
   // Somebody is in the call: ask for what they send, tell what we are.
   private subscribe(p: Participant): void {
     if (!this.active || !(p.inCall & IN_CALL)) return;
-    if (!p.camera && p.inCall & (WITH_AUDIO | WITH_VIDEO)) this.cameraOf(p).request();
+    if (p.inCall & (WITH_AUDIO | WITH_VIDEO)) this.show(p, 'video');
     if (p.repeats.length > 0) return;
     // Neither way is sure while connections are being made, hence the repeats.
     p.repeats = STATE_REPEATS.map((delay) =>
@@ -299,88 +342,111 @@ export class Call extends Emitter<CallEvents> {
         this.tellNick(p.session);
       }, delay),
     );
-    if (this.screenPublisher) this.offerScreen(p.session);
+    if (this.media?.current.sharing) this.offerScreen(p.session);
   }
 
   private unsubscribe(p: Participant): void {
     for (const t of p.repeats) clearTimeout(t);
     p.repeats = [];
-    p.camera?.close();
-    p.screen?.close();
-    p.camera = p.screen = null;
+    for (const kind of KINDS) this.hide(p, kind);
     p.audio = p.video = undefined;
     p.speaking = false;
   }
 
-  private cameraOf(p: Participant): Subscriber {
-    if (p.camera) return p.camera;
-    const s = (p.camera = new Subscriber(this.deps, p.session, 'video', this.deps.newStream));
-    s.onchange = () => this.emit('change', null);
-    s.onstatus = (m) => this.receiveStatus(p, m);
-    s.onmedia = (kind) => {
-      // Until somebody tells, what arrives is on.
-      if (p[kind] === undefined) this.setState(p, kind, true);
-    };
-    return s;
+  // Each set is to have it, now that it is there.
+  private show(p: Participant, kind: Kind): void {
+    p[feedOf(kind)] ??= new Feed(this.deps.newStream());
+    for (const set of this.media?.living() ?? []) set.request(p.session, kind);
   }
 
-  private screenOf(p: Participant): Subscriber {
-    if (p.screen) return p.screen;
-    const s = (p.screen = new Subscriber(this.deps, p.session, 'screen', this.deps.newStream));
-    s.onchange = () => this.emit('change', null);
-    return s;
+  private hide(p: Participant, kind: Kind): void {
+    for (const set of this.media?.all() ?? []) set.drop(p.session, kind);
+    p[feedOf(kind)] = null;
   }
 
-  private publish(kind: 'video' | 'screen', audio: MediaStreamTrack | null, video: MediaStreamTrack | null, maxBitrate: number): Publisher {
-    const p = new Publisher(this.deps, { kind, session: this.session, nick: this.nick, audio, video, maxBitrate });
-    p.onfailed = () => this.emit('broken', null);
-    p.onproblem = (problem) => {
-      if (kind !== 'video' || problem === this.problem) return;
-      this.problem = problem;
-      this.emit('change', null);
-    };
-    return p;
+  private wanted(): Wanted[] {
+    return [...this.participants.values()].flatMap((p) =>
+      KINDS.filter((kind) => p[feedOf(kind)]).map((kind) => ({ session: p.session, kind, on: (track) => kind === 'screen' || p[track] !== false })),
+    );
   }
 
-  private publishScreen(track: MediaStreamTrack): void {
-    this.screenPublisher?.close();
-    const p = (this.screenPublisher = this.publish('screen', null, track, this.limits.screen));
-    // The others are announced first; the node waits for the publication.
+  // Shows what there is to be shown; tells whether that is something else now.
+  private refresh(): boolean {
+    const { media } = this;
+    let changed = false;
+    for (const p of media ? this.participants.values() : []) {
+      for (const kind of KINDS) {
+        const feed = p[feedOf(kind)];
+        if (!media || !feed) continue;
+        feed.problem = media.current.troubled(p.session, kind);
+        for (const name of TRACKS) {
+          const track = media.track(p.session, kind, name, !feed.shows(name));
+          if (track && feed.show(track)) changed = true;
+        }
+      }
+    }
+    return changed;
+  }
+
+  // The list of members has begun to come; that of the call is right behind it.
+  private countSoon(): void {
+    const { confirmed } = this;
+    clearTimeout(this.recounting);
+    if (!confirmed) return;
+    this.recounting = setTimeout(() => {
+      this.confirmed = null;
+      this.left([...this.participants.keys()].filter((id) => !confirmed.members.has(id)));
+      for (const p of this.participants.values()) {
+        if (confirmed.callers.has(p.session)) continue;
+        p.inCall = 0;
+        this.unsubscribe(p);
+      }
+    }, RECOUNT);
+  }
+
+  private say(m: StatusMessage): void {
+    for (const set of this.media?.all() ?? []) set.say(m);
+  }
+
+  private introduce(set: MediaSet): void {
+    const { audio, video, nick } = this.own;
+    set.say({ type: audio ? 'audioOn' : 'audioOff' });
+    set.say({ type: video ? 'videoOn' : 'videoOff' });
+    set.say({ type: 'nickChanged', payload: { name: nick } });
+    if (this.speaking) set.say({ type: 'speaking' });
+  }
+
+  private announceScreen(): void {
     for (const other of this.inCall()) this.offerScreen(other.session);
-    void p.start();
   }
 
   private offerScreen(session: string): void {
     this.deps.send({ type: 'session', sessionid: session }, { type: 'sendoffer', to: session, roomType: 'screen' });
   }
 
-  private statusToAll(): void {
-    this.publisher?.status({ type: this.audio ? 'audioOn' : 'audioOff' });
-    this.publisher?.status({ type: this.video ? 'videoOn' : 'videoOff' });
-    this.publisher?.status({ type: 'nickChanged', payload: { name: this.nick } });
-    if (this.speaking) this.publisher?.status({ type: 'speaking' });
-  }
-
   private tellMute(session: string, kind: 'audio' | 'video'): void {
     this.deps.send(
       { type: 'session', sessionid: session },
-      { type: this[kind] ? 'unmute' : 'mute', to: session, roomType: 'video', payload: { name: kind } },
+      { type: this.own[kind] ? 'unmute' : 'mute', to: session, roomType: 'video', payload: { name: kind } },
     );
   }
 
   private tellNick(session: string): void {
-    if (!this.nick) return;
-    this.deps.send({ type: 'session', sessionid: session }, { type: 'nickChanged', to: session, roomType: 'video', payload: { name: this.nick } });
+    const { nick } = this.own;
+    if (!nick) return;
+    this.deps.send({ type: 'session', sessionid: session }, { type: 'nickChanged', to: session, roomType: 'video', payload: { name: nick } });
   }
 
-  private reset(): void {
-    this.listening = this.active = false;
-    this.publisher?.close();
-    this.screenPublisher?.close();
-    this.publisher = this.screenPublisher = null;
-    this.problem = false;
+  private hangUp(): void {
+    this.active = false;
+    clearTimeout(this.recounting);
+    this.confirmed = null;
     for (const p of this.participants.values()) this.unsubscribe(p);
-    this.participants.clear();
-    this.emit('change', null);
+    this.media?.close();
+    this.media = null;
   }
+}
+
+function feedOf(kind: Kind): 'camera' | 'screen' {
+  return kind === 'video' ? 'camera' : 'screen';
 }

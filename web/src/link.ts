@@ -41,6 +41,7 @@ export class Link {
 
   private nextID = 1;
   private ended = false;
+  private frames = 0;
   private readonly waiting = new Map<string, Waiting>();
 
   private constructor(
@@ -84,15 +85,19 @@ export class Link {
     });
   }
 
+  get open(): boolean {
+    return !this.ended;
+  }
+
   /** Sends a question and waits for its answer. */
-  request(m: ClientMessage): Promise<ServerMessage> {
+  request(m: ClientMessage, timeout = ANSWER_TIMEOUT): Promise<ServerMessage> {
     if (this.ended) return Promise.reject(new ProtocolError({ code: 'connection_closed' }));
     const id = String(this.nextID++);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.waiting.delete(id);
         reject(new ProtocolError({ code: 'answer_timeout' }));
-      }, ANSWER_TIMEOUT);
+      }, timeout);
       this.waiting.set(id, { resolve, reject, timer });
       this.socket.send(JSON.stringify({ id, ...m }));
     });
@@ -100,6 +105,19 @@ export class Link {
 
   send(m: ClientMessage): void {
     if (!this.ended) this.socket.send(JSON.stringify(m));
+  }
+
+  /**
+   * Asks for a sign of life. Any frame is one. Answers come in order: while a
+   * question is open, which may take the server long, silence proves nothing.
+   */
+  alive(timeout: number): Promise<boolean> {
+    if (this.ended) return Promise.resolve(false);
+    const frames = this.frames;
+    this.socket.send(JSON.stringify({ id: String(this.nextID++), type: 'ping' }));
+    return new Promise((resolve) => {
+      setTimeout(() => resolve(!this.ended && (this.frames !== frames || this.waiting.size > 0)), timeout);
+    });
   }
 
   /** Ends the connection from our side; onclose is not called. */
@@ -113,6 +131,7 @@ export class Link {
   private receive(frame: unknown): void {
     const m = decode(frame);
     if (!m || this.ended) return;
+    this.frames++;
     if (m.type === 'welcome') this.welcome = m.welcome;
     const waiting = m.id === undefined ? undefined : this.waiting.get(m.id);
     if (!waiting || m.id === undefined) {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Api } from './api';
 import { Meeting } from './meeting';
-import { FakePeer, FakeSocket, settle } from './testing';
+import { FakePeer, FakeSocket, fakeStream, settle } from './testing';
 
 const NODES = '"nodes":[{"id":"n1","url":"http://n1"},{"id":"n2","url":"http://n2"}]';
 
@@ -54,7 +54,7 @@ function meet(account = ''): Meeting {
         peers.push(p);
         return p.asPeer();
       },
-      newStream: () => ({ getTracks: () => [], addTrack: () => {}, removeTrack: () => {} }) as unknown as MediaStream,
+      newStream: fakeStream,
       random: () => 0.5,
       guests: {
         get: () => guest,
@@ -124,10 +124,7 @@ test.each([['with its API', true], ['but its API answers still', false]])('the n
   asked = [];
   first.drop();
   expect(m.reconnecting).toBe(true);
-  for (let i = 0; i < 2; i++) {
-    (await step()).drop();
-    await vi.advanceTimersByTimeAsync(400);
-  }
+  (await step()).drop();
   const other = await step();
   expect(other.url).toBe('ws://n2/spreed');
   other.open();
@@ -159,8 +156,178 @@ test('a resumed session goes on as if nothing had been', async () => {
   asked = [];
   sockets.at(-1)?.drop();
   const s = await through('s1');
-  expect(s.sent).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r-s1"}}']);
+  expect(s.sent).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r-s1","features":["redirect","resume-media","move"]}}']);
   expect([asked, peers.length, m.reconnecting]).toEqual([[], made, false]);
+  m.leave();
+});
+
+function say(s: FakeSocket, ...lines: string[]): Promise<unknown> {
+  for (const line of lines) s.say(line);
+  return step();
+}
+
+const JOINED = '{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"s1"},{"sessionid":"b","user":{"displayname":"Ben"}}]}}';
+const CALL = '{"type":"event","event":{"target":"participants","type":"update","update":{"users":[{"sessionId":"s1","inCall":7},{"sessionId":"b","inCall":7}]}}}';
+const offerOf = (sid: string) =>
+  `{"type":"message","message":{"sender":{"type":"session","sessionid":"b"},"data":{"type":"offer","sid":"${sid}","roomType":"video","payload":{"type":"offer","sdp":"theirs"}}}}`;
+
+// What was said about media: type and to whom.
+function said(s: FakeSocket): string[] {
+  return s.take().flatMap((l) => {
+    const m = JSON.parse(l) as { message?: { data: { type: string; to?: string; roomType?: string } } };
+    return m.message && ['offer', 'requestoffer', 'answer'].includes(m.message.data.type) ? [`${m.message.data.type} ${m.message.data.to}`] : [];
+  });
+}
+
+// In a call with b, whose video comes over the second connection.
+async function together(): Promise<{ m: Meeting; s: FakeSocket; flow: (ms: number) => Promise<void> }> {
+  const m = meet('secret');
+  const s = await through('s1');
+  await enterRoom(s);
+  await say(s, JOINED, CALL, offerOf('1'));
+  const track = peers[1]?.receive('video');
+  const flow = async (ms: number) => {
+    for (let t = 0; t < ms; t += 50) {
+      track?.flow();
+      await vi.advanceTimersByTimeAsync(50);
+    }
+  };
+  await flow(300);
+  s.take();
+  asked = [];
+  return { m, s, flow };
+}
+
+const resumed = (what: string) => `{"id":"1","type":"hello","hello":{"sessionid":"s1","resumeid":"r2","resumed":${what},"server":{"node":"n2"}}}`;
+
+async function reach(url: string): Promise<FakeSocket> {
+  const s = await step();
+  expect(s.url).toBe(url);
+  s.open();
+  await say(s, `{"type":"welcome","welcome":{${NODES}}}`);
+  return s;
+}
+
+test('killed: the same session at another node publishes and asks in the moment it is there', async () => {
+  const { m, s } = await together();
+  dead.add('n1');
+  s.drop();
+  (await step()).drop();
+  const other = await reach('ws://n2/spreed');
+  other.take();
+  await say(other, resumed('{"media":false,"room":"abc"}'));
+  expect(said(other)).toEqual(['requestoffer b', 'offer s1']);
+  expect([m.phase, m.call.participants.get('b')?.name, asked]).toEqual(['call', 'Ben', []]);
+  expect(m.reconnecting).toBe(true);
+  // The lists: b has left meanwhile, c is there.
+  await say(other, JOINED.replace('"b"', '"c"'), CALL.replace('"b"', '"c"'));
+  expect(said(other)).toEqual(['requestoffer c']);
+  await vi.advanceTimersByTimeAsync(3_000);
+  expect([...m.call.participants.keys()]).toEqual(['c']);
+  m.leave();
+});
+
+test('killed, and the room is not known at the other node: it is entered again with the same session', async () => {
+  const { m, s } = await together();
+  dead.add('n1');
+  s.drop();
+  (await step()).drop();
+  const other = await reach('ws://n2/spreed');
+  await say(other, resumed('{"media":false}'));
+  await enterRoom(other);
+  expect(asked).toEqual(['POST n2/v4/call/abc secret']);
+  expect(said(other)).toEqual(['requestoffer b', 'offer s1']);
+  expect(m.phase).toBe('call');
+  await say(other, JOINED, CALL);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect([...m.call.participants.keys()]).toEqual(['b']);
+  m.leave();
+});
+
+test('the socket breaks, the node lives: through another node nothing is touched', async () => {
+  const { m, s } = await together();
+  const made = peers.length;
+  s.drop();
+  (await step()).drop();
+  const front = await reach('ws://n2/spreed');
+  front.take();
+  await say(front, resumed('{"media":true}'), CALL);
+  expect([front.take(), peers.length, asked, m.reconnecting]).toEqual([[], made, [], false]);
+  expect(peers.every((p) => !p.closed)).toBe(true);
+  m.leave();
+});
+
+test('the node hangs: it is left within 3 s', async () => {
+  const { m, s, flow } = await together();
+  await flow(4_000);
+  expect(s.take().filter((l) => l.includes('ping'))).toEqual([]);
+  const since = Date.now();
+  while (s.take().every((l) => !l.includes('ping'))) await vi.advanceTimersByTimeAsync(10);
+  while (!s.closed) await vi.advanceTimersByTimeAsync(10);
+  expect(Date.now() - since).toBeLessThan(3_000);
+  // Its kernel still takes connections.
+  await vi.advanceTimersByTimeAsync(150);
+  expect((await step()).url).toBe('ws://n2/spreed');
+  m.leave();
+});
+
+async function ordered(s: FakeSocket): Promise<FakeSocket> {
+  await say(s, '{"type":"move","move":{"roomid":"abc","url":"ws://n2/spreed","ticket":"once","reason":"move","deadline_ms":8000}}');
+  const second = await reach('ws://n2/spreed');
+  second.take();
+  await say(second, '{"id":"1","type":"hello","hello":{"sessionid":"s1","resumeid":"r2","moving":true,"server":{"node":"n2"}}}');
+  return second;
+}
+
+test('a move: everything is there before it is done', async () => {
+  const { m, s, flow } = await together();
+  const second = await ordered(s);
+  expect(said(second)).toEqual(['requestoffer b', 'offer s1']);
+  await say(second, offerOf('2'));
+  expect(said(second)).toEqual(['answer b']);
+  peers[2]?.become('connected');
+  await flow(500);
+  expect([second.take(), said(s)]).toEqual([[], []]);
+  const track = peers[3]?.receive('video');
+  track?.flow();
+  await flow(50);
+  expect(second.take()).toEqual(['{"id":"2","type":"move","move":{"state":"done"}}']);
+  await say(second, '{"id":"2","type":"move","move":{"state":"done","room":{"roomid":"abc","home":"n2"}}}');
+  expect([m.signaling.serving, m.signaling.home, m.phase, m.reconnecting]).toEqual(['n2', 'n2', 'call', false]);
+  expect(asked).toEqual([]);
+  // What the connections say goes over the second link, and whatever takes its place.
+  await say(second, CALL.replace('"b"', '"c"'));
+  expect(said(second)).toEqual(['requestoffer c']);
+  second.drop();
+  m.call.users([{ sessionId: 'd', inCall: 7 }]);
+  const third = await reach('ws://n2/spreed');
+  third.take();
+  await say(third, resumed('{"media":true}'));
+  expect(said(third)).toEqual(['requestoffer d']);
+  m.leave();
+});
+
+test('a move that cannot be done is told to the new node, and nothing has happened', async () => {
+  const { m, s, flow } = await together();
+  const second = await ordered(s);
+  second.take();
+  await flow(8_100);
+  expect(second.take()).toEqual(['{"type":"move","move":{"state":"abort"}}']);
+  expect([second.closed, s.closed, m.signaling.serving, m.reconnecting]).toEqual([true, false, 'n1', false]);
+  expect(peers.map((p) => p.closed)).toEqual([false, false, true]);
+  m.leave();
+});
+
+test('the old node dies during a move: the session is finished at the new one', async () => {
+  const { m, s } = await together();
+  const second = await ordered(s);
+  peers[2]?.become('connected');
+  second.take();
+  s.drop();
+  await step();
+  expect(second.take()).toEqual(['{"id":"2","type":"move","move":{"state":"done"}}']);
+  await say(second, '{"id":"2","type":"move","move":{"state":"done"}}');
+  expect([m.signaling.serving, m.phase, m.reconnecting]).toEqual(['n2', 'call', false]);
   m.leave();
 });
 

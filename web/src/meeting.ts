@@ -4,13 +4,17 @@
 //          → room (redirect followed by Signaling) → call → media
 //
 // A new session, for whatever reason, runs the same path again on whichever
-// node answers; a resumed one changes nothing.
+// node answers. One that was resumed keeps its media or, when their node is
+// gone, makes them anew; one that moves has them at both nodes for a while.
 
 import { ApiError, type Api } from './api';
 import { Call } from './call';
+import { FatalError, type Credentials } from './dial';
 import { Emitter } from './emitter';
 import { ProtocolError, type SocketFactory } from './link';
-import { FatalError, Signaling, type Credentials } from './protocol';
+import type { Move } from './move';
+import type { PeerDeps } from './peer';
+import { Signaling } from './protocol';
 import { IN_CALL, WITH_AUDIO, WITH_VIDEO } from './wire';
 
 /** Where the guest's token of a conversation is kept. */
@@ -109,14 +113,18 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     });
     signaling.on('nodes', (nodes) => this.deps.api.addNodes(nodes.map((n) => n.url)));
     signaling.on('place', changed);
-    signaling.on('session', ({ id, fresh }) => {
-      if (fresh) {
-        this.inRoom = false;
-        call.begin(id, this.options.name);
-      }
+    signaling.on('session', ({ id, fresh, media, inRoom }) => {
+      if (fresh) call.begin(id, this.options.name);
+      else if (!media) this.deps.api.prefer(signaling.origin);
+      this.inRoom &&= inRoom;
       if (!this.inRoom) void this.enter();
+      else if (!media) {
+        call.recount();
+        call.rebuild();
+      }
       changed();
     });
+    signaling.on('moving', (move) => void this.move(move));
     signaling.on('joined', (list) => call.joined(list));
     signaling.on('left', (list) => call.left(list));
     signaling.on('users', (list) => call.users(list));
@@ -126,9 +134,26 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     signaling.on('control', ({ data }) => call.receiveControl(data));
     call.on('change', changed);
     call.on('muted', () => this.emit('muted', null));
-    // The own media failed: the signaling connection may be dead as well
-    // without having noticed.
-    call.on('broken', () => signaling.renew());
+    // Media that stop may be the first sign that the node is gone, long before
+    // the connection to it notices.
+    call.on('broken', () => void signaling.doubt());
+  }
+
+  // The media are made at the other node first; then everything goes there.
+  private async move(move: Move): Promise<void> {
+    const { call, signaling } = this;
+    move.ondata = ({ sender, data }) => call.receiveNext(sender, data);
+    move.onclose = () => call.abandon();
+    move.onhurry = () => call.hurry();
+    let there = false;
+    const send: PeerDeps['send'] = (to, data) => (there ? signaling.send(to, data) : move.send(to, data));
+    if (!(await call.warm(send, move.limit))) signaling.abandon(move);
+    else if (await signaling.complete(move)) {
+      there = true;
+      call.recount();
+      call.switchOver();
+      this.deps.api.prefer(signaling.origin);
+    }
   }
 
   // Fresh credentials for a full hello: a place in the conversation first,
@@ -177,6 +202,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     const turn = ++this.entering;
     clearTimeout(this.retry);
     const { room } = this.options;
+    this.call.recount();
     try {
       const reply = await this.signaling.join(room, this.roomSession);
       if (turn !== this.entering || this.phase === 'over') return;

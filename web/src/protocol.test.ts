@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { FatalError, type Credentials } from './dial';
 import { ProtocolError } from './link';
-import { FatalError, Signaling, type Credentials, type SignalingState } from './protocol';
+import type { Move } from './move';
+import { Signaling, type SignalingState } from './protocol';
 import { FakeSocket, settle } from './testing';
 import { apiOrigin, decode, nodesOf, socketURL } from './wire';
 
@@ -9,13 +11,16 @@ const WELCOME = `{"type":"welcome","welcome":{"version":"1","features":["mcu","r
 const hello = (id: string, session = 's1', resume = 'r1') =>
   `{"id":"${id}","type":"hello","hello":{"version":"1.0","sessionid":"${session}","resumeid":"${resume}","userid":"ada","server":{"node":"n1",${NODES}}}}`;
 
+// What the other node answers to a resume.
+const resumed = (id: string, what: string) => hello(id, 's1', 'r2').replace('"node":"n1"', '"node":"n2"').replace('"userid"', `"resumed":${what},"userid"`);
+
 const FULL_HELLO =
-  '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect"],"auth":{"url":"http://n1:8080/backend","params":{"userid":"ada","ticket":"t1"}}}}';
+  '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"url":"http://n1:8080/backend","params":{"userid":"ada","ticket":"t1"}}}}';
 
 let sockets: FakeSocket[] = [];
 let asked: string[] = [];
 let states: SignalingState[] = [];
-let sessions: { id: string; fresh: boolean }[] = [];
+let sessions: { id: string; fresh: boolean; media: boolean; inRoom: boolean }[] = [];
 let credentials: (origin: string) => Promise<Credentials>;
 
 beforeEach(() => {
@@ -37,7 +42,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start(stay = false): Signaling {
+function start(stay = false, random = () => 0.5): Signaling {
   const s = new Signaling(
     {
       open: (url) => {
@@ -46,7 +51,7 @@ function start(stay = false): Signaling {
         return socket.asSocket();
       },
       credentials: (origin) => credentials(origin),
-      random: () => 0.5,
+      random,
     },
     stay,
   );
@@ -92,7 +97,7 @@ test('says hello after welcome, with the features and the credentials', async ()
   expect(last().take()).toEqual([FULL_HELLO]);
   last().say(hello('1'));
   await settle();
-  expect(sessions).toEqual([{ id: 's1', fresh: true }]);
+  expect(sessions).toEqual([{ id: 's1', fresh: true, media: false, inRoom: false }]);
   expect(s.serving).toBe('n1');
   expect(s.nodes).toEqual([
     { id: 'n1', url: 'http://n1:8080' },
@@ -146,7 +151,7 @@ test('follows a redirect with the ticket and keeps the session', async () => {
   const socket = await welcomed();
   expect(socket.url).toBe('ws://n2:8080/spreed');
   expect(socket.take()).toEqual([
-    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
+    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
   ]);
   // The old node says goodbye before the new one has answered: no reason to reconnect.
   old.say('{"type":"bye","bye":{}}');
@@ -165,7 +170,7 @@ test('follows a redirect with the ticket and keeps the session', async () => {
   socket.drop();
   const again = await welcomed();
   expect(again.url).toBe('ws://n2:8080/spreed');
-  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r2"}}']);
+  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r2","features":["redirect","resume-media","move"]}}']);
 });
 
 test('a redirect that fails ends on the node it came from, which is asked not to redirect again', async () => {
@@ -178,7 +183,7 @@ test('a redirect that fails ends on the node it came from, which is asked not to
   await refused;
   const socket = await welcomed();
   expect(socket.url).toBe('ws://n1:8080/spreed?redirect=0');
-  expect(socket.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1"}}']);
+  expect(socket.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move"]}}']);
   expect(s.state).toBe('reconnecting');
 });
 
@@ -188,15 +193,15 @@ test('resumes after a cut and sends what had to wait', async () => {
   expect(s.state).toBe('reconnecting');
   s.send({ type: 'session', sessionid: 'b' }, { type: 'mute', to: 'b', payload: { name: 'audio' } });
   const again = await welcomed();
-  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1"}}']);
+  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move"]}}']);
   again.say(hello('1', 's1', 'r2'));
   await settle();
   expect(again.take()).toEqual([
     '{"type":"message","message":{"recipient":{"type":"session","sessionid":"b"},"data":{"type":"mute","to":"b","payload":{"name":"audio"}}}}',
   ]);
   expect(sessions).toEqual([
-    { id: 's1', fresh: true },
-    { id: 's1', fresh: false },
+    { id: 's1', fresh: true, media: false, inRoom: false },
+    { id: 's1', fresh: false, media: true, inRoom: true },
   ]);
   expect(asked).toEqual(['']);
 });
@@ -213,50 +218,119 @@ test('a refused resume becomes a new session on the same socket', async () => {
   expect(again.take()).toEqual([FULL_HELLO.replace('"id":"1"', '"id":"2"').replace('t1', 't2')]);
   again.say(hello('2', 's2', 'r9'));
   await settle();
-  expect(sessions.at(-1)).toEqual({ id: 's2', fresh: true });
+  expect(sessions.at(-1)).toEqual({ id: 's2', fresh: true, media: false, inRoom: false });
   expect(s.state).toBe('connected');
   // What was meant for the connections of the old session is not said.
   expect(again.take()).toEqual([]);
 });
 
-test('goes to another node when its own is dead, and comes back with a new session there', async () => {
+test('a node that refuses is left at once for another one, where the session may be gone', async () => {
   const { socket } = await connected();
   socket.drop();
-  const urls: string[] = [];
-  for (let i = 0; i < 2; i++) {
-    await settle();
-    urls.push(last().url);
-    last().drop();
-    await vi.advanceTimersByTimeAsync(300);
-  }
+  await settle();
+  expect(last().url).toBe('ws://n1:8080/spreed');
+  last().drop();
   const other = await welcomed();
-  urls.push(other.url);
-  expect(urls).toEqual(['ws://n1:8080/spreed', 'ws://n1:8080/spreed', 'ws://n2:8080/spreed']);
+  expect(other.url).toBe('ws://n2:8080/spreed');
   other.take();
   other.say('{"id":"1","type":"error","error":{"code":"no_such_session","message":""}}');
   await settle();
   expect(asked).toEqual(['', 'http://n2:8080']);
   other.say(hello('2', 's7', 'r7'));
   await settle();
-  expect(sessions.at(-1)).toEqual({ id: 's7', fresh: true });
+  expect(sessions.at(-1)).toEqual({ id: 's7', fresh: true, media: false, inRoom: false });
 });
 
-test('a node that takes the connection but is silent is given up', async () => {
-  const { socket } = await connected();
+test('a node that is silent has a head start of 150 ms, and no more', async () => {
+  const { s, socket } = await connected();
   socket.drop();
   await settle();
-  const silent = last();
-  await vi.advanceTimersByTimeAsync(5_300);
-  expect(silent.closed).toBe(true);
-  expect(sockets.length).toBeGreaterThan(2);
+  const own = last();
+  await vi.advanceTimersByTimeAsync(149);
+  expect(sockets).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(1);
+  const other = await welcomed();
+  expect(other.url).toBe('ws://n2:8080/spreed');
+  expect(other.take()).toHaveLength(1);
+  // The own one is late: it is never told a hello as well.
+  own.open();
+  own.say(WELCOME);
+  await settle();
+  expect(own.sent).toEqual([]);
+  other.say(resumed('1', '{"media":true}'));
+  await settle();
+  expect([s.state, own.closed, own.sent]).toEqual(['connected', true, []]);
+  expect(sessions.at(-1)).toEqual({ id: 's1', fresh: false, media: true, inRoom: true });
 });
 
-test('backs off after all nodes were tried: 1 s, doubling to 16 s', async () => {
+test.each([
+  ['{"media":true}', true, true],
+  ['{"media":false,"room":"abc"}', false, true],
+  ['{"media":false}', false, false],
+])('another node takes the session up: %s', async (what, media, inRoom) => {
+  const { s, socket } = await connected();
+  socket.drop();
+  s.send({ type: 'session', sessionid: 'b' }, { type: 'requestoffer', to: 'b', roomType: 'video' });
+  s.send({ type: 'session', sessionid: 'b' }, { type: 'mute', to: 'b', payload: { name: 'audio' } });
+  await settle();
+  last().drop();
+  const other = await welcomed();
+  other.take();
+  other.say(resumed('1', what));
+  await settle();
+  expect(sessions.at(-1)).toEqual({ id: 's1', fresh: false, media, inRoom });
+  expect([s.sessionID, s.serving, s.origin, s.state]).toEqual(['s1', 'n2', 'http://n2:8080', 'connected']);
+  // What belonged to connections that are gone is not said.
+  const said = other.take().map((l) => (JSON.parse(l) as { message: { data: { type: string } } }).message.data.type);
+  expect(said).toEqual(media ? ['requestoffer', 'mute'] : ['mute']);
+  // The resume id is the new one, and the node the one that has the session now.
+  other.drop();
+  const again = await welcomed();
+  expect(again.url).toBe('ws://n2:8080/spreed');
+  expect(again.take()[0]).toContain('"resumeid":"r2"');
+});
+
+test('a node that has troubles of its own does not end the session: the next is asked', async () => {
+  const { socket } = await connected();
+  socket.drop();
+  const own = await welcomed();
+  own.say('{"id":"1","type":"error","error":{"code":"session_limit_exceeded","message":""}}');
+  const other = await welcomed();
+  expect(other.url).toBe('ws://n2:8080/spreed');
+  expect(other.take()[0]).toContain('"resumeid":"r1"');
+  // This one says nothing for too long.
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(other.closed).toBe(true);
+  await vi.advanceTimersByTimeAsync(500);
+  expect((await welcomed()).take()[0]).toContain('"resumeid":"r1"');
+  expect(asked).toEqual(['']);
+});
+
+test('of many nodes a few are tried, chosen by chance', async () => {
+  const dice = [0.99, 0, 0.5, 0.5];
+  const s = start(false, () => dice.shift() ?? 0);
+  const socket = await welcomed();
+  const many = Array.from({ length: 30 }, (_, i) => `{"id":"m${i}","url":"http://m${i}"}`).join();
+  socket.say(`{"id":"1","type":"hello","hello":{"sessionid":"s1","resumeid":"r1","server":{"nodes":[${many}]}}}`);
+  await settle();
+  socket.drop();
+  const tried: string[] = [];
+  for (let n = sockets.length; ; n = sockets.length) {
+    tried.push(last().url.slice(5).replace('/spreed', ''));
+    last().drop();
+    await settle();
+    if (sockets.length === n) break;
+  }
+  expect(tried).toEqual(['n1:8080', 'm29', 'm0', 'm15', 'm14']);
+  s.close();
+});
+
+test('backs off after a round in which nobody answered: 0.5 s, doubling to 16 s', async () => {
   await connected();
   last().drop();
   const waits: number[] = [];
   let since = Date.now();
-  for (let i = 0; i < 24; i++) {
+  for (let i = 0; i < 18; i++) {
     const n = sockets.length;
     await settle();
     last().drop();
@@ -265,7 +339,159 @@ test('backs off after all nodes were tried: 1 s, doubling to 16 s', async () => 
     waits.push(Date.now() - since);
     since = Date.now();
   }
-  expect(waits.filter((w) => w > 400).map((w) => Math.round(w / 1000))).toEqual([1, 2, 4, 8, 16, 16, 16, 16]);
+  expect(waits).toEqual([0, 500, 0, 1000, 0, 2000, 0, 4000, 0, 8000, 0, 16000, 0, 16000, 0, 16000, 0, 16000]);
+});
+
+test('doubts: a pong, or any other word, is a sign of life; silence is the end of the connection', async () => {
+  const { s, socket } = await connected();
+  void s.doubt();
+  void s.doubt();
+  expect(socket.take()).toEqual(['{"id":"2","type":"ping"}']);
+  socket.say('{"id":"2","type":"pong"}');
+  await vi.advanceTimersByTimeAsync(1_500);
+  void s.doubt();
+  socket.say('{"type":"event"}');
+  await vi.advanceTimersByTimeAsync(1_500);
+  // A question that is open may take the server long.
+  const joined = s.join('abc', 'x');
+  void s.doubt();
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(sockets).toHaveLength(1);
+  socket.say('{"id":"4","type":"room","room":{"roomid":"abc"}}');
+  await joined;
+  void s.doubt();
+  await vi.advanceTimersByTimeAsync(1_499);
+  expect(sockets).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect([s.state, socket.closed, sockets.length]).toEqual(['reconnecting', true, 2]);
+});
+
+test('asks for a sign of life every 10 s', async () => {
+  const { socket } = await connected();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(socket.take()).toEqual(['{"id":"2","type":"ping"}']);
+});
+
+const ORDER = '{"type":"move","move":{"roomid":"abc","url":"ws://n2:8080/spreed","ticket":"once","reason":"drain","deadline_ms":20000}}';
+
+// The server wants the session at n2: to where the second link has said hello.
+async function moving(): Promise<{ s: Signaling; old: FakeSocket; socket: FakeSocket; move: Move; seen: string[] }> {
+  const { s, socket: old } = await connected();
+  const moves: Move[] = [];
+  const seen: string[] = [];
+  s.on('moving', (m) => moves.push(m));
+  s.on('data', (e) => seen.push(e.data.type));
+  old.say(ORDER);
+  const socket = await welcomed();
+  expect(socket.url).toBe('ws://n2:8080/spreed');
+  expect(socket.take()).toEqual([
+    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
+  ]);
+  socket.say(hello('1', 's1', 'r2').replace('"node":"n1"', '"node":"n2"').replace('"userid"', '"moving":true,"userid"'));
+  await settle();
+  const [move] = moves;
+  if (!move) throw new Error('not moving');
+  return { s, old, socket, move, seen };
+}
+
+const says = (from: string, type: string) => `{"type":"message","message":{"sender":{"type":"session","sessionid":"${from}"},"data":{"type":"${type}"}}}`;
+
+test('a move: both links until it is done, then the second; nothing is heard twice', async () => {
+  const { s, old, socket, move, seen } = await moving();
+  const next: string[] = [];
+  move.ondata = (m) => next.push(m.data.type);
+  expect(move.limit).toBe(8_000);
+  expect([s.serving, s.state]).toEqual(['n1', 'connected']);
+  old.say(says('b', 'mute'));
+  socket.say(says('b', 'mute'));
+  socket.say(says('b', 'offer'));
+  move.send({ type: 'session', sessionid: 'b' }, { type: 'answer', to: 'b' });
+  s.send({ type: 'session', sessionid: 'b' }, { type: 'mute', to: 'b' });
+  expect([seen, next]).toEqual([['mute'], ['offer']]);
+  expect([old.take().length, socket.take().length]).toEqual([1, 1]);
+
+  const done = s.complete(move);
+  expect(socket.take()).toEqual(['{"id":"2","type":"move","move":{"state":"done"}}']);
+  // What the new node tells before its answer is not lost; the old one is still heard.
+  socket.say(says('b', 'unmute'));
+  old.say('{"type":"bye","bye":{"reason":"session_moved"}}');
+  old.say(says('c', 'mute'));
+  expect(seen).toEqual(['mute', 'mute']);
+  socket.say('{"id":"2","type":"move","move":{"state":"done","room":{"roomid":"abc","home":"n2"}}}');
+  await expect(done).resolves.toBe(true);
+  expect([s.serving, s.home, s.state]).toEqual(['n2', 'n2', 'connected']);
+  old.say(says('d', 'nickChanged'));
+  old.say(says('d', 'offer'));
+  expect(seen).toEqual(['mute', 'mute', 'unmute', 'nickChanged']);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(old.closed).toBe(true);
+  expect([sockets.length, sessions.length, states.includes('reconnecting')]).toEqual([2, 1, false]);
+  socket.drop();
+  const again = await welcomed();
+  expect(again.url).toBe('ws://n2:8080/spreed');
+  expect(again.take()[0]).toContain('"resumeid":"r2"');
+});
+
+test('a move that is given up changes nothing', async () => {
+  const { s, old, socket, move } = await moving();
+  s.abandon(move);
+  expect(socket.take()).toEqual(['{"type":"move","move":{"state":"abort"}}']);
+  expect([socket.closed, old.closed, s.serving, s.state]).toEqual([true, false, 'n1', 'connected']);
+  await expect(s.complete(move)).resolves.toBe(false);
+});
+
+test('a move that the new node refuses at the end has not been', async () => {
+  const { s, old, socket, move } = await moving();
+  const done = s.complete(move);
+  socket.say('{"id":"2","type":"error","error":{"code":"processing_failed","message":""}}');
+  await expect(done).resolves.toBe(false);
+  expect([socket.closed, old.closed, s.serving, s.state]).toEqual([true, false, 'n1', 'connected']);
+});
+
+test('the new node dies while the old one has let go: the session is taken up where it can be', async () => {
+  const { s, old, socket, move } = await moving();
+  const done = s.complete(move);
+  old.drop(1000);
+  expect(s.state).toBe('connected');
+  socket.drop();
+  await expect(done).resolves.toBe(false);
+  expect(s.state).toBe('reconnecting');
+  expect((await welcomed()).take()[0]).toContain('"resumeid":"r1"');
+});
+
+test('the old node dies during a move: there is a hurry, and what is said meanwhile is said later', async () => {
+  const { s, old, socket, move } = await moving();
+  let hurries = 0;
+  move.onhurry = () => hurries++;
+  old.drop();
+  expect([hurries, s.state, sockets.length]).toEqual([1, 'connected', 2]);
+  s.send({ type: 'session', sessionid: 'b' }, { type: 'mute', to: 'b' });
+  const done = s.complete(move);
+  socket.take();
+  socket.say('{"id":"2","type":"move","move":{"state":"done"}}');
+  await expect(done).resolves.toBe(true);
+  expect(socket.take()).toEqual(['{"type":"message","message":{"recipient":{"type":"session","sessionid":"b"},"data":{"type":"mute","to":"b"}}}']);
+});
+
+test('a second order takes the place of the first', async () => {
+  const { s, old, socket, move } = await moving();
+  let off = 0;
+  move.onclose = () => off++;
+  old.say(ORDER.replace('n2', 'n3'));
+  expect([socket.closed, off]).toEqual([true, 1]);
+  const third = await welcomed();
+  expect(third.url).toBe('ws://n3:8080/spreed');
+  // Nobody comes to where the ticket is refused.
+  third.say('{"id":"1","type":"error","error":{"code":"invalid_ticket","message":""}}');
+  await settle();
+  expect([third.closed, s.state, s.serving]).toEqual([true, 'connected', 'n1']);
+});
+
+test('a session that was moved without us is taken up again, not begun anew', async () => {
+  const { s, socket } = await connected();
+  socket.say('{"type":"bye","bye":{"reason":"session_moved"}}');
+  expect(s.state).toBe('reconnecting');
+  expect((await welcomed()).take()[0]).toContain('"resumeid":"r1"');
 });
 
 test('a fatal refusal ends it', async () => {

@@ -3,20 +3,24 @@
 //   Signaling ── dials, resumes, follows redirects ── Link (one WebSocket each)
 //     └─ events: session → (the owner joins the room) → users, call, data
 //
-// A lost connection is resumed at its node first; when that node does not
-// answer, the other nodes of the cluster are tried in turn. A new session is
-// told by the event "session": joining again is the business of the owner,
-// since that needs the API.
+// A lost connection is resumed at once: at its node, and a moment later at
+// others. What became of the session is told by the event "session": joining
+// again is the business of the owner, since that needs the API. A server that
+// wants the session at another node is obeyed by a Move, which the owner
+// completes once the media are there.
 
+import { dial, FatalError, superseded, type DialDeps } from './dial';
 import { Emitter } from './emitter';
-import { Link, ProtocolError, type SocketFactory } from './link';
+import { ProtocolError, type Link } from './link';
+import { Move, present } from './move';
 import {
+  aboutMedia,
   apiOrigin,
   nodesOf,
-  socketURL,
   type CallUser,
   type HelloReply,
   type JoinEntry,
+  type MoveOrder,
   type NodeRef,
   type PeerData,
   type Recipient,
@@ -25,36 +29,17 @@ import {
   type ServerMessage,
 } from './wire';
 
-export interface Credentials {
-  /** Where the API sends us; used unless a certain node is wanted. */
-  socket: string;
-  auth: { url: string; params: Record<string, string> };
-}
-
-export interface SignalingDeps {
-  open: SocketFactory;
-  /**
-   * Fresh credentials for a full hello. origin is the node to ask, or "" for
-   * any. A FatalError ends the attempts.
-   */
-  credentials(origin: string): Promise<Credentials>;
-  random(): number;
-}
-
-/** An error that trying again does not mend. */
-export class FatalError extends Error {
-  constructor(readonly reason: string) {
-    super(reason);
-    this.name = 'FatalError';
-  }
-}
-
 export type SignalingState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
 
 export interface SignalingEvents {
   state: { state: SignalingState; reason: string };
-  /** A session is there. fresh: it is a new one and in no room. */
-  session: { id: string; fresh: boolean };
+  /**
+   * A session is there. fresh: it is a new one. media: its connections are as
+   * they were. inRoom: and so is its place in the room.
+   */
+  session: { id: string; fresh: boolean; media: boolean; inRoom: boolean };
+  /** Another node is to take over: warm the connections there, then complete or abort it. */
+  moving: Move;
   nodes: NodeRef[];
   /** The serving node or the home of the room changed. */
   place: { serving: string; home: string };
@@ -68,11 +53,13 @@ export interface SignalingEvents {
   control: { sender: Sender; data: PeerData };
 }
 
-const BACKOFF_FIRST = 1_000;
+const BACKOFF_FIRST = 500;
 const BACKOFF_MAX = 16_000;
-const QUICK_RETRY = 300;
+const PING_EVERY = 10_000;
+const PONG_TIMEOUT = 1_500;
+/** What is still on its way over the link of before, when a move is done. */
+const LAST_WORDS = 1_000;
 const QUEUE_MAX = 200;
-const FEATURES = ['redirect'];
 /** Reasons of a bye after which coming back would throw out somebody else: oneself. */
 const TAKEN_OVER = new Set(['room_session_reconnected', 'session_resumed']);
 
@@ -87,14 +74,18 @@ export class Signaling extends Emitter<SignalingEvents> {
   private resumeID = '';
   /** The socket of the node that holds the session. */
   private url = '';
-  private moving = false;
+  private following = false;
+  private move: Move | null = null;
+  private orders = 0;
   private failures = 0;
   private run = 0;
+  private doubting = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private pings: ReturnType<typeof setInterval> | undefined;
   private queue: { recipient: Recipient; data: PeerData }[] = [];
 
   constructor(
-    private readonly deps: SignalingDeps,
+    private readonly deps: DialDeps,
     private stay: boolean,
   ) {
     super();
@@ -104,7 +95,13 @@ export class Signaling extends Emitter<SignalingEvents> {
   connect(): void {
     if (this.state !== 'idle') return;
     this.setState('connecting');
-    void this.attempt(0);
+    this.pings = setInterval(() => void this.doubt(), PING_EVERY);
+    void this.round();
+  }
+
+  /** The node that speaks to us. */
+  get origin(): string {
+    return apiOrigin(this.url);
   }
 
   /** Says bye and ends. */
@@ -112,14 +109,54 @@ export class Signaling extends Emitter<SignalingEvents> {
     this.finish('');
   }
 
-  /** Doubts the connection: resumes over a new one, now. */
+  /** Asks the node for a sign of life; a connection without one is lost. */
+  async doubt(): Promise<void> {
+    const { link } = this;
+    if (!link || this.doubting) return;
+    this.doubting = true;
+    const alive = await link.alive(PONG_TIMEOUT);
+    this.doubting = false;
+    if (!alive && link === this.link) this.lost();
+  }
+
+  /** Gives the connection up: resumes over a new one, now. */
   renew(): void {
-    if (this.state === 'connected' && !this.moving) this.lost();
+    if (this.state === 'connected' && !this.following) this.lost();
     else if (this.state === 'reconnecting') {
       clearTimeout(this.timer);
       this.failures = 0;
-      void this.attempt(0);
+      void this.round();
     }
+  }
+
+  /** Ends a move: the session is at the other node. False: it has stayed. */
+  async complete(move: Move): Promise<boolean> {
+    if (move !== this.move) return false;
+    let room: RoomReply | undefined;
+    try {
+      room = await move.finish();
+    } catch {
+      this.abandon(move);
+      return false;
+    }
+    if (move !== this.move) return false;
+    this.move = null;
+    const { link: old } = this;
+    this.adopt(move.link, move.hello);
+    if (room?.home) this.setPlace(this.serving, room.home);
+    for (const m of move.takeEarly()) this.receive(m);
+    if (old) this.hearOut(old);
+    this.flush(true);
+    return true;
+  }
+
+  /** The move is off, the session stays where it is. */
+  abandon(move: Move): void {
+    move.abort();
+    move.onclose();
+    if (move !== this.move) return;
+    this.move = null;
+    if (!this.link?.open) this.lost();
   }
 
   /** Enters a room, on the node that the cluster chooses. */
@@ -162,145 +199,109 @@ export class Signaling extends Emitter<SignalingEvents> {
   private async follow(url: string, ticket: string, roomid: string, roomSession: string): Promise<RoomReply> {
     const run = this.run;
     const old = this.link;
-    this.moving = true;
+    this.following = true;
     try {
-      const link = await Link.open(this.deps.open, socketURL(url, false));
-      let reply: HelloReply | undefined;
-      try {
-        reply = (
-          await link.request({
-            type: 'hello',
-            hello: { version: '1.0', features: FEATURES, auth: { type: 'ticket', params: { ticket } } },
-          })
-        ).hello;
-        if (!reply?.sessionid) throw new ProtocolError({ code: 'processing_failed' });
-        if (run !== this.run) throw new ProtocolError({ code: 'connection_closed' });
-      } catch (err) {
+      const { link, hello } = await present(this.deps.open, url, ticket);
+      if (run !== this.run) {
         link.close();
-        throw err;
+        throw superseded();
       }
       old?.close();
-      this.adopt(link, reply);
+      this.adopt(link, hello);
     } catch (err) {
-      this.moving = false;
+      this.following = false;
       if (run !== this.run) throw err;
       // Nobody is redirected twice for one join: the next attempt asks to stay.
       this.stay = true;
       this.lost();
       throw new ProtocolError({ code: 'redirect_failed', message: String(err) });
     }
-    this.moving = false;
+    this.following = false;
     const link = this.link;
-    if (!link) throw new ProtocolError({ code: 'connection_closed' });
+    if (!link) throw superseded();
     return this.enter(link, roomid, roomSession);
   }
 
-  // One attempt after the other. n counts since the connection was lost: the
-  // own node twice, then every other node, then again from the start.
-  private async attempt(n: number): Promise<void> {
+  private async round(): Promise<void> {
     const run = ++this.run;
-    const candidates = this.candidates();
-    const target = candidates[n % candidates.length] ?? '';
     try {
-      const fresh = await this.attach(target, run);
-      if (run !== this.run) return;
+      const got = await dial(this.deps, {
+        own: this.url,
+        nodes: this.nodes,
+        stay: this.stay,
+        resumeID: this.resumeID,
+        current: () => run === this.run,
+        learn: (info) => this.learn(info),
+        refused: () => (this.resumeID = ''),
+      });
+      if (run !== this.run) {
+        got.link.close();
+        return;
+      }
       this.failures = 0;
+      if (got.fresh) {
+        this.queue = [];
+        this.setPlace('', '');
+      }
+      this.adopt(got.link, got.hello);
       this.setState('connected');
-      if (!fresh) this.flush();
-      this.emit('session', { id: this.sessionID, fresh });
+      // A session that was taken up without a word about its media has them.
+      const { media = !got.fresh, room = '' } = got.hello.resumed ?? {};
+      this.flush(media);
+      this.emit('session', { id: this.sessionID, fresh: got.fresh, media, inRoom: media || room !== '' });
     } catch (err) {
       if (run !== this.run) return;
       if (err instanceof FatalError) {
         this.finish(err.reason);
         return;
       }
-      const next = n + 1;
-      let delay = QUICK_RETRY;
-      if (next % candidates.length === 0) {
-        delay = Math.min(BACKOFF_FIRST * 2 ** this.failures++, BACKOFF_MAX);
-      }
       const reason = err instanceof ProtocolError ? err.code : 'unreachable';
       this.setState(this.sessionID ? 'reconnecting' : 'connecting', reason);
-      this.timer = setTimeout(() => void this.attempt(next), delay * (0.5 + this.deps.random()));
+      const delay = Math.min(BACKOFF_FIRST * 2 ** this.failures++, BACKOFF_MAX);
+      this.timer = setTimeout(() => void this.round(), delay * (0.5 + this.deps.random()));
     }
-  }
-
-  private candidates(): string[] {
-    const own = this.url;
-    const origin = apiOrigin(own);
-    const others = this.nodes.filter((n) => n.url !== origin).map((n) => socketURL(n.url, this.stay));
-    return own ? [own, own, ...others] : ['', ...others];
-  }
-
-  // Resumes if there is something to resume, else says a full hello. Tells
-  // whether the session is a new one.
-  private async attach(target: string, run: number): Promise<boolean> {
-    const checked = (link?: Link) => {
-      if (run === this.run) return;
-      link?.close();
-      throw new ProtocolError({ code: 'connection_closed' });
-    };
-    let credentials: Credentials | null = null;
-    if (!target) {
-      credentials = await this.deps.credentials('');
-      checked();
-    }
-    const url = socketURL(target || (credentials?.socket ?? ''), this.stay);
-    const link = await Link.open(this.deps.open, url);
-    checked(link);
-    try {
-      this.learn(link.welcome);
-      if (this.resumeID) {
-        const reply = await this.resume(link);
-        checked(link);
-        if (reply) {
-          this.adopt(link, reply);
-          return false;
-        }
-      }
-      credentials ??= await this.deps.credentials(apiOrigin(url));
-      checked(link);
-      const m = await link.request({
-        type: 'hello',
-        hello: { version: '1.0', features: FEATURES, auth: credentials.auth },
-      });
-      checked(link);
-      if (!m.hello?.sessionid) throw new ProtocolError({ code: 'processing_failed' });
-      this.queue = [];
-      this.setPlace('', '');
-      this.adopt(link, m.hello);
-      return true;
-    } catch (err) {
-      link.close();
-      throw err;
-    }
-  }
-
-  // Any refusal means that the session is gone; a silence does not.
-  private async resume(link: Link): Promise<HelloReply | null> {
-    try {
-      const m = await link.request({ type: 'hello', hello: { version: '1.0', resumeid: this.resumeID } });
-      if (m.hello?.sessionid) return m.hello;
-    } catch (err) {
-      if (err instanceof ProtocolError && (err.code === 'connection_closed' || err.code === 'answer_timeout')) throw err;
-    }
-    this.resumeID = '';
-    return null;
   }
 
   private adopt(link: Link, reply: HelloReply): void {
     this.link = link;
     this.url = link.url;
     this.sessionID = reply.sessionid;
-    this.resumeID = reply.resumeid;
+    this.resumeID = reply.resumeid || this.resumeID;
     this.learn(reply.server);
-    const origin = apiOrigin(link.url);
+    const { origin } = this;
     const serving = reply.server?.node ?? link.welcome?.node ?? this.nodes.find((n) => n.url === origin)?.id ?? '';
     this.setPlace(serving, this.home);
     link.onmessage = (m) => this.receive(m);
     link.onclose = () => {
-      if (!this.moving) this.lost();
+      if (!this.following && link === this.link) this.lost();
     };
+  }
+
+  // The link of before a move may have a word of somebody on its way.
+  private hearOut(link: Link): void {
+    link.onclose = () => {};
+    link.onmessage = (m) => {
+      const said = m.type === 'message' ? m.message : undefined;
+      if (m.type === 'control' || (said?.data && !aboutMedia(said.data))) this.receive(m);
+    };
+    setTimeout(() => link.close(), LAST_WORDS);
+  }
+
+  private async obey(order: MoveOrder): Promise<void> {
+    const turn = ++this.orders;
+    if (this.move) this.abandon(this.move);
+    let move: Move;
+    try {
+      move = await Move.begin(this.deps.open, order);
+    } catch {
+      return; // The session stays; the server has other ways.
+    }
+    if (turn !== this.orders || this.state !== 'connected' || !move.hello.moving) {
+      move.abort();
+      return;
+    }
+    this.move = move;
+    this.emit('moving', move);
   }
 
   private receive(m: ServerMessage): void {
@@ -312,12 +313,10 @@ export class Signaling extends Emitter<SignalingEvents> {
         if (m.control?.sender && m.control.data) this.emit('control', m.control);
         break;
       case 'bye':
-        if (this.moving) break;
-        if (TAKEN_OVER.has(m.bye?.reason ?? '')) this.finish('taken_over');
-        else {
-          this.resumeID = '';
-          this.lost();
-        }
+        this.dismissed(m.bye?.reason ?? '');
+        break;
+      case 'move':
+        if (m.move?.url && m.move.ticket) void this.obey({ ...m.move, url: m.move.url, ticket: m.move.ticket });
         break;
       case 'event':
         this.receiveEvent(m);
@@ -353,30 +352,50 @@ export class Signaling extends Emitter<SignalingEvents> {
     }
   }
 
+  private dismissed(reason: string): void {
+    if (this.following || this.move?.finishing) return;
+    if (TAKEN_OVER.has(reason)) {
+      this.finish('taken_over');
+      return;
+    }
+    // A session that was moved is only somewhere else.
+    if (reason !== 'session_moved') this.resumeID = '';
+    this.lost();
+  }
+
   private lost(): void {
     this.link?.close();
     this.link = null;
     if (this.state === 'closed') return;
+    if (this.move) {
+      // The session is on its way: the other node is the nearest to take it up.
+      if (!this.move.finishing) this.move.onhurry();
+      return;
+    }
     this.failures = 0;
     this.setState('reconnecting');
     clearTimeout(this.timer);
-    void this.attempt(0);
+    void this.round();
   }
 
   private finish(reason: string): void {
     if (this.state === 'closed') return;
     this.run++;
+    this.orders++;
     clearTimeout(this.timer);
+    clearInterval(this.pings);
     if (!reason) this.link?.send({ type: 'bye', bye: {} });
+    this.move?.abort();
     this.link?.close();
-    this.link = null;
+    this.move = this.link = null;
     this.setState('closed', reason);
   }
 
-  private flush(): void {
+  // What belonged to connections that are gone is not said.
+  private flush(media: boolean): void {
     const queued = this.queue;
     this.queue = [];
-    for (const q of queued) this.send(q.recipient, q.data);
+    for (const q of queued) if (media || !aboutMedia(q.data)) this.send(q.recipient, q.data);
   }
 
   private learn(info: Parameters<typeof nodesOf>[0]): void {

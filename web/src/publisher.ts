@@ -44,6 +44,10 @@ export class Publisher {
     private readonly options: PublisherOptions,
   ) {}
 
+  get connected(): boolean {
+    return this.pc?.connectionState === 'connected';
+  }
+
   /** Makes a connection and offers it; an earlier one is given up. */
   async start(): Promise<void> {
     if (this.closed) return;

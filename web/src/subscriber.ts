@@ -10,12 +10,25 @@ import {
 } from './peer';
 import type { CandidateInit } from './wire';
 
+/** A track that is received. */
+export interface Inbound {
+  readonly track: MediaStreamTrack;
+  /** A picture or a sound has come out of it. */
+  arrived: boolean;
+  /** When the last one did, as far as sample() has seen. */
+  last: number;
+}
+
+interface Received extends Inbound {
+  readonly receiver: RTCRtpReceiver;
+  mark: number;
+}
+
 /**
  * What one participant publishes, received: the node offers, we answer. A new
  * sid is a new connection, the same one an update.
  */
 export class Subscriber {
-  readonly stream: MediaStream;
   onchange: () => void = () => {};
   onstatus: (m: StatusMessage) => void = () => {};
   /** Packets of this kind have begun to arrive. */
@@ -28,6 +41,7 @@ export class Subscriber {
   private retry: ReturnType<typeof setTimeout> | undefined;
   private grace: ReturnType<typeof setTimeout> | undefined;
   private early = new EarlyCandidates();
+  private received: { audio: Received | null; video: Received | null } = { audio: null, video: null };
   // Descriptions are applied one after the other.
   private chain: Promise<void> = Promise.resolve();
 
@@ -35,9 +49,30 @@ export class Subscriber {
     private readonly deps: PeerDeps,
     private readonly session: string,
     private readonly kind: 'video' | 'screen',
-    newStream: () => MediaStream,
-  ) {
-    this.stream = newStream();
+  ) {}
+
+  inbound(kind: 'audio' | 'video'): Inbound | null {
+    return this.received[kind];
+  }
+
+  /**
+   * Looks at what has come since the last time. The sum that it returns changes
+   * as long as something does.
+   */
+  sample(now: number): number {
+    let sum = 0;
+    for (const r of [this.received.audio, this.received.video]) {
+      if (!r) continue;
+      // Known without asking for statistics, which takes long for many people.
+      const mark = Math.max(0, ...r.receiver.getSynchronizationSources().map((s) => s.timestamp));
+      if (mark > 0 && mark !== r.mark) {
+        r.mark = mark;
+        r.arrived = true;
+        r.last = now;
+      }
+      sum += r.mark;
+    }
+    return sum;
   }
 
   /** Asks for an offer, every 10 s until one comes. */
@@ -93,7 +128,7 @@ export class Subscriber {
     // some publishers' messages come over a channel that the node opens.
     if (this.kind === 'video') this.listen(pc.createDataChannel('status', { ordered: true }));
     pc.ondatachannel = (event) => this.listen(event.channel);
-    pc.ontrack = (event) => this.add(event.track);
+    pc.ontrack = (event) => this.add(event.track, event.receiver);
     pc.onicecandidate = (event) => {
       if (!event.candidate?.candidate || pc !== this.pc) return;
       this.deps.send(
@@ -118,12 +153,11 @@ export class Subscriber {
     }
   }
 
-  private add(track: MediaStreamTrack): void {
-    for (const old of this.stream.getTracks()) {
-      if (old.kind === track.kind && old !== track) this.stream.removeTrack(old);
-    }
-    this.stream.addTrack(track);
+  private add(track: MediaStreamTrack, receiver: RTCRtpReceiver): void {
     const kind = track.kind === 'audio' ? 'audio' : 'video';
+    // Nobody is heard twice: whoever shows the track turns it on.
+    if (kind === 'audio') track.enabled = false;
+    this.received[kind] = { track, receiver, arrived: false, last: 0, mark: 0 };
     track.onunmute = () => this.onmedia(kind);
     if (!track.muted) this.onmedia(kind);
     this.onchange();
@@ -146,6 +180,7 @@ export class Subscriber {
     clearTimeout(this.grace);
     const pc = this.pc;
     this.pc = null;
+    this.received = { audio: null, video: null };
     if (!pc) return;
     pc.onicecandidate = null;
     pc.onconnectionstatechange = null;

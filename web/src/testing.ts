@@ -47,6 +47,27 @@ export async function settle(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 }
 
+/** A track that a connection receives. */
+export interface FakeTrack {
+  kind: 'audio' | 'video';
+  from: number;
+  enabled: boolean;
+  muted: boolean;
+  onunmute: (() => void) | null;
+  /** Something comes out of it. */
+  flow(): void;
+}
+
+/** A stream that only knows its tracks. */
+export function fakeStream(): MediaStream {
+  const tracks = new Set<MediaStreamTrack>();
+  return {
+    getTracks: () => [...tracks],
+    addTrack: (t: MediaStreamTrack) => tracks.add(t),
+    removeTrack: (t: MediaStreamTrack) => tracks.delete(t),
+  } as unknown as MediaStream;
+}
+
 type Transceiver = { kind: string; init: RTCRtpTransceiverInit; track: unknown };
 
 export class FakePeer {
@@ -59,7 +80,7 @@ export class FakePeer {
   closed = false;
   onicecandidate: ((e: { candidate: unknown }) => void) | null = null;
   onconnectionstatechange: (() => void) | null = null;
-  ontrack: unknown = null;
+  ontrack: ((e: { track: FakeTrack; receiver: object }) => void) | null = null;
   ondatachannel: unknown = null;
 
   constructor(readonly number: number) {}
@@ -75,6 +96,14 @@ export class FakePeer {
         },
       },
     };
+  }
+
+  /** A track comes, which flows when it is told to. */
+  receive(kind: 'audio' | 'video'): FakeTrack {
+    let timestamp = 0;
+    const track: FakeTrack = { kind, from: this.number, enabled: true, muted: true, onunmute: null, flow: () => timestamp++ };
+    this.ontrack?.({ track, receiver: { getSynchronizationSources: () => (timestamp > 0 ? [{ timestamp }] : []) } });
+    return track;
   }
 
   createDataChannel(label: string) {

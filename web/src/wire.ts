@@ -21,6 +21,22 @@ export interface HelloReply {
   resumeid: string;
   userid?: string;
   server?: ServerInfo;
+  /**
+   * The session was taken up again. media: its connections are as they were;
+   * without them it is at another node, which names the room it is in, if any.
+   */
+  resumed?: { media?: boolean; room?: string };
+  /** The session stays where it is until we say that the move is done. */
+  moving?: boolean;
+}
+
+/** Another node is to take over: where it is, and the ticket for one hello there. */
+export interface MoveOrder {
+  roomid?: string;
+  url: string;
+  ticket: string;
+  reason?: string;
+  deadline_ms?: number;
 }
 
 export interface RoomReply {
@@ -111,6 +127,7 @@ export interface ServerMessage {
   message?: { sender: Sender; data: PeerData };
   control?: { sender: Sender; data: PeerData };
   event?: EventMessage;
+  move?: Partial<MoveOrder> & { state?: string; room?: RoomReply };
 }
 
 export interface Recipient {
@@ -121,8 +138,20 @@ export interface Recipient {
 export type ClientMessage =
   | { type: 'hello'; hello: object }
   | { type: 'bye'; bye: object }
+  | { type: 'ping' }
+  | { type: 'move'; move: { state: 'done' | 'abort' } }
   | { type: 'room'; room: { roomid: string; sessionid?: string } }
   | { type: 'message'; message: { recipient: Recipient; data: PeerData } };
+
+/** What we ask of a server that knows it, in every hello. */
+export const FEATURES = ['redirect', 'resume-media', 'move'];
+
+const ABOUT_MEDIA = new Set(['offer', 'answer', 'candidate', 'endOfCandidates', 'requestoffer', 'sendoffer']);
+
+/** Tells whether data belong to connections, and so to one link and no other. */
+export function aboutMedia(data: PeerData): boolean {
+  return ABOUT_MEDIA.has(data.type);
+}
 
 /** Bits of inCall. */
 export const IN_CALL = 1;
