@@ -3,7 +3,6 @@ package signaling
 import (
 	"context"
 	"errors"
-	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -21,15 +20,16 @@ const writeTimeout = 10 * time.Second
 // which web clients take for "do not come back".
 const statusRestart = websocket.StatusServiceRestart
 
-// conn is one WebSocket. Its reader is the goroutine of the HTTP request, its
-// writer ends with it.
+// conn is one connection of a client. Its reader is the goroutine of the HTTP
+// request, or of the call of a node that is its front; its writer ends with it.
 type conn struct {
-	hub  *Hub
-	ws   *websocket.Conn
-	addr netip.Addr
-	stay bool // ?redirect=0
-	page bool // a browser
-	rate rate // until there is a session; belongs to the reader
+	hub     *Hub
+	carrier carrier
+	via     store.NodeID // the node that the client has come to, if that is not this one
+	addr    netip.Addr
+	stay    bool // ?redirect=0
+	page    bool // a browser
+	rate    rate // until there is a session; belongs to the reader
 
 	stranger  bool // guarded by mu of the hub; has had no session yet
 	abandoned atomic.Bool
@@ -38,12 +38,14 @@ type conn struct {
 	// belongs to the reader.
 	lost store.SessionID
 
-	wake chan struct{} // there is something to write
-	done chan struct{} // closed when nothing is read or written any more
+	wake    chan struct{} // there is something to write
+	relayed chan []byte   // for the writer, from the node that has the session
+	done    chan struct{} // closed when nothing is read or written any more
 
 	mu      sync.Mutex
 	direct  [][]byte             // guarded by mu; goes out before what the session has
 	session *Session             // guarded by mu; nil before hello
+	tunnel  *tunnel              // guarded by mu; to the node that has the session
 	status  websocket.StatusCode // guarded by mu; set when the connection ends after direct
 	pings   *time.Timer          // guarded by mu
 }
@@ -60,7 +62,9 @@ func (c *conn) serve(ctx context.Context) {
 	c.pingLater(ctx)
 	hello := time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
 
-	c.say(wire.WelcomeMessage(c.hub.serverInfo()))
+	if c.via == "" {
+		c.say(wire.WelcomeMessage(c.hub.serverInfo()))
+	}
 	c.read(ctx)
 
 	hello.Stop()
@@ -74,7 +78,7 @@ func (c *conn) serve(ctx context.Context) {
 	c.wakeUp()
 	writer.Wait()
 	cancel()
-	_ = c.ws.CloseNow() // after a close handshake there is nothing left to close
+	c.carrier.cut()
 	close(c.done)
 	if s != nil {
 		s.detach(c)
@@ -91,7 +95,7 @@ func (c *conn) ping(ctx context.Context) {
 	defer c.hub.end()
 	pingCtx, cancel := context.WithTimeout(ctx, c.hub.cfg.PingInterval*5/4)
 	defer cancel()
-	if err := c.ws.Ping(pingCtx); err != nil {
+	if err := c.carrier.ping(pingCtx); err != nil {
 		c.abandon()
 		return
 	}
@@ -109,7 +113,7 @@ func (c *conn) pingLater(ctx context.Context) {
 // read is the reader: one message after the other until the connection ends.
 func (c *conn) read(ctx context.Context) {
 	for !c.ending() {
-		frame, err := c.readFrame(ctx)
+		frame, err := c.carrier.read(ctx)
 		switch {
 		case errors.Is(err, wire.ErrTooLarge), errors.Is(err, wire.ErrFormat):
 			c.hub.metrics.received("invalid")
@@ -123,26 +127,12 @@ func (c *conn) read(ctx context.Context) {
 		case err != nil:
 			return
 		}
-		c.hub.handle(ctx, c, frame)
+		if t := c.fronted(); t == nil {
+			c.hub.handle(ctx, c, frame)
+		} else if t.send(frame) != nil {
+			return // the other end of it says what happens now
+		}
 	}
-}
-
-// readFrame reads one message, and refuses a large one before it is in memory.
-func (c *conn) readFrame(ctx context.Context) ([]byte, error) {
-	kind, r, err := c.ws.Reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	frame, err := io.ReadAll(io.LimitReader(r, wire.MaxFrame+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(frame) > wire.MaxFrame:
-		return nil, wire.ErrTooLarge
-	case kind != websocket.MessageText:
-		return nil, wire.ErrFormat
-	}
-	return frame, nil
 }
 
 // write is the writer.
@@ -158,13 +148,17 @@ func (c *conn) write(ctx context.Context) {
 				return
 			}
 		case status != 0:
-			_ = c.ws.Close(status, "") // the client may be gone already
+			c.carrier.close(status)
 			return
 		default:
 			select {
 			case <-ctx.Done():
 				return
 			case <-c.wake:
+			case frame := <-c.relayed:
+				if c.writeFrame(ctx, frame) != nil {
+					return
+				}
 			}
 		}
 	}
@@ -173,7 +167,7 @@ func (c *conn) write(ctx context.Context) {
 func (c *conn) writeFrame(ctx context.Context, frame []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	return c.ws.Write(ctx, websocket.MessageText, frame)
+	return c.carrier.write(ctx, frame)
 }
 
 func (c *conn) next() (frame []byte, from *Session, status websocket.StatusCode, ok bool) {
@@ -228,6 +222,13 @@ func (c *conn) begin(s *Session, first wire.ServerMessage) {
 	c.wakeUp()
 }
 
+// fronted is the way to the node that has the session, or nil.
+func (c *conn) fronted() *tunnel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tunnel
+}
+
 func (c *conn) current() *Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,7 +261,7 @@ func (c *conn) abandon() bool {
 	if c.abandoned.Swap(true) {
 		return false
 	}
-	c.hub.background(func() { _ = c.ws.CloseNow() })
+	c.hub.background(c.carrier.cut)
 	return true
 }
 
@@ -271,7 +272,7 @@ func (c *conn) ending() bool {
 }
 
 func (c *conn) helloTimeout() {
-	if c.current() == nil && !c.ending() {
+	if c.current() == nil && c.fronted() == nil && !c.ending() {
 		c.say(wire.ErrorReply("", wire.ErrHelloExpected))
 		c.close(websocket.StatusPolicyViolation)
 	}

@@ -43,23 +43,27 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	// readFrame bounds what is read, to be able to say so to the client.
+	// The carrier bounds what is read, to be able to say so to the client.
 	ws.SetReadLimit(-1)
-	c := &conn{
-		hub:  h,
-		ws:   ws,
-		addr: remoteAddr(r),
-		stay: r.URL.Query().Get(paramRedirect) == "0",
-		page: fromPage(r),
-		wake: make(chan struct{}, 1),
-		done: make(chan struct{}),
-	}
+	c := h.newConn(socket{ws})
+	c.addr, c.page = remoteAddr(r), fromPage(r)
+	c.stay = r.URL.Query().Get(paramRedirect) == "0"
 	if !h.addConn(c) {
 		_ = ws.CloseNow()
 		return
 	}
 	defer h.removeConn(c)
 	c.serve(h.ctx)
+}
+
+func (h *Hub) newConn(over carrier) *conn {
+	return &conn{
+		hub:     h,
+		carrier: over,
+		wake:    make(chan struct{}, 1),
+		relayed: make(chan []byte),
+		done:    make(chan struct{}),
+	}
 }
 
 // connsPerSession leaves room for those that say hello.
@@ -157,6 +161,10 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		pause(ctx, wait)
 		return
 	}
+	if m.Type == wire.TypePing {
+		c.say(wire.ServerMessage{ID: m.ID, Type: wire.TypePong})
+		return
+	}
 	if s == nil {
 		switch m.Type {
 		case wire.TypeHello:
@@ -192,8 +200,10 @@ func Features() []string {
 		wire.FeatureInCallAll,
 		wire.FeatureJoinFeatures,
 		wire.FeatureMCU,
+		wire.FeaturePing,
 		wire.FeatureRecipientCall,
 		wire.FeatureRedirect,
+		wire.FeatureResumeMedia,
 		wire.FeatureSimulcast,
 		wire.FeatureSwitchTo,
 		wire.FeatureUpdateSDP,

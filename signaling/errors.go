@@ -25,6 +25,7 @@ var (
 	errFull      = errors.New("too many frames are waiting")
 	errSealed    = errors.New("not sealed by this cluster")
 	errNoSecret  = errors.New("the cluster has no secret yet")
+	errTaken     = errors.New("the session is here already")
 	errStale     = errors.New("a former home of the room")
 )
 

@@ -3,6 +3,7 @@ package signaling
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -23,7 +24,7 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 	var err error
 	switch {
 	case m.Hello.ResumeID != "":
-		err = h.resume(c, m)
+		err = h.resume(ctx, c, m)
 	case m.Hello.Auth.Kind() == wire.AuthTicket:
 		err = h.arrive(ctx, c, m)
 	case m.Hello.Auth.Kind() == wire.AuthClient:
@@ -70,13 +71,15 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	if err != nil {
 		return err
 	}
-	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features}, 1)
-	return h.start(c, m.ID, s)
+	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now()}, 1)
+	return h.start(c, m.ID, s, nil)
 }
 
-// start puts a new session into the index and gives it to the connection.
-func (h *Hub) start(c *conn, id string, s *Session) error {
-	resume := h.seals.resumeID(h.deps.Self, s)
+// start puts a new session into the index and gives it to the connection. If it
+// goes on with one of before, settle says with what; that comes before the client
+// hears anything.
+func (h *Hub) start(c *conn, id string, s *Session, settle func() *wire.Resumed) error {
+	resume := h.resumeID(s)
 	if resume == "" {
 		h.background(s.desk.Close)
 		return errNoSecret
@@ -90,7 +93,11 @@ func (h *Hub) start(c *conn, id string, s *Session) error {
 		return err
 	}
 	h.metrics.hello(true)
-	c.begin(s, h.helloReply(id, s, resume))
+	reply := h.helloReply(id, s, resume)
+	if settle != nil {
+		reply.Hello.Resumed = settle()
+	}
+	c.begin(s, reply)
 	return nil
 }
 

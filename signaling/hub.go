@@ -273,6 +273,9 @@ func (h *Hub) add(s *Session) error {
 	if err := h.roomForLocked(); err != nil {
 		return err
 	}
+	if h.sessions[s.id] != nil {
+		return errTaken
+	}
 	h.sessions[s.id] = s
 	delete(h.forwards, s.id)
 	if s.who.userID != "" {

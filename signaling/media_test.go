@@ -13,6 +13,7 @@ import (
 type fakeEngine struct {
 	mu        sync.Mutex
 	published []media.PubID // guarded by mu
+	rebound   []media.PubID // guarded by mu
 	hold      chan struct{} // if set, an answer waits for it
 }
 
@@ -32,7 +33,7 @@ func (e *fakeEngine) Publish(_ context.Context, r media.PublishRequest) (mcu.Pub
 
 func (e *fakeEngine) Subscribe(_ context.Context, r media.SubscribeRequest) (mcu.Subscriber, string, error) {
 	p := r.Publications[0]
-	return fakeSubscriber{}, fmt.Sprintf("v=0 offer of %s at %s", p.ID.Kind, p.Edge), nil
+	return fakeSubscriber{e}, fmt.Sprintf("v=0 offer of %s at %s", p.ID.Kind, p.Edge), nil
 }
 
 type fakePublisher struct{ p media.Publication }
@@ -41,11 +42,16 @@ func (p fakePublisher) Publication() media.Publication   { return p.p }
 func (fakePublisher) AddCandidate(media.Candidate) error { return nil }
 func (fakePublisher) Close() error                       { return nil }
 
-type fakeSubscriber struct{}
+type fakeSubscriber struct{ e *fakeEngine }
 
 func (fakeSubscriber) Answer(string) error                       { return nil }
 func (fakeSubscriber) Offer(context.Context) (string, error)     { return "v=0 again", nil }
 func (fakeSubscriber) AddCandidate(media.Candidate) error        { return nil }
 func (fakeSubscriber) Select(media.PubID, media.Selection) error { return nil }
-func (fakeSubscriber) Rebind(media.Publication) error            { return nil }
-func (fakeSubscriber) Close() error                              { return nil }
+func (s fakeSubscriber) Rebind(p media.Publication) error {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	s.e.rebound = append(s.e.rebound, p.ID)
+	return nil
+}
+func (fakeSubscriber) Close() error { return nil }

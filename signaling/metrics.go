@@ -13,7 +13,7 @@ import (
 type metrics struct {
 	conns, sessions, rooms, links prometheus.Gauge
 
-	redirects, moved, resumed, gaps, detachedSays, panics prometheus.Counter
+	redirects, moved, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
 	messages, hellos, joins, overflows, backendRequests *prometheus.CounterVec
 }
@@ -43,6 +43,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		redirects:       counter("redirects_total", "Joins that were answered with another node."),
 		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
 		resumed:         counter("resumed_sessions_total", "Sessions that were taken up again."),
+		fronts:          counter("fronts_total", "Clients that came here with a session of another node, which has it."),
+		rebuilt:         counter("rebuilt_sessions_total", "Sessions that go on here without their media, as their node is lost."),
+		silences:        counter("silent_nodes_total", "Streams to other nodes that were given up because the other end hangs or does not hear."),
 		gaps:            counter("gaps_total", "Events that were missing, so that a room started over with a snapshot."),
 		detachedSays:    counter("detached_messages_total", "Messages that went to other edges without the home."),
 		panics:          counter("panics_total", "Rooms that had to begin anew, as their code failed."),

@@ -39,6 +39,9 @@ type Config struct {
 	// PingInterval is how often a client is asked whether it is still there; it
 	// may take a quarter more to answer.
 	PingInterval time.Duration
+	// LinkBeat is how often nodes tell each other that they are there. One that
+	// is not heard for three times as long, or does not hear, is given up.
+	LinkBeat time.Duration
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }
@@ -52,6 +55,7 @@ const (
 	defaultMaxStreamBitrate = 1 << 20
 	defaultMaxScreenBitrate = 2 << 20
 	defaultMaxSessions      = 50_000
+	defaultLinkBeat         = time.Second
 )
 
 func (c Config) withDefaults() Config {
@@ -63,6 +67,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxScreenBitrate, defaultMaxScreenBitrate)
 	setDefault(&c.MaxSessions, defaultMaxSessions)
 	setDefault(&c.PingInterval, defaultPingInterval)
+	setDefault(&c.LinkBeat, defaultLinkBeat)
 	return c
 }
 

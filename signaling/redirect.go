@@ -168,10 +168,11 @@ func (h *Hub) arrive(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 		guestID:  old.GetGuestId(),
 		user:     old.GetUser(),
 		features: features,
+		since:    time.Now(), // a node of the cluster vouches for it
 	}, old.GetIncarnation()+1)
 	s.arrived = t.Room
 	h.metrics.moved.Inc()
-	return h.start(c, m.ID, s)
+	return h.start(c, m.ID, s, nil)
 }
 
 // forward says where a session went that began here.
@@ -192,6 +193,13 @@ func (h *Hub) remember(id store.SessionID, to store.NodeID) {
 	if len(h.forwards) < maxForwards {
 		h.forwards[id] = forward{to: to, expires: time.Now().Add(forwardLifetime)}
 	}
+}
+
+// forwarded is where a session went, or empty.
+func (h *Hub) forwarded(id store.SessionID) store.NodeID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.forwards[id].to
 }
 
 // giveAway ends a session here because it goes on at another node: its client

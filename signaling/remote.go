@@ -40,6 +40,7 @@ type peer struct {
 	current   stream     // guarded by receiving; frames of others come too late
 
 	mu    sync.Mutex
+	held  []held               // guarded by mu; for the next stream
 	bytes int                  // guarded by mu; of what waits
 	out   chan *signalpb.Frame // guarded by mu; nil without a stream
 	reset context.CancelFunc   // guarded by mu; ends the stream
@@ -148,12 +149,22 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 	out := make(chan *signalpb.Frame, maxOutbox)
 	p.mu.Lock()
 	p.out, p.bytes, p.reset = out, 0, cancel
+	p.sendHeldLocked()
 	p.mu.Unlock()
 	p.hub.linked(p.id, true)
 
 	received := make(chan error, 1)
-	p.hub.background(func() { received <- p.receive(s) })
-	err := p.sendAll(s, out, received)
+	pulse := &pulse{}
+	p.hub.background(func() { received <- p.receive(s, pulse) })
+	p.hub.background(func() {
+		if pulse.watch(s.Context(), p.hub.cfg.LinkBeat) {
+			p.hub.metrics.silences.Inc()
+			p.hub.log.Info("a node does not answer", keyNode, string(p.id))
+			cancel()
+			p.hub.silent(p.id)
+		}
+	})
+	err := p.sendAll(s, out, received, pulse)
 	cancel()
 
 	p.mu.Lock()
@@ -164,9 +175,15 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 }
 
 // sendAll sends what waits until the stream ends.
-func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan error) error {
+func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan error, pulse *pulse) error {
+	beat := time.NewTicker(p.hub.cfg.LinkBeat)
+	defer beat.Stop()
 	for {
 		select {
+		case <-beat.C:
+			if err := s.Send(pulse.beat()); err != nil {
+				return err
+			}
 		case f := <-out:
 			p.sent(out, proto.Size(f))
 			if err := s.Send(f); err != nil {
@@ -182,12 +199,13 @@ func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan err
 	}
 }
 
-func (p *peer) receive(s stream) error {
+func (p *peer) receive(s stream, pulse *pulse) error {
 	for {
 		f, err := s.Recv()
 		if err != nil {
 			return err
 		}
+		pulse.heard(f)
 		if err := p.handOn(s, f); err != nil {
 			return err
 		}
@@ -208,6 +226,7 @@ func (p *peer) send(f *signalpb.Frame) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.out == nil {
+		p.holdLocked(f)
 		return false
 	}
 	size := proto.Size(f)
@@ -236,6 +255,13 @@ func (p *peer) sent(from <-chan *signalpb.Frame, size int) {
 	if p.out == from {
 		p.bytes -= size
 	}
+}
+
+// linked tells whether there is a stream.
+func (p *peer) linked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out != nil
 }
 
 // waiting says how many frames wait.
@@ -354,7 +380,7 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 			h.toEdge(from, answer)
 		}
 	case nil:
-		// The greeting, or something of a newer version.
+		// The greeting, a beat, or something of a newer version.
 	default:
 		return h.fromHome(from, f)
 	}

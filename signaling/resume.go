@@ -3,9 +3,14 @@ package signaling
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
@@ -45,49 +50,80 @@ func (s seals) origin(id store.SessionID) (store.NodeID, error) {
 	return store.ParseNodeID(string(plain[8:]))
 }
 
-// resumeID seals the key of the session, the node that has it, and its id. It
-// is empty as long as the cluster has no secret.
-func (s seals) resumeID(node store.NodeID, of *Session) string {
-	plain := make([]byte, 0, len(of.key)+1+len(node)+len(of.id))
-	plain = append(plain, of.key[:]...)
-	plain = append(plain, byte(len(node)))
-	plain = append(plain, node...)
-	return s.resumes.Seal(append(plain, of.id...))
+// What of a client goes into a resume id, which clients send back whole. Without
+// the rest a session ends with its node.
+const (
+	maxResume     = 2800 // sealed, within what wire takes
+	maxResumeUser = 1024
+)
+
+// rebuildFor is how long after the backend was asked about a client another node
+// may go on with its session.
+const rebuildFor = 24 * time.Hour
+
+// resumeID seals the key of the session, the node that has it, its id, and who
+// its client is. It is empty as long as the cluster has no secret.
+func (h *Hub) resumeID(of *Session) string {
+	t := &signalpb.Resume{
+		Session: string(of.id), Key: of.key[:], Node: string(h.deps.Self), Life: h.life, Incarnation: of.incarnation,
+	}
+	whole := &signalpb.Resume{
+		Complete: true, Authenticated: of.who.since.Unix(), Backend: string(of.who.backend),
+		UserId: of.who.userID, GuestId: of.who.guestID, Features: of.who.features,
+	}
+	if len(of.who.user) <= maxResumeUser {
+		whole.User = of.who.user
+	}
+	proto.Merge(whole, t)
+	if proto.Size(whole) <= maxResume {
+		t = whole
+	}
+	plain, err := proto.Marshal(t)
+	if err != nil {
+		return "" // a text that is not UTF-8
+	}
+	return h.seals.resumes.Seal(plain)
 }
 
-func (s seals) openResume(resumeID string) (node store.NodeID, id store.SessionID, key []byte, err error) {
+func (s seals) openResume(resumeID string) (*signalpb.Resume, error) {
 	plain, err := s.resumes.Open(resumeID)
-	n := len(sessionKey{})
-	if err != nil || len(plain) < n+1 || len(plain) < n+1+int(plain[n]) {
-		return "", "", nil, errSealed
+	if err != nil {
+		return nil, errSealed
 	}
-	end := n + 1 + int(plain[n])
-	return store.NodeID(plain[n+1 : end]), store.SessionID(plain[end:]), plain[:n], nil
+	t := &signalpb.Resume{}
+	if proto.Unmarshal(plain, t) != nil || t.GetSession() == "" || len(t.GetKey()) != len(sessionKey{}) {
+		return nil, errSealed
+	}
+	return t, nil
 }
 
 // takeOver is how long a resume waits for the connection that it replaces.
 const takeOver = 2 * time.Second
 
-// resume takes a session up again: hello, what was queued, and who is in the
-// call. Its media have gone on meanwhile.
-//
-// A session of another node is not found here. Its client starts anew, and the
-// room learns that the old session will not come back.
-func (h *Hub) resume(c *conn, m *wire.ClientMessage) error {
-	node, id, key, err := h.seals.openResume(m.Hello.ResumeID)
+// resume takes a session up again: here, through a front if another node has it,
+// and if that node is lost without its media.
+func (h *Hub) resume(ctx context.Context, c *conn, m *wire.ClientMessage) error {
+	t, err := h.seals.openResume(m.Hello.ResumeID)
 	if err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrNoSuchSession, err)
 	}
-	s := h.session(id)
-	if node != h.deps.Self || s == nil || !s.hasKey(key) {
-		c.lost = id
-		return wire.ErrNoSuchSession
+	if s := h.session(store.SessionID(t.GetSession())); s != nil && s.hasKey(t.GetKey()) {
+		err = h.takeUp(c, s, m.ID, m.Hello.ResumeID)
+	} else if err = h.resumeElsewhere(ctx, c, m, t); errors.Is(err, errUnreachable) {
+		err = h.rebuild(c, m, t)
 	}
-	if !s.dropConn() {
-		c.lost = id
-		return wire.ErrNoSuchSession
+	if err != nil {
+		// Its client starts anew, and the room learns that the old session will not
+		// come back.
+		c.lost = store.SessionID(t.GetSession())
 	}
-	if !s.attach(c) {
+	return err
+}
+
+// takeUp gives a session of this node a new connection: hello, what was queued,
+// and who is in the call. Its media have gone on meanwhile.
+func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string) error {
+	if !s.dropConn() || !s.attach(c) {
 		return wire.ErrNoSuchSession
 	}
 	h.metrics.hello(true)
@@ -95,8 +131,94 @@ func (h *Hub) resume(c *conn, m *wire.ClientMessage) error {
 	if seat := s.room(); seat != nil {
 		seat.replica.tellAll(s)
 	}
-	c.begin(s, h.helloReply(m.ID, s, m.Hello.ResumeID))
+	reply := h.helloReply(id, s, resumeID)
+	reply.Hello.Resumed = &wire.Resumed{Media: true}
+	c.begin(s, reply)
 	return nil
+}
+
+// resumeElsewhere brings the client to the node that has its session: the one
+// that sealed its resume id, the one which that sent it to, or the one that the
+// session has been seen at since. errUnreachable means that it can be rebuilt.
+func (h *Hub) resumeElsewhere(ctx context.Context, c *conn, m *wire.ClientMessage, t *signalpb.Resume) error {
+	id := store.SessionID(t.GetSession())
+	node := store.NodeID(t.GetNode())
+	if _, seen := h.whereabouts(id); seen.GetIncarnation() > t.GetIncarnation() {
+		node = store.NodeID(seen.GetEdge())
+	}
+	for range 2 { // one hop beyond the first
+		if node == h.deps.Self {
+			if to := h.forwarded(id); to != "" {
+				node = to
+			} else if h.life != t.GetLife() {
+				return errUnreachable // this node has forgotten
+			} else {
+				return wire.ErrNoSuchSession
+			}
+		}
+		to, err := h.front(ctx, c, m, t, node)
+		if !errors.Is(err, errElsewhere) {
+			return err
+		}
+		if to == "" || to == node {
+			break
+		}
+		node = to
+	}
+	return wire.ErrNoSuchSession
+}
+
+// rebuild makes the session anew, for a client that can do so with its media. It
+// is put back into its room if this node has a replica of it.
+func (h *Hub) rebuild(c *conn, m *wire.ClientMessage, t *signalpb.Resume) error {
+	features := m.Hello.Features
+	if len(features) == 0 {
+		features = t.GetFeatures()
+	}
+	since := time.Unix(t.GetAuthenticated(), 0)
+	if !t.GetComplete() || time.Since(since) > rebuildFor || !slices.Contains(features, wire.ClientResumeMedia) {
+		return wire.ErrNoSuchSession
+	}
+	if err := h.roomFor(); err != nil {
+		return err
+	}
+	id := store.SessionID(t.GetSession())
+	r, seen := h.whereabouts(id)
+	s := h.newSession(id, identity{
+		backend:  store.BackendID(t.GetBackend()),
+		userID:   t.GetUserId(),
+		guestID:  t.GetGuestId(),
+		user:     t.GetUser(),
+		features: features,
+		since:    since,
+	}, max(t.GetIncarnation(), seen.GetIncarnation())+1)
+	copy(s.key[:], t.GetKey()) // so that the resume id of before finds it, if this answer is lost
+	err := h.start(c, m.ID, s, func() *wire.Resumed {
+		if r != nil && s.goOn(r, seen) {
+			return &wire.Resumed{Room: r.id.Name}
+		}
+		return &wire.Resumed{}
+	})
+	if errors.Is(err, errTaken) { // its client has asked twice
+		if s := h.session(id); s != nil && s.hasKey(t.GetKey()) {
+			return h.takeUp(c, s, m.ID, m.Hello.ResumeID)
+		}
+	}
+	if err == nil {
+		h.metrics.rebuilt.Inc()
+		h.log.Info("session rebuilt", keySession, string(id), "incarnation", s.incarnation, keyNode, t.GetNode())
+	}
+	return err
+}
+
+// goOn takes a session that was rebuilt back to its room.
+func (s *Session) goOn(r *replica, as *signalpb.Member) bool {
+	st := &seat{replica: r, roomSession: wire.RoomSessionID(as.GetRoomSession())}
+	if as.GetHasPermissions() {
+		st.permissions = append([]string{}, as.GetPermissions()...) // none is not nil
+	}
+	s.desk.Enter(r.id.String())
+	return r.takeOver(s, st, nil)
 }
 
 // dropConn ends a connection that the client has given up before we noticed,

@@ -74,7 +74,8 @@ type told struct {
 }
 
 // How much is kept for an edge that loses its stream, and for how long: that a
-// peer is silent is noticed within 13 s. All of it goes into one frame.
+// peer is silent is noticed within 3 s, and the stream is opened again within
+// seconds if it can be. All of it goes into one frame.
 const (
 	maxTold      = 256
 	maxToldBytes = 256 << 10

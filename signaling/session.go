@@ -33,6 +33,7 @@ type identity struct {
 	guestID  string          // which guest it is, if the backend can tell
 	user     json.RawMessage // shown to the others; nil for guests
 	features []string
+	since    time.Time // when the backend was asked
 }
 
 // sessionKey proves that a resume id or a ticket belongs to the session.

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"slices"
 	"time"
 
 	"github.com/talkd/talkd/media"
@@ -50,10 +51,11 @@ func (c *claims) forget(id store.SessionID) {
 }
 
 // takeOver makes a member of the room that was at another edge a session of this
-// one, with what it publishes here already. It is false if the room does not have
-// the session, or has it under an incarnation that is as high; the caller ends it
-// then.
-func (r *replica) takeOver(s *Session, st *seat, pubs []media.Publication) bool {
+// one, with what it publishes here already. Its client is told first, and then
+// everybody who is in the room and in the call, before anything that happens
+// later. It is false if the room does not have the session, or has it under an
+// incarnation that is as high; the caller ends it then.
+func (r *replica) takeOver(s *Session, st *seat, pubs []media.Publication, first ...wire.ServerMessage) bool {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.mu.Lock()
@@ -75,13 +77,31 @@ func (r *replica) takeOver(s *Session, st *seat, pubs []media.Publication) bool 
 	}
 	r.claimLocked(s.id)
 	r.newsLocked()
+	picture := slices.Concat(first, r.pictureLocked())
 	r.mu.Unlock()
 	if !s.sit(st) {
 		r.leave(s) // it ended meanwhile
 		return false
 	}
+	for _, m := range picture {
+		s.say(m)
+	}
 	after.run()
 	return true
+}
+
+// pictureLocked is all that a client needs to know of the room.
+func (r *replica) pictureLocked() []wire.ServerMessage {
+	members := r.orderedLocked()
+	entries := make([]wire.SessionEntry, 0, len(members))
+	for _, m := range members {
+		entries = append(entries, entryOf(m))
+	}
+	picture := []wire.ServerMessage{wire.JoinEvent(entries...)}
+	if users := participants(members); len(users) > 0 {
+		picture = append(picture, wire.ParticipantsEvent(r.id.Name, users))
+	}
+	return picture
 }
 
 // claimLocked says that a session is here, and what it publishes, as long as that
@@ -250,6 +270,23 @@ func (r *replica) aheadLocked(known, m *signalpb.Member) *signalpb.Member {
 	m = cloneMember(m)
 	m.Edge, m.Incarnation, m.Features = known.GetEdge(), known.GetIncarnation(), known.GetFeatures()
 	return m
+}
+
+// whereabouts finds a session in the rooms that this node has replicas of, as
+// somebody's member.
+func (h *Hub) whereabouts(id store.SessionID) (in *replica, as *signalpb.Member) {
+	h.mu.Lock()
+	replicas := values(h.replicas)
+	h.mu.Unlock()
+	for _, r := range replicas {
+		r.mu.Lock()
+		m := r.members[id]
+		r.mu.Unlock()
+		if m != nil && (as == nil || outranks(m, as)) {
+			in, as = r, m
+		}
+	}
+	return in, as
 }
 
 // movedAway ends the session here, as it goes on at another node. Its client, if

@@ -345,7 +345,7 @@ func TestTakeOverHere(t *testing.T) {
 		if !e.takeOver(bob, &seat{replica: e.replica}, []media.Publication{pub}) || bob.room() == nil {
 			t.Fatal("not taken over")
 		}
-		if e.takeOver(e.home.session("bob", 2), &seat{replica: e.replica}, nil) {
+		if e.takeOver(bob, &seat{replica: e.replica}, nil) {
 			t.Error("taken over twice")
 		}
 		if !detached {

@@ -75,6 +75,12 @@ func (h *Hub) direct(d *signalpb.Direct, from store.NodeID) {
 		}
 		node = origin
 	}
+	if p := h.peer(node); from == "" && node != h.deps.Self && (p == nil || !p.linked()) {
+		// It goes on elsewhere, perhaps, and this node has seen it there.
+		if _, seen := h.whereabouts(id); seen != nil {
+			node = store.NodeID(seen.GetEdge())
+		}
+	}
 	if node == "" || node == from || node == h.deps.Self {
 		return
 	}

@@ -15,6 +15,8 @@ const (
 	TypeMessage = "message"
 	TypeControl = "control"
 	TypeEvent   = "event"
+	TypePing    = "ping"
+	TypePong    = "pong"
 	TypeError   = "error"
 )
 
@@ -61,7 +63,7 @@ func (m *ClientMessage) Validate() error {
 		if m.Hello != nil {
 			return m.Hello.validate()
 		}
-	case TypeBye:
+	case TypeBye, TypePing:
 		// The body says nothing, so it may be left out.
 		return nil
 	case TypeRoom:

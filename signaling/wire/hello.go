@@ -27,7 +27,9 @@ const (
 	FeatureJoinFeatures          = "join-features"
 	FeatureMCU                   = "mcu"
 	FeatureRecipientCall         = "recipient-call"
+	FeaturePing                  = "ping"
 	FeatureRedirect              = "redirect"
+	FeatureResumeMedia           = "resume-media"
 	FeatureSimulcast             = "simulcast"
 	FeatureSwitchTo              = "switchto"
 	FeatureUpdateSDP             = "update-sdp"
@@ -172,4 +174,16 @@ type HelloReply struct {
 	ResumeID  string          `json:"resumeid"`
 	UserID    string          `json:"userid"`
 	Server    *ServerInfo     `json:"server,omitempty"`
+	// Resumed is set if the client asked for its session of before.
+	Resumed *Resumed `json:"resumed,omitempty"`
+}
+
+// Resumed says what is left of a session that is taken up again.
+type Resumed struct {
+	// Media: all is as it was. Otherwise the client publishes and requests
+	// anew.
+	Media bool `json:"media"`
+	// Room is where a session without its media is already. The join event that
+	// comes next names everybody who is there.
+	Room string `json:"room,omitempty"`
 }

@@ -2097,6 +2097,416 @@ func (x *HandoverReply) GetGuestId() string {
 	return ""
 }
 
+// FrontFrame is what goes through a front. The caller sends open, then frames of
+// the client; the other sends opened, frames for the client, and close.
+type FrontFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*FrontFrame_Open
+	//	*FrontFrame_Opened
+	//	*FrontFrame_Frame
+	//	*FrontFrame_Close
+	Body          isFrontFrame_Body `protobuf_oneof:"body"`
+	More          bool              `protobuf:"varint,10,opt,name=more,proto3" json:"more,omitempty"` // the frame goes on in the next one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrontFrame) Reset() {
+	*x = FrontFrame{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrontFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrontFrame) ProtoMessage() {}
+
+func (x *FrontFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
+func (*FrontFrame) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FrontFrame) GetBody() isFrontFrame_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *FrontFrame) GetOpen() *FrontOpen {
+	if x != nil {
+		if x, ok := x.Body.(*FrontFrame_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *FrontFrame) GetOpened() *FrontOpened {
+	if x != nil {
+		if x, ok := x.Body.(*FrontFrame_Opened); ok {
+			return x.Opened
+		}
+	}
+	return nil
+}
+
+func (x *FrontFrame) GetFrame() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*FrontFrame_Frame); ok {
+			return x.Frame
+		}
+	}
+	return nil
+}
+
+func (x *FrontFrame) GetClose() uint32 {
+	if x != nil {
+		if x, ok := x.Body.(*FrontFrame_Close); ok {
+			return x.Close
+		}
+	}
+	return 0
+}
+
+func (x *FrontFrame) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type isFrontFrame_Body interface {
+	isFrontFrame_Body()
+}
+
+type FrontFrame_Open struct {
+	Open *FrontOpen `protobuf:"bytes,1,opt,name=open,proto3,oneof"`
+}
+
+type FrontFrame_Opened struct {
+	Opened *FrontOpened `protobuf:"bytes,2,opt,name=opened,proto3,oneof"`
+}
+
+type FrontFrame_Frame struct {
+	Frame []byte `protobuf:"bytes,3,opt,name=frame,proto3,oneof"`
+}
+
+type FrontFrame_Close struct {
+	Close uint32 `protobuf:"varint,4,opt,name=close,proto3,oneof"` // status for the WebSocket
+}
+
+func (*FrontFrame_Open) isFrontFrame_Body() {}
+
+func (*FrontFrame_Opened) isFrontFrame_Body() {}
+
+func (*FrontFrame_Frame) isFrontFrame_Body() {}
+
+func (*FrontFrame_Close) isFrontFrame_Body() {}
+
+type FrontOpen struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // of the session
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`   // of the hello
+	ResumeId      string                 `protobuf:"bytes,4,opt,name=resume_id,json=resumeId,proto3" json:"resume_id,omitempty"`
+	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"` // of the client, of whom there may be too many
+	Page          bool                   `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`      // a browser
+	Stay          bool                   `protobuf:"varint,7,opt,name=stay,proto3" json:"stay,omitempty"`      // no redirects
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrontOpen) Reset() {
+	*x = FrontOpen{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrontOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrontOpen) ProtoMessage() {}
+
+func (x *FrontOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
+func (*FrontOpen) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FrontOpen) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *FrontOpen) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *FrontOpen) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FrontOpen) GetResumeId() string {
+	if x != nil {
+		return x.ResumeId
+	}
+	return ""
+}
+
+func (x *FrontOpen) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *FrontOpen) GetPage() bool {
+	if x != nil {
+		return x.Page
+	}
+	return false
+}
+
+func (x *FrontOpen) GetStay() bool {
+	if x != nil {
+		return x.Stay
+	}
+	return false
+}
+
+type FrontOpened struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=talkd.signaling.v1.Outcome" json:"outcome,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`      // without the session: the node it went to
+	Life          uint64                 `protobuf:"varint,3,opt,name=life,proto3" json:"life,omitempty"` // tells the node from one before a restart
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrontOpened) Reset() {
+	*x = FrontOpened{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrontOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrontOpened) ProtoMessage() {}
+
+func (x *FrontOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
+func (*FrontOpened) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FrontOpened) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *FrontOpened) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *FrontOpened) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+// Resume is what a resume id seals: the session and who has it, and as much of
+// its client as another node needs to go on with it.
+type Resume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // only who has been told it may take the session up
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Life          uint64                 `protobuf:"varint,4,opt,name=life,proto3" json:"life,omitempty"` // of the node
+	Incarnation   uint32                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Complete      bool                   `protobuf:"varint,6,opt,name=complete,proto3" json:"complete,omitempty"`           // the rest is there
+	Authenticated int64                  `protobuf:"varint,7,opt,name=authenticated,proto3" json:"authenticated,omitempty"` // Unix time: when the backend was asked
+	Backend       string                 `protobuf:"bytes,8,opt,name=backend,proto3" json:"backend,omitempty"`
+	UserId        string                 `protobuf:"bytes,9,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	GuestId       string                 `protobuf:"bytes,10,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"`
+	User          []byte                 `protobuf:"bytes,11,opt,name=user,proto3" json:"user,omitempty"` // JSON
+	Features      []string               `protobuf:"bytes,12,rep,name=features,proto3" json:"features,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resume) Reset() {
+	*x = Resume{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resume) ProtoMessage() {}
+
+func (x *Resume) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resume.ProtoReflect.Descriptor instead.
+func (*Resume) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Resume) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Resume) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Resume) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Resume) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *Resume) GetIncarnation() uint32 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Resume) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *Resume) GetAuthenticated() int64 {
+	if x != nil {
+		return x.Authenticated
+	}
+	return 0
+}
+
+func (x *Resume) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Resume) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *Resume) GetGuestId() string {
+	if x != nil {
+		return x.GuestId
+	}
+	return ""
+}
+
+func (x *Resume) GetUser() []byte {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *Resume) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
 var File_signaling_internal_signalpb_signaling_proto protoreflect.FileDescriptor
 
 const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
@@ -2266,7 +2676,42 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\abackend\x18\x04 \x01(\tR\abackend\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\rR\vincarnation\x12\x1a\n" +
 	"\bfeatures\x18\x06 \x03(\tR\bfeatures\x12\x19\n" +
-	"\bguest_id\x18\a \x01(\tR\aguestId*\x8f\x01\n" +
+	"\bguest_id\x18\a \x01(\tR\aguestId\"\xc8\x01\n" +
+	"\n" +
+	"FrontFrame\x123\n" +
+	"\x04open\x18\x01 \x01(\v2\x1d.talkd.signaling.v1.FrontOpenH\x00R\x04open\x129\n" +
+	"\x06opened\x18\x02 \x01(\v2\x1f.talkd.signaling.v1.FrontOpenedH\x00R\x06opened\x12\x16\n" +
+	"\x05frame\x18\x03 \x01(\fH\x00R\x05frame\x12\x16\n" +
+	"\x05close\x18\x04 \x01(\rH\x00R\x05close\x12\x12\n" +
+	"\x04more\x18\n" +
+	" \x01(\bR\x04moreB\x06\n" +
+	"\x04body\"\xa6\x01\n" +
+	"\tFrontOpen\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x12\x1b\n" +
+	"\tresume_id\x18\x04 \x01(\tR\bresumeId\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04page\x18\x06 \x01(\bR\x04page\x12\x12\n" +
+	"\x04stay\x18\a \x01(\bR\x04stay\"h\n" +
+	"\vFrontOpened\x125\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04life\x18\x03 \x01(\x04R\x04life\"\xbe\x02\n" +
+	"\x06Resume\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
+	"\x04life\x18\x04 \x01(\x04R\x04life\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\rR\vincarnation\x12\x1a\n" +
+	"\bcomplete\x18\x06 \x01(\bR\bcomplete\x12$\n" +
+	"\rauthenticated\x18\a \x01(\x03R\rauthenticated\x12\x18\n" +
+	"\abackend\x18\b \x01(\tR\abackend\x12\x17\n" +
+	"\auser_id\x18\t \x01(\tR\x06userId\x12\x19\n" +
+	"\bguest_id\x18\n" +
+	" \x01(\tR\aguestId\x12\x12\n" +
+	"\x04user\x18\v \x01(\fR\x04user\x12\x1a\n" +
+	"\bfeatures\x18\f \x03(\tR\bfeatures*\x8f\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -2274,12 +2719,13 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x10OUTCOME_NOT_HOME\x10\x02\x12\x14\n" +
 	"\x10OUTCOME_DETACHED\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NO_SESSION\x10\x04\x12\x17\n" +
-	"\x13OUTCOME_BAD_REQUEST\x10\x052\xbd\x02\n" +
+	"\x13OUTCOME_BAD_REQUEST\x10\x052\x8a\x03\n" +
 	"\tSignaling\x12@\n" +
 	"\x04Link\x12\x19.talkd.signaling.v1.Frame\x1a\x19.talkd.signaling.v1.Frame(\x010\x01\x12L\n" +
 	"\x06Notify\x12!.talkd.signaling.v1.NotifyRequest\x1a\x1f.talkd.signaling.v1.NotifyReply\x12L\n" +
 	"\x06Status\x12!.talkd.signaling.v1.StatusRequest\x1a\x1f.talkd.signaling.v1.StatusReply\x12R\n" +
-	"\bHandover\x12#.talkd.signaling.v1.HandoverRequest\x1a!.talkd.signaling.v1.HandoverReplyB4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
+	"\bHandover\x12#.talkd.signaling.v1.HandoverRequest\x1a!.talkd.signaling.v1.HandoverReply\x12K\n" +
+	"\x05Front\x12\x1e.talkd.signaling.v1.FrontFrame\x1a\x1e.talkd.signaling.v1.FrontFrame(\x010\x01B4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
 
 var (
 	file_signaling_internal_signalpb_signaling_proto_rawDescOnce sync.Once
@@ -2294,7 +2740,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),            // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),     // 1: talkd.signaling.v1.Refused.Reason
@@ -2321,7 +2767,11 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*StatusReply)(nil),     // 22: talkd.signaling.v1.StatusReply
 	(*HandoverRequest)(nil), // 23: talkd.signaling.v1.HandoverRequest
 	(*HandoverReply)(nil),   // 24: talkd.signaling.v1.HandoverReply
-	nil,                     // 25: talkd.signaling.v1.SwitchTo.SessionsEntry
+	(*FrontFrame)(nil),      // 25: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),       // 26: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),     // 27: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),          // 28: talkd.signaling.v1.Resume
+	nil,                     // 29: talkd.signaling.v1.SwitchTo.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
@@ -2350,7 +2800,7 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	4,  // 23: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
 	3,  // 24: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
 	11, // 25: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	25, // 26: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	29, // 26: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
 	1,  // 27: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
 	2,  // 28: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
 	0,  // 29: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
@@ -2358,19 +2808,24 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	0,  // 31: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
 	4,  // 32: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
 	0,  // 33: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 34: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	19, // 35: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	21, // 36: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	23, // 37: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	3,  // 38: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	20, // 39: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	22, // 40: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	24, // 41: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	38, // [38:42] is the sub-list for method output_type
-	34, // [34:38] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	26, // 34: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	27, // 35: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 36: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 37: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	19, // 38: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	21, // 39: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	23, // 40: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	25, // 41: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	3,  // 42: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	20, // 43: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	22, // 44: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	24, // 45: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	25, // 46: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	42, // [42:47] is the sub-list for method output_type
+	37, // [37:42] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -2403,13 +2858,19 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Direct)(nil),
 	}
 	file_signaling_internal_signalpb_signaling_proto_msgTypes[9].OneofWrappers = []any{}
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[23].OneofWrappers = []any{
+		(*FrontFrame_Open)(nil),
+		(*FrontFrame_Opened)(nil),
+		(*FrontFrame_Frame)(nil),
+		(*FrontFrame_Close)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	Signaling_Notify_FullMethodName   = "/talkd.signaling.v1.Signaling/Notify"
 	Signaling_Status_FullMethodName   = "/talkd.signaling.v1.Signaling/Status"
 	Signaling_Handover_FullMethodName = "/talkd.signaling.v1.Signaling/Handover"
+	Signaling_Front_FullMethodName    = "/talkd.signaling.v1.Signaling/Front"
 )
 
 // SignalingClient is the client API for Signaling service.
@@ -42,6 +43,9 @@ type SignalingClient interface {
 	// Handover moves a session to the caller: the answer is all that the node
 	// that held it knows.
 	Handover(ctx context.Context, in *HandoverRequest, opts ...grpc.CallOption) (*HandoverReply, error)
+	// Front carries the frames of a client that has come to the caller with a
+	// session of the node that is called.
+	Front(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FrontFrame, FrontFrame], error)
 }
 
 type signalingClient struct {
@@ -95,6 +99,19 @@ func (c *signalingClient) Handover(ctx context.Context, in *HandoverRequest, opt
 	return out, nil
 }
 
+func (c *signalingClient) Front(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FrontFrame, FrontFrame], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Signaling_ServiceDesc.Streams[1], Signaling_Front_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FrontFrame, FrontFrame]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Signaling_FrontClient = grpc.BidiStreamingClient[FrontFrame, FrontFrame]
+
 // SignalingServer is the server API for Signaling service.
 // All implementations must embed UnimplementedSignalingServer
 // for forward compatibility.
@@ -112,6 +129,9 @@ type SignalingServer interface {
 	// Handover moves a session to the caller: the answer is all that the node
 	// that held it knows.
 	Handover(context.Context, *HandoverRequest) (*HandoverReply, error)
+	// Front carries the frames of a client that has come to the caller with a
+	// session of the node that is called.
+	Front(grpc.BidiStreamingServer[FrontFrame, FrontFrame]) error
 	mustEmbedUnimplementedSignalingServer()
 }
 
@@ -133,6 +153,9 @@ func (UnimplementedSignalingServer) Status(context.Context, *StatusRequest) (*St
 }
 func (UnimplementedSignalingServer) Handover(context.Context, *HandoverRequest) (*HandoverReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Handover not implemented")
+}
+func (UnimplementedSignalingServer) Front(grpc.BidiStreamingServer[FrontFrame, FrontFrame]) error {
+	return status.Error(codes.Unimplemented, "method Front not implemented")
 }
 func (UnimplementedSignalingServer) mustEmbedUnimplementedSignalingServer() {}
 func (UnimplementedSignalingServer) testEmbeddedByValue()                   {}
@@ -216,6 +239,13 @@ func _Signaling_Handover_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Signaling_Front_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(SignalingServer).Front(&grpc.GenericServerStream[FrontFrame, FrontFrame]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Signaling_FrontServer = grpc.BidiStreamingServer[FrontFrame, FrontFrame]
+
 // Signaling_ServiceDesc is the grpc.ServiceDesc for Signaling service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -240,6 +270,12 @@ var Signaling_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Link",
 			Handler:       _Signaling_Link_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Front",
+			Handler:       _Signaling_Front_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -1,0 +1,60 @@
+package signaling
+
+import (
+	"context"
+	"io"
+
+	"github.com/coder/websocket"
+
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// carrier is what a connection of a client runs over: a WebSocket of this node,
+// or another node that has it.
+type carrier interface {
+	// read gives the next message; it is called by one goroutine.
+	read(context.Context) ([]byte, error)
+	// write is called by one goroutine.
+	write(ctx context.Context, frame []byte) error
+	// ping waits for a sign of life. It needs somebody who reads.
+	ping(context.Context) error
+	// close ends the connection politely.
+	close(websocket.StatusCode)
+	// cut ends it at once.
+	cut()
+}
+
+// socket is a WebSocket.
+type socket struct{ ws *websocket.Conn }
+
+// read refuses a large message before it is in memory.
+func (s socket) read(ctx context.Context) ([]byte, error) {
+	kind, r, err := s.ws.Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	frame, err := io.ReadAll(io.LimitReader(r, wire.MaxFrame+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(frame) > wire.MaxFrame:
+		return nil, wire.ErrTooLarge
+	case kind != websocket.MessageText:
+		return nil, wire.ErrFormat
+	}
+	return frame, nil
+}
+
+func (s socket) write(ctx context.Context, frame []byte) error {
+	return s.ws.Write(ctx, websocket.MessageText, frame)
+}
+
+func (s socket) ping(ctx context.Context) error { return s.ws.Ping(ctx) }
+
+func (s socket) close(status websocket.StatusCode) {
+	_ = s.ws.Close(status, "") // the client may be gone already
+}
+
+func (s socket) cut() {
+	_ = s.ws.CloseNow() // after a close handshake there is nothing left to close
+}
