@@ -29,17 +29,17 @@ type ClusterFacts interface {
 	Cluster(ctx context.Context) ClusterView
 }
 
-// RoomFacts are what the nodes know of the rooms.
+// RoomFacts are what the nodes know of the rooms that have a home.
 type RoomFacts interface {
-	// Rooms are all rooms that have a home.
-	Rooms(ctx context.Context) []RoomView
+	Rooms(ctx context.Context, q store.RoomsQuery) RoomsPage
 	Room(ctx context.Context, room store.RoomID) (RoomView, bool)
 }
 
-// EventSource tells what changes in the cluster. A reader that lags loses
-// events. When the node stops it closes all channels: that ends the streams.
+// EventSource tells what changes in the cluster: what is remembered, in order,
+// and then what comes, without a gap. A reader that lags loses events. When the
+// node stops it closes all channels: that ends the streams.
 type EventSource interface {
-	Subscribe() (events <-chan AdminEvent, cancel func())
+	Subscribe() (history []AdminEvent, events <-chan AdminEvent, cancel func())
 }
 
 // JoinTokens lets nodes into the cluster.
@@ -62,14 +62,15 @@ type AdminConfig struct {
 
 // AdminDeps are what the Admin needs of the others.
 type AdminDeps struct {
-	Cluster  ClusterFacts
-	Rooms    RoomFacts
-	Events   EventSource
-	Tokens   JoinTokens
-	Users    Users       // nil: no embedded backend
-	Ready    func() bool // this node takes traffic
-	Gatherer prometheus.Gatherer
-	Logger   *slog.Logger
+	Cluster    ClusterFacts
+	Rooms      RoomFacts
+	Events     EventSource
+	Tokens     JoinTokens
+	Users      Users // nil: no embedded backend
+	Operations Operations
+	Ready      func() bool // this node takes traffic
+	Gatherer   prometheus.Gatherer
+	Logger     *slog.Logger
 }
 
 // Admin is the operator's listener.
@@ -91,8 +92,8 @@ func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
 	if len(cfg.OperateToken) < minAdminToken || (cfg.ViewToken != "" && len(cfg.ViewToken) < minAdminToken) {
 		return nil, errors.New("api: admin token too short")
 	}
-	if deps.Cluster == nil || deps.Rooms == nil || deps.Events == nil || deps.Tokens == nil || deps.Ready == nil ||
-		deps.Gatherer == nil || deps.Logger == nil {
+	if deps.Cluster == nil || deps.Rooms == nil || deps.Events == nil || deps.Tokens == nil ||
+		deps.Operations == nil || deps.Ready == nil || deps.Gatherer == nil || deps.Logger == nil {
 		return nil, errors.New("api: a dependency of the admin listener is missing")
 	}
 	a := &Admin{
@@ -138,6 +139,7 @@ type adminRoute struct {
 func (a *Admin) table() []adminRoute {
 	facts := func(f func(*http.Request) (any, error)) http.HandlerFunc { return a.answer(http.StatusOK, f) }
 	created := func(f func(*http.Request) (any, error)) http.HandlerFunc { return a.answer(http.StatusCreated, f) }
+	accepted := func(f func(*http.Request) (any, error)) http.HandlerFunc { return a.answer(http.StatusAccepted, f) }
 	table := []adminRoute{
 		{"GET", "/healthz", roleNone, a.healthz},
 		{"GET", "/readyz", roleNone, a.readyz},
@@ -151,6 +153,11 @@ func (a *Admin) table() []adminRoute {
 		{"GET", "/admin/v1/rooms/{id}", roleView, facts(a.room)},
 		{"GET", "/admin/v1/events", roleView, a.events},
 		{"POST", "/admin/v1/join-tokens", roleOperate, created(a.createJoinToken)},
+		{"POST", "/admin/v1/nodes/{id}/drain", roleOperate, accepted(a.drain)},
+		{"POST", "/admin/v1/nodes/{id}/undrain", roleOperate, accepted(a.undrain)},
+		{"DELETE", "/admin/v1/nodes/{id}", roleOperate, accepted(a.removeNode)},
+		{"POST", "/admin/v1/rooms/{id}/move", roleOperate, accepted(a.moveRoom)},
+		{"POST", "/admin/v1/keys/{key}/rotate", roleOperate, accepted(a.rotateKey)},
 	}
 	if a.deps.Users != nil {
 		table = append(table,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -33,27 +34,38 @@ type facts struct {
 	token  error // of CreateJoinToken
 	ttl    time.Duration
 	users  []NewUser
+	past   []AdminEvent
 	events chan AdminEvent
-	open   int // subscriptions
+	open   int      // subscriptions
+	orders []string // operations
+	refuse error    // of an operation
+	query  store.RoomsQuery
 }
 
 func (f *facts) Cluster(context.Context) ClusterView {
-	return ClusterView{ClusterID: "c1", Leader: "n1", Term: 3, CommitIndex: 9, AppliedIndex: 8, Quorum: true, Rooms: 2, Sessions: 4, Version: "1.0", Nodes: []NodeView{{
+	return ClusterView{ClusterID: "c1", Leader: "n1", Term: 3, CommitIndex: 9, AppliedIndex: 8, Quorum: true, Voters: 1, VotersAlive: 1, Rooms: 2, Sessions: 4, Headroom: 9, Version: "1.0", Nodes: []NodeView{{
 		ID: "n1", URL: "http://n1", Region: "eu", Version: "1.0", Raft: "voter", State: "alive", UptimeS: 12.5,
-		Load:     LoadView{CPU: .25, EgressBps: 1, IngressBps: 2, EgressPps: 3, Sessions: 4, Publishers: 5, Subscribers: 6, Rooms: 7, Score: .5},
+		Load:     LoadView{CPU: .25, EgressBps: 1, IngressBps: 2, EgressPps: 3, Sessions: 4, Publishers: 5, Subscribers: 6, Rooms: 7, Headroom: 9, Score: .5},
 		Capacity: Capacity{Sessions: 100},
 	}}}
 }
 
-func (f *facts) Rooms(context.Context) []RoomView {
-	return []RoomView{
-		{ID: "room2", Home: "n1", Epoch: 2, Created: t0, Edges: []EdgeView{{"n1", 2, 1, 1}}, Relays: []RelayView{{"n1", "n2", 2, 5e5, 3}}},
+func (f *facts) Rooms(_ context.Context, q store.RoomsQuery) RoomsPage {
+	f.query = q
+	rooms := []RoomView{
+		{ID: "room2", Home: "n1", Epoch: 2, Reason: "drain", Created: t0, Edges: []EdgeView{{"n1", 2, 1, 1}}, Relays: []RelayView{{"n1", "n2", 2, 5e5, 3}}},
 		{ID: "nc~room1", Backend: "nc", Home: "n1", Epoch: 1, Created: t0.In(time.FixedZone("", 3600))},
 	}
+	if q.Limit == 1 {
+		return RoomsPage{Rooms: rooms[:1], Total: 2, Next: cursor}
+	}
+	return RoomsPage{Rooms: rooms, Total: 2}
 }
 
+var cursor = store.RoomsCursor{Room: store.RoomID{Name: "room2"}, Created: t0}
+
 func (f *facts) Room(ctx context.Context, id store.RoomID) (RoomView, bool) {
-	for _, r := range f.Rooms(ctx) {
+	for _, r := range f.Rooms(ctx, store.RoomsQuery{}).Rooms {
 		if r.ID == id.String() {
 			return r, true
 		}
@@ -61,10 +73,29 @@ func (f *facts) Room(ctx context.Context, id store.RoomID) (RoomView, bool) {
 	return RoomView{}, false
 }
 
-func (f *facts) Subscribe() (<-chan AdminEvent, func()) {
+func (f *facts) Subscribe() ([]AdminEvent, <-chan AdminEvent, func()) {
 	f.open++
-	return f.events, func() { f.open-- }
+	return f.past, f.events, func() { f.open-- }
 }
+
+func (f *facts) order(format string, args ...any) (string, error) {
+	if f.refuse != nil {
+		return "", f.refuse
+	}
+	f.orders = append(f.orders, fmt.Sprintf(format, args...))
+	return "n1-op", nil
+}
+
+func (f *facts) Drain(_ context.Context, node store.NodeID, on bool) (string, error) {
+	return f.order("drain %s %t", node, on)
+}
+func (f *facts) Remove(_ context.Context, node store.NodeID) (string, error) {
+	return f.order("remove %s", node)
+}
+func (f *facts) Move(_ context.Context, room store.RoomID, to store.NodeID) (string, error) {
+	return f.order("move %s to %s", room, to)
+}
+func (f *facts) Rotate(_ context.Context, key Key) (string, error) { return f.order("rotate %s", key) }
 
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
@@ -95,7 +126,8 @@ func newAdmin(t testing.TB, change ...func(*AdminDeps)) (*Admin, *facts) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "talkd_test", Help: "A gauge."}))
 	deps := AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Ready: func() bool { return f.ready }, Gatherer: reg, Logger: slog.New(slog.DiscardHandler),
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Operations: f, Ready: func() bool { return f.ready }, Gatherer: reg,
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {
 		c(&deps)
@@ -120,7 +152,7 @@ func ask(t testing.TB, a *Admin, method, path, token, body string) *httptest.Res
 
 // concrete is a path that the route serves.
 func (r adminRoute) concrete() string {
-	return strings.NewReplacer("{$}", "", "{id}", "n1", "{profile...}", "cmdline").Replace(r.path)
+	return strings.NewReplacer("{$}", "", "{id}", "n1", "{key}", "ca", "{profile...}", "cmdline").Replace(r.path)
 }
 
 func TestAdminWantsAToken(t *testing.T) {
@@ -155,7 +187,7 @@ func TestAdminRoles(t *testing.T) {
 	close(f.events) // a stream ends at once
 	for _, r := range a.table() {
 		for token, role := range map[string]adminRole{viewToken: roleView, operateToken: roleOperate} {
-			w := ask(t, a, r.method, r.concrete(), token, `{"id":"ben","password":"x"}`)
+			w := ask(t, a, r.method, r.concrete(), token, ``)
 			if forbidden := w.Code == http.StatusForbidden; forbidden != (role < r.role) || w.Code == http.StatusUnauthorized {
 				t.Errorf("%s %s with role %d: %d %s", r.method, r.path, role, w.Code, w.Body)
 			}
@@ -198,22 +230,30 @@ func TestAdminHealth(t *testing.T) {
 
 func TestAdminFacts(t *testing.T) {
 	a, _ := newAdmin(t)
-	const node = `{"id":"n1","url":"http://n1","region":"eu","version":"1.0","raft":"voter","state":"alive",` +
-		`"load":{"cpu":0.25,"egress_bps":1,"ingress_bps":2,"egress_pps":3,"sessions":4,"publishers":5,"subscribers":6,"rooms":7,"score":0.5},` +
+	const node = `{"id":"n1","url":"http://n1","region":"eu","roles":[],"version":"1.0","raft":"voter","state":"alive",` +
+		`"load":{"cpu":0.25,"egress_bps":1,"ingress_bps":2,"egress_pps":3,"sessions":4,"publishers":5,"subscribers":6,"rooms":7,"headroom":9,"score":0.5},` +
 		`"capacity":{"sessions":100},"uptime_s":12.5}`
 	const room1 = `{"id":"nc~room1","backend":"nc","home":"n1","epoch":1,"created":"2026-11-25T12:00:00Z","edges":[],"relays":[]}`
-	const room2 = `{"id":"room2","backend":"","home":"n1","epoch":2,"created":"2026-11-25T12:00:00Z","edges":[{"node":"n1","sessions":2,"publishers":1,"subscribers":1}],` +
+	const room2 = `{"id":"room2","backend":"","home":"n1","epoch":2,"reason":"drain","created":"2026-11-25T12:00:00Z","edges":[{"node":"n1","sessions":2,"publishers":1,"subscribers":1}],` +
 		`"relays":[{"from":"n1","to":"n2","tracks":2,"bps":500000,"lost":3}]}`
 	for _, c := range []struct {
 		path string
 		code int
 		want string
 	}{
-		{"/admin/v1/cluster", 200, `{"cluster_id":"c1","leader":"n1","term":3,"commit_index":9,"applied_index":8,"quorum":true,"nodes":[` + node + `],"rooms":2,"sessions":4,"version":"1.0"}`},
-		{"/admin/v1/nodes", 200, `{"nodes":[` + node + `]}`},
+		{"/admin/v1/cluster", 200, `{"cluster_id":"c1","leader":"n1","term":3,"commit_index":9,"applied_index":8,"quorum":true,"voters":1,"voters_alive":1,"failure_tolerance":0,"nodes":[` + node +
+			`],"nodes_total":1,"rooms":2,"sessions":4,"headroom":9,"version":"1.0","warnings":[]}`},
+		{"/admin/v1/nodes", 200, `{"nodes":[` + node + `],"total":1}`},
+		{"/admin/v1/nodes?after=n1", 200, `{"nodes":[],"total":1}`},
+		{"/admin/v1/nodes?limit=0", 400, `{"error":"limit: a number from 1 to 1000"}`},
 		{"/admin/v1/nodes/n1", 200, node},
 		{"/admin/v1/nodes/n9", 404, `{"error":"no such node, GET /admin/v1/nodes lists them"}`},
-		{"/admin/v1/rooms", 200, `{"rooms":[` + room1 + `,` + room2 + `]}`},
+		{"/admin/v1/rooms", 200, `{"rooms":[` + room2 + `,` + room1 + `],"total":2}`},
+		{"/admin/v1/rooms?limit=1", 200, `{"rooms":[` + room2 + `],"total":2,"next":"` + cursor.String() + `"}`},
+		{"/admin/v1/rooms?limit=501", 400, `{"error":"limit: a number from 1 to 500"}`},
+		{"/admin/v1/rooms?after=x", 400, `{"error":"after: the next of the page before is wanted"}`},
+		{"/admin/v1/rooms?sort=size", 400, `{"error":"sort: id or newest"}`},
+		{"/admin/v1/rooms?q=" + strings.Repeat("x", 257), 400, `{"error":"q: at most 256 bytes"}`},
 		{"/admin/v1/rooms/room2", 200, room2},
 		{"/admin/v1/rooms/nc~room1", 200, room1},
 		{"/admin/v1/rooms/nc%7Eroom1", 200, room1},
@@ -221,7 +261,8 @@ func TestAdminFacts(t *testing.T) {
 		{"/admin/v1/rooms/~x", 400, `{"error":"a room is named ROOM, or BACKEND~ROOM if it is not of the embedded backend"}`},
 		{"/admin/v1/users", 200, `{"users":[{"id":"ada","displayname":"Ada","admin":true,"created":"2026-11-25T12:00:00Z"}]}`},
 		{"/admin/v1/users?search=broken", 500, `{"error":"disk is gone"}`},
-		{"/admin/v1/nodes/n1/drain", 404, `{"error":"nothing is served at this path by this version, docs/api.md lists what is"}`},
+		{"/admin/v1/nodes/n1/drain", 405, `{"error":"this path takes POST"}`},
+		{"/admin/v1/nodes/n1/reboot", 404, `{"error":"nothing is served at this path by this version, docs/api.md lists what is"}`},
 	} {
 		w := ask(t, a, "GET", c.path, viewToken, "")
 		if w.Code != c.code || w.Body.String() != c.want {
@@ -286,14 +327,14 @@ func TestAdminEvents(t *testing.T) {
 		if f.open != 1 || w.Header().Get("Content-Type") != "text/event-stream; charset=utf-8" || !w.Flushed {
 			t.Errorf("%d subscriptions, %v", f.open, w.Header())
 		}
-		f.events <- AdminEvent{At: t0, Kind: "home_assigned", Room: "room2", Home: "n1", Epoch: 2}
+		f.events <- AdminEvent{ID: "n1-1", At: t0, Kind: "home_assigned", Room: "room2", Home: "n1", Epoch: 2}
 		time.Sleep(keepalive + time.Second) // of the bubble: the time without events
-		f.events <- AdminEvent{At: t0, Kind: "leader", Node: "n2", Detail: "term 4"}
+		f.events <- AdminEvent{ID: "n1-2", At: t0, Kind: "leader", Node: "n2", Detail: "term 4"}
 		close(f.events)
 		<-done
 		const want = ": talkd events\n\n" +
-			`data: {"at":"2026-11-25T12:00:00Z","kind":"home_assigned","room":"room2","home":"n1","epoch":2}` + "\n\n: alive\n\n" +
-			`data: {"at":"2026-11-25T12:00:00Z","kind":"leader","node":"n2","detail":"term 4"}` + "\n\n"
+			`id: n1-1` + "\n" + `data: {"id":"n1-1","at":"2026-11-25T12:00:00Z","kind":"home_assigned","room":"room2","home":"n1","epoch":2}` + "\n\n: alive\n\n" +
+			`id: n1-2` + "\n" + `data: {"id":"n1-2","at":"2026-11-25T12:00:00Z","kind":"leader","node":"n2","detail":"term 4"}` + "\n\n"
 		if w.Body.String() != want {
 			t.Errorf("%q\nwant\n%q", w.Body, want)
 		}
@@ -334,7 +375,7 @@ func TestAdminEventStreamsAreBounded(t *testing.T) {
 // nobody tells nothing.
 type nobody struct{}
 
-func (nobody) Subscribe() (<-chan AdminEvent, func()) { return nil, func() {} }
+func (nobody) Subscribe() ([]AdminEvent, <-chan AdminEvent, func()) { return nil, nil, func() {} }
 
 // Over a real connection each event arrives by itself.
 func TestAdminEventsOverHTTP(t *testing.T) {
@@ -360,8 +401,8 @@ func TestAdminEventsOverHTTP(t *testing.T) {
 	if _, err := io.ReadFull(resp.Body, first); err != nil || string(first) != hello {
 		t.Fatalf("%q %v", first, err)
 	}
-	f.events <- AdminEvent{At: t0, Kind: "x"}
-	second := make([]byte, len(`data: {"at":"2026-11-25T12:00:00Z","kind":"x"}`))
+	f.events <- AdminEvent{ID: "1", At: t0, Kind: "x"}
+	second := make([]byte, len("id: 1\n"+`data: {"id":"1","at":"2026-11-25T12:00:00Z","kind":"x"}`))
 	if _, err := io.ReadFull(resp.Body, second); err != nil || !bytes.HasSuffix(second, []byte(`"kind":"x"}`)) {
 		t.Fatalf("%q %v", second, err)
 	}

@@ -23,6 +23,9 @@ var (
 	ErrNoSession = errors.New("no such session")
 	// ErrUnavailable means that the cluster cannot decide, or not in time.
 	ErrUnavailable = errors.New("the cluster cannot answer now")
+	// ErrRefused means that something stands in the way of an operation; the
+	// text behind it says what, and the way out.
+	ErrRefused = errors.New("refused")
 	// ErrWeakPassword refuses the password of a new account.
 	ErrWeakPassword = errors.New("password too short")
 	// ErrBusy means that more passwords wait to be checked than is sound.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -92,4 +93,14 @@ func (m *membersCollector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range counts {
 		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(n), string(state))
 	}
+}
+
+// CertificateExpires is the end of this node's certificate; false before it has
+// one.
+func (c *Cluster) CertificateExpires() (time.Time, bool) {
+	cert, err := c.identity.Certificate()
+	if err != nil || cert.Leaf == nil {
+		return time.Time{}, false
+	}
+	return cert.Leaf.NotAfter, true
 }

@@ -19,7 +19,7 @@ func (n *Node) newAdmin() (http.Handler, error) {
 		return nil, err
 	}
 	deps := api.AdminDeps{
-		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n},
+		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n}, Operations: n.operations,
 		Ready: n.takesTraffic, Gatherer: n.registry, Logger: n.log,
 	}
 	if n.api != nil {
@@ -45,16 +45,23 @@ func adminTokens(dir string) (tokens api.AdminConfig, err error) {
 // clusterFacts meets api.ClusterFacts.
 type clusterFacts struct{ n *Node }
 
-func (f clusterFacts) Cluster(context.Context) api.ClusterView {
+func (f clusterFacts) Cluster(ctx context.Context) api.ClusterView {
 	n := f.n
+	conditions := n.inspector.Conditions(ctx)
 	s := n.cluster.Status()
 	v := api.ClusterView{
 		ClusterID: s.ClusterID, Leader: string(s.Leader), Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied,
-		Quorum: s.Quorum, Rooms: s.Rooms, Version: n.version,
+		Quorum: s.Quorum, Voters: s.Voters, VotersAlive: s.Alive, Rooms: s.Rooms, Headroom: s.Headroom, Version: n.version,
 	}
 	for _, m := range n.cluster.Members() {
-		v.Nodes = append(v.Nodes, nodeView(m, time.Now()))
-		v.Sessions += m.Load.Sessions
+		view := nodeView(m, time.Now())
+		if c, ok := conditions[m.ID]; ok && m.State != cluster.StateDead {
+			view.Health = &api.Condition{
+				DiskFreeBytes: c.DiskFree, DiskSizeBytes: c.DiskSize, ClockOffsetS: c.ClockOffset.Seconds(), CertificateExpires: c.CertificateExpires,
+			}
+		}
+		v.Nodes = append(v.Nodes, view)
+		v.Sessions += view.Load.Sessions
 	}
 	return v
 }
@@ -62,10 +69,10 @@ func (f clusterFacts) Cluster(context.Context) api.ClusterView {
 func nodeView(m cluster.Member, now time.Time) api.NodeView {
 	l := m.Load
 	v := api.NodeView{
-		ID: string(m.ID), URL: m.PublicURL, Region: m.Region, Version: m.Version, Raft: string(m.Raft), State: string(m.State),
+		ID: string(m.ID), URL: m.PublicURL, Region: m.Region, Roles: m.Roles, Version: m.Version, Raft: string(m.Raft), State: string(m.State),
 		Load: api.LoadView{
 			CPU: l.CPU, EgressBps: l.EgressBps, IngressBps: l.IngressBps, EgressPps: l.EgressPps,
-			Sessions: l.Sessions, Publishers: l.Publishers, Subscribers: l.Subscribers, Rooms: m.Rooms, Score: m.Score,
+			Sessions: l.Sessions, Publishers: l.Publishers, Subscribers: l.Subscribers, Rooms: m.Rooms, Headroom: m.Headroom, Score: m.Score,
 		},
 		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions},
 	}
@@ -75,18 +82,35 @@ func nodeView(m cluster.Member, now time.Time) api.NodeView {
 	return v
 }
 
+// condition is what this node tells of its machine.
+func (n *Node) condition() *inspect.ConditionReply {
+	c := &inspect.ConditionReply{Now: time.Now().UnixNano()}
+	c.DiskFree, c.DiskSize = disk(n.cfg.Node.Data)
+	if expires, ok := n.cluster.CertificateExpires(); ok {
+		c.CertificateExpires = expires.Unix()
+	}
+	return c
+}
+
 // roomFacts meets api.RoomFacts: where a room is at home is replicated, what is
 // in it is asked of all nodes.
 type roomFacts struct{ n *Node }
 
-func (f roomFacts) Rooms(ctx context.Context) []api.RoomView {
-	live := f.n.inspector.Gather(ctx, "")
-	homes := f.n.state.Homes()
-	views := make([]api.RoomView, 0, len(homes))
-	for id, home := range homes {
-		views = append(views, roomView(id, home, live[id.String()]))
+func (f roomFacts) Rooms(ctx context.Context, q store.RoomsQuery) api.RoomsPage {
+	rooms, total, next := f.n.state.RoomsPage(q)
+	page := api.RoomsPage{Rooms: make([]api.RoomView, len(rooms)), Total: total, Next: next}
+	if len(rooms) == 0 {
+		return page
 	}
-	return views
+	names := make([]string, len(rooms))
+	for i, r := range rooms {
+		names[i] = r.Room.String()
+	}
+	live := f.n.inspector.Gather(ctx, names...)
+	for i, r := range rooms {
+		page.Rooms[i] = roomView(r.Room, r.Home, live[names[i]])
+	}
+	return page
 }
 
 func (f roomFacts) Room(ctx context.Context, id store.RoomID) (api.RoomView, bool) {
@@ -99,7 +123,7 @@ func (f roomFacts) Room(ctx context.Context, id store.RoomID) (api.RoomView, boo
 
 func roomView(id store.RoomID, home store.Home, live *inspect.Room) api.RoomView {
 	v := api.RoomView{
-		ID: id.String(), Backend: string(id.Backend), Home: string(home.Node), Epoch: home.Epoch, Created: home.Created,
+		ID: id.String(), Backend: string(id.Backend), Home: string(home.Node), Epoch: home.Epoch, Reason: string(home.Reason), Created: home.Created,
 	}
 	if live == nil {
 		return v

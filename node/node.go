@@ -48,23 +48,24 @@ type Node struct {
 	started  time.Time
 	registry *prometheus.Registry
 
-	lock      *os.File
-	state     *store.State
-	cluster   *cluster.Cluster
-	engine    *media.Engine
-	relays    *relay.Manager
-	backends  *backend.Client // of the Nextclouds
-	hub       *signaling.Hub
-	api       *api.Server // nil: the embedded backend is not served
-	inspector *inspect.Inspector
-	meter     *meter
-	relayed   *relayMeter
-	edges     *edgeCache
-	events    *events
-	public    *httpServer
-	admin     *httpServer
-	gate      *gate
-	ready     chan struct{}
+	lock       *os.File
+	state      *store.State
+	cluster    *cluster.Cluster
+	engine     *media.Engine
+	relays     *relay.Manager
+	backends   *backend.Client // of the Nextclouds
+	hub        *signaling.Hub
+	api        *api.Server // nil: the embedded backend is not served
+	inspector  *inspect.Inspector
+	meter      *meter
+	relayed    *relayMeter
+	edges      *edgeCache
+	events     *events
+	operations *operations
+	public     *httpServer
+	admin      *httpServer
+	gate       *gate
+	ready      chan struct{}
 }
 
 // New opens everything the node needs, so that what is missing is told at once:
@@ -101,7 +102,9 @@ func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
 	return runStages(ctx,
 		stage{
-			services: []service{{"cluster", n.cluster.Run}, {"events", n.events.Run}, {"admin listener", n.admin.Run}},
+			services: []service{
+				{"cluster", n.cluster.Run}, {"events", n.events.Run}, {"operations", n.operations.Run}, {"admin listener", n.admin.Run},
+			},
 			started:  n.awaitCluster,
 			stopping: n.events.close,
 		},
@@ -195,7 +198,7 @@ func (n *Node) openCluster() error {
 		return err
 	}
 	n.cluster = c
-	n.events = newEvents(c)
+	n.events = newEvents(c.Self(), c)
 	return nil
 }
 

@@ -91,7 +91,7 @@ func (n *Node) edgesOf(room store.RoomID) []store.NodeID {
 // edgeCache keeps what all nodes reported for a moment: when a node dies, all
 // its rooms are asked about at once.
 type edgeCache struct {
-	gather func(context.Context, string) map[string]*inspect.Room
+	gather func(context.Context, ...string) map[string]*inspect.Room
 
 	mu    sync.Mutex // guards what follows
 	at    time.Time
@@ -104,7 +104,7 @@ func (c *edgeCache) of(room string) []inspect.EdgeView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rooms == nil || time.Since(c.at) > edgesFresh {
-		c.rooms = c.gather(context.Background(), "") // bounded by inspect's own timeout
+		c.rooms = c.gather(context.Background()) // bounded by inspect's own timeout
 		c.at = time.Now()
 	}
 	if r := c.rooms[room]; r != nil {

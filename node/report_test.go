@@ -53,7 +53,7 @@ func TestFlowsCountTracksOnce(t *testing.T) {
 func TestEdgesAreGatheredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		c := edgeCache{gather: func(context.Context, string) map[string]*inspect.Room {
+		c := edgeCache{gather: func(context.Context, ...string) map[string]*inspect.Room {
 			calls++
 			return map[string]*inspect.Room{"a": {Edges: []inspect.EdgeView{{Node: "n1", Sessions: 2}}}}
 		}}

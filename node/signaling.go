@@ -59,9 +59,11 @@ func (n *Node) openSignaling() error {
 	}
 	mesh := n.cluster.RPC()
 	mesh.Register(n.hub.Register)
-	n.inspector = inspect.New(n.cluster.Self(), n.report, n.peersAlive, mesh.Dial, n.log)
+	local := inspect.Local{Report: n.report, Condition: n.condition, Told: n.events.told}
+	n.inspector = inspect.New(n.cluster.Self(), local, n.peersAlive, mesh.Dial, n.log)
 	mesh.Register(n.inspector.Register)
 	n.edges = &edgeCache{gather: n.inspector.Gather}
+	n.operations = n.newOperations()
 	return nil
 }
 

@@ -26,8 +26,8 @@ const (
 
 type ReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Room, as it is written outside; empty: all.
-	Room          string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Rooms, as they are written outside; none: all.
+	Rooms         []string `protobuf:"bytes,1,rep,name=rooms,proto3" json:"rooms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -62,11 +62,11 @@ func (*ReportRequest) Descriptor() ([]byte, []int) {
 	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ReportRequest) GetRoom() string {
+func (x *ReportRequest) GetRooms() []string {
 	if x != nil {
-		return x.Room
+		return x.Rooms
 	}
-	return ""
+	return nil
 }
 
 type ReportReply struct {
@@ -267,13 +267,335 @@ func (x *Relay) GetLost() uint64 {
 	return 0
 }
 
+type ConditionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConditionRequest) Reset() {
+	*x = ConditionRequest{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConditionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConditionRequest) ProtoMessage() {}
+
+func (x *ConditionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConditionRequest.ProtoReflect.Descriptor instead.
+func (*ConditionRequest) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{4}
+}
+
+type ConditionReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Clock of the node, in nanoseconds since 1970.
+	Now int64 `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`
+	// Of the disk that its data directory is on, in bytes.
+	DiskFree uint64 `protobuf:"varint,2,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	DiskSize uint64 `protobuf:"varint,3,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
+	// End of its certificate, in seconds since 1970.
+	CertificateExpires int64 `protobuf:"varint,4,opt,name=certificate_expires,json=certificateExpires,proto3" json:"certificate_expires,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ConditionReply) Reset() {
+	*x = ConditionReply{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConditionReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConditionReply) ProtoMessage() {}
+
+func (x *ConditionReply) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConditionReply.ProtoReflect.Descriptor instead.
+func (*ConditionReply) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ConditionReply) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *ConditionReply) GetDiskFree() uint64 {
+	if x != nil {
+		return x.DiskFree
+	}
+	return 0
+}
+
+func (x *ConditionReply) GetDiskSize() uint64 {
+	if x != nil {
+		return x.DiskSize
+	}
+	return 0
+}
+
+func (x *ConditionReply) GetCertificateExpires() int64 {
+	if x != nil {
+		return x.CertificateExpires
+	}
+	return 0
+}
+
+// OpEvent is a step of an operation.
+type OpEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Op    string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	Kind  string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Phase string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
+	Room  string                 `protobuf:"bytes,4,opt,name=room,proto3" json:"room,omitempty"`
+	Node  string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	Home  string                 `protobuf:"bytes,6,opt,name=home,proto3" json:"home,omitempty"`
+	From  string                 `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
+	Epoch uint64                 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// What is left to do, if it is counted.
+	Left   *Left  `protobuf:"bytes,9,opt,name=left,proto3" json:"left,omitempty"`
+	Detail string `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
+	// In nanoseconds since 1970.
+	At            int64 `protobuf:"varint,11,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpEvent) Reset() {
+	*x = OpEvent{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpEvent) ProtoMessage() {}
+
+func (x *OpEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpEvent.ProtoReflect.Descriptor instead.
+func (*OpEvent) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OpEvent) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *OpEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OpEvent) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *OpEvent) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *OpEvent) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *OpEvent) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *OpEvent) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *OpEvent) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *OpEvent) GetLeft() *Left {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *OpEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *OpEvent) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+type Left struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rooms         uint32                 `protobuf:"varint,1,opt,name=rooms,proto3" json:"rooms,omitempty"`
+	Sessions      uint32                 `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Left) Reset() {
+	*x = Left{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Left) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Left) ProtoMessage() {}
+
+func (x *Left) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Left.ProtoReflect.Descriptor instead.
+func (*Left) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Left) GetRooms() uint32 {
+	if x != nil {
+		return x.Rooms
+	}
+	return 0
+}
+
+func (x *Left) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+type TellReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellReply) Reset() {
+	*x = TellReply{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellReply) ProtoMessage() {}
+
+func (x *TellReply) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellReply.ProtoReflect.Descriptor instead.
+func (*TellReply) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{8}
+}
+
 var File_node_inspect_inspect_proto protoreflect.FileDescriptor
 
 const file_node_inspect_inspect_proto_rawDesc = "" +
 	"\n" +
-	"\x1anode/inspect/inspect.proto\x12\rtalkd.inspect\"#\n" +
-	"\rReportRequest\x12\x12\n" +
-	"\x04room\x18\x01 \x01(\tR\x04room\"f\n" +
+	"\x1anode/inspect/inspect.proto\x12\rtalkd.inspect\"%\n" +
+	"\rReportRequest\x12\x14\n" +
+	"\x05rooms\x18\x01 \x03(\tR\x05rooms\"f\n" +
 	"\vReportReply\x12)\n" +
 	"\x05edges\x18\x01 \x03(\v2\x13.talkd.inspect.EdgeR\x05edges\x12,\n" +
 	"\x06relays\x18\x02 \x03(\v2\x14.talkd.inspect.RelayR\x06relays\"x\n" +
@@ -289,9 +611,34 @@ const file_node_inspect_inspect_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x16\n" +
 	"\x06tracks\x18\x03 \x01(\rR\x06tracks\x12\x10\n" +
 	"\x03bps\x18\x04 \x01(\x01R\x03bps\x12\x12\n" +
-	"\x04lost\x18\x05 \x01(\x04R\x04lost2M\n" +
+	"\x04lost\x18\x05 \x01(\x04R\x04lost\"\x12\n" +
+	"\x10ConditionRequest\"\x8d\x01\n" +
+	"\x0eConditionReply\x12\x10\n" +
+	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x1b\n" +
+	"\tdisk_free\x18\x02 \x01(\x04R\bdiskFree\x12\x1b\n" +
+	"\tdisk_size\x18\x03 \x01(\x04R\bdiskSize\x12/\n" +
+	"\x13certificate_expires\x18\x04 \x01(\x03R\x12certificateExpires\"\xfa\x01\n" +
+	"\aOpEvent\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04room\x18\x04 \x01(\tR\x04room\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x12\n" +
+	"\x04home\x18\x06 \x01(\tR\x04home\x12\x12\n" +
+	"\x04from\x18\a \x01(\tR\x04from\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\x12'\n" +
+	"\x04left\x18\t \x01(\v2\x13.talkd.inspect.LeftR\x04left\x12\x16\n" +
+	"\x06detail\x18\n" +
+	" \x01(\tR\x06detail\x12\x0e\n" +
+	"\x02at\x18\v \x01(\x03R\x02at\"8\n" +
+	"\x04Left\x12\x14\n" +
+	"\x05rooms\x18\x01 \x01(\rR\x05rooms\x12\x1a\n" +
+	"\bsessions\x18\x02 \x01(\rR\bsessions\"\v\n" +
+	"\tTellReply2\xd4\x01\n" +
 	"\aInspect\x12B\n" +
-	"\x06Report\x12\x1c.talkd.inspect.ReportRequest\x1a\x1a.talkd.inspect.ReportReplyB%Z#github.com/talkd/talkd/node/inspectb\x06proto3"
+	"\x06Report\x12\x1c.talkd.inspect.ReportRequest\x1a\x1a.talkd.inspect.ReportReply\x12K\n" +
+	"\tCondition\x12\x1f.talkd.inspect.ConditionRequest\x1a\x1d.talkd.inspect.ConditionReply\x128\n" +
+	"\x04Tell\x12\x16.talkd.inspect.OpEvent\x1a\x18.talkd.inspect.TellReplyB%Z#github.com/talkd/talkd/node/inspectb\x06proto3"
 
 var (
 	file_node_inspect_inspect_proto_rawDescOnce sync.Once
@@ -305,23 +652,33 @@ func file_node_inspect_inspect_proto_rawDescGZIP() []byte {
 	return file_node_inspect_inspect_proto_rawDescData
 }
 
-var file_node_inspect_inspect_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_node_inspect_inspect_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_node_inspect_inspect_proto_goTypes = []any{
-	(*ReportRequest)(nil), // 0: talkd.inspect.ReportRequest
-	(*ReportReply)(nil),   // 1: talkd.inspect.ReportReply
-	(*Edge)(nil),          // 2: talkd.inspect.Edge
-	(*Relay)(nil),         // 3: talkd.inspect.Relay
+	(*ReportRequest)(nil),    // 0: talkd.inspect.ReportRequest
+	(*ReportReply)(nil),      // 1: talkd.inspect.ReportReply
+	(*Edge)(nil),             // 2: talkd.inspect.Edge
+	(*Relay)(nil),            // 3: talkd.inspect.Relay
+	(*ConditionRequest)(nil), // 4: talkd.inspect.ConditionRequest
+	(*ConditionReply)(nil),   // 5: talkd.inspect.ConditionReply
+	(*OpEvent)(nil),          // 6: talkd.inspect.OpEvent
+	(*Left)(nil),             // 7: talkd.inspect.Left
+	(*TellReply)(nil),        // 8: talkd.inspect.TellReply
 }
 var file_node_inspect_inspect_proto_depIdxs = []int32{
 	2, // 0: talkd.inspect.ReportReply.edges:type_name -> talkd.inspect.Edge
 	3, // 1: talkd.inspect.ReportReply.relays:type_name -> talkd.inspect.Relay
-	0, // 2: talkd.inspect.Inspect.Report:input_type -> talkd.inspect.ReportRequest
-	1, // 3: talkd.inspect.Inspect.Report:output_type -> talkd.inspect.ReportReply
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	7, // 2: talkd.inspect.OpEvent.left:type_name -> talkd.inspect.Left
+	0, // 3: talkd.inspect.Inspect.Report:input_type -> talkd.inspect.ReportRequest
+	4, // 4: talkd.inspect.Inspect.Condition:input_type -> talkd.inspect.ConditionRequest
+	6, // 5: talkd.inspect.Inspect.Tell:input_type -> talkd.inspect.OpEvent
+	1, // 6: talkd.inspect.Inspect.Report:output_type -> talkd.inspect.ReportReply
+	5, // 7: talkd.inspect.Inspect.Condition:output_type -> talkd.inspect.ConditionReply
+	8, // 8: talkd.inspect.Inspect.Tell:output_type -> talkd.inspect.TellReply
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_node_inspect_inspect_proto_init() }
@@ -335,7 +692,7 @@ func file_node_inspect_inspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_inspect_inspect_proto_rawDesc), len(file_node_inspect_inspect_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,7 +22,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Inspect_Report_FullMethodName = "/talkd.inspect.Inspect/Report"
+	Inspect_Report_FullMethodName    = "/talkd.inspect.Inspect/Report"
+	Inspect_Condition_FullMethodName = "/talkd.inspect.Inspect/Condition"
+	Inspect_Tell_FullMethodName      = "/talkd.inspect.Inspect/Tell"
 )
 
 // InspectClient is the client API for Inspect service.
@@ -31,6 +33,10 @@ const (
 type InspectClient interface {
 	// Report tells what this node knows of the rooms it has sessions in.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportReply, error)
+	// Condition tells how the machine of this node does.
+	Condition(ctx context.Context, in *ConditionRequest, opts ...grpc.CallOption) (*ConditionReply, error)
+	// Tell brings what happened to an operation that another node follows.
+	Tell(ctx context.Context, in *OpEvent, opts ...grpc.CallOption) (*TellReply, error)
 }
 
 type inspectClient struct {
@@ -51,12 +57,36 @@ func (c *inspectClient) Report(ctx context.Context, in *ReportRequest, opts ...g
 	return out, nil
 }
 
+func (c *inspectClient) Condition(ctx context.Context, in *ConditionRequest, opts ...grpc.CallOption) (*ConditionReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConditionReply)
+	err := c.cc.Invoke(ctx, Inspect_Condition_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inspectClient) Tell(ctx context.Context, in *OpEvent, opts ...grpc.CallOption) (*TellReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TellReply)
+	err := c.cc.Invoke(ctx, Inspect_Tell_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // InspectServer is the server API for Inspect service.
 // All implementations must embed UnimplementedInspectServer
 // for forward compatibility.
 type InspectServer interface {
 	// Report tells what this node knows of the rooms it has sessions in.
 	Report(context.Context, *ReportRequest) (*ReportReply, error)
+	// Condition tells how the machine of this node does.
+	Condition(context.Context, *ConditionRequest) (*ConditionReply, error)
+	// Tell brings what happened to an operation that another node follows.
+	Tell(context.Context, *OpEvent) (*TellReply, error)
 	mustEmbedUnimplementedInspectServer()
 }
 
@@ -69,6 +99,12 @@ type UnimplementedInspectServer struct{}
 
 func (UnimplementedInspectServer) Report(context.Context, *ReportRequest) (*ReportReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedInspectServer) Condition(context.Context, *ConditionRequest) (*ConditionReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Condition not implemented")
+}
+func (UnimplementedInspectServer) Tell(context.Context, *OpEvent) (*TellReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Tell not implemented")
 }
 func (UnimplementedInspectServer) mustEmbedUnimplementedInspectServer() {}
 func (UnimplementedInspectServer) testEmbeddedByValue()                 {}
@@ -109,6 +145,42 @@ func _Inspect_Report_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Inspect_Condition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConditionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InspectServer).Condition(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Inspect_Condition_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InspectServer).Condition(ctx, req.(*ConditionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Inspect_Tell_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpEvent)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InspectServer).Tell(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Inspect_Tell_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InspectServer).Tell(ctx, req.(*OpEvent))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Inspect_ServiceDesc is the grpc.ServiceDesc for Inspect service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -119,6 +191,14 @@ var Inspect_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Report",
 			Handler:    _Inspect_Report_Handler,
+		},
+		{
+			MethodName: "Condition",
+			Handler:    _Inspect_Condition_Handler,
+		},
+		{
+			MethodName: "Tell",
+			Handler:    _Inspect_Tell_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

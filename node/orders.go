@@ -1,0 +1,202 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/store"
+)
+
+// How an operation is followed.
+const (
+	// opLook is how often the progress of an operation is looked at.
+	opLook = time.Second
+	// opStill is how long nothing may change until what is left is taken to
+	// stay: clients get 8 s to move, and not all at once.
+	opStill = 20 * time.Second
+	// rotateTimeout is until a rotation is given up; it may be ordered again.
+	rotateTimeout = 5 * time.Minute
+)
+
+// Drain has rooms and people leave a node, or takes that back.
+func (o *operations) Drain(ctx context.Context, node store.NodeID, on bool) (string, error) {
+	if _, ok := o.member(node); !ok {
+		return "", store.ErrNoSuchNode
+	}
+	first := api.AdminEvent{Kind: "undrain", Node: string(node), Detail: fmt.Sprintf("%s is to take rooms again", node)}
+	if on {
+		first.Kind, first.Detail = "drain", fmt.Sprintf("rooms and people are to leave %s", node)
+		if !o.anotherTakesRooms(node) {
+			return "", fmt.Errorf("%w: no other node takes rooms, so nobody could leave %s; start or undrain another one first", api.ErrRefused, node)
+		}
+	}
+	return o.order(ctx, first, func(ctx context.Context) error { return o.cluster.Drain(ctx, node, on) }, func(ctx context.Context, p *progress) (string, error) {
+		if !on {
+			return fmt.Sprintf("%s takes rooms again", node), nil
+		}
+		return o.followDrain(ctx, node, p)
+	})
+}
+
+// anotherTakesRooms tells whether the rooms of a node have somewhere to go.
+func (o *operations) anotherTakesRooms(than store.NodeID) bool {
+	for _, m := range o.cluster.Members() {
+		if m.ID != than && m.State == cluster.StateAlive && !m.Load.Full() && hasRole(m, "signaling") && hasRole(m, "media") {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *operations) followDrain(ctx context.Context, node store.NodeID, p *progress) (string, error) {
+	seen := false
+	for {
+		m, ok := o.member(node)
+		switch {
+		case !ok:
+			return fmt.Sprintf("%s was removed meanwhile", node), nil
+		case m.Draining:
+			seen = true
+		case seen: // a node may hear of its own order a moment later
+			return "", fmt.Errorf("%s was taken back while it drained", node)
+		}
+		left := api.Left{Rooms: m.Rooms}
+		if m.State != cluster.StateDead {
+			left.Sessions = m.Load.Sessions
+		}
+		if seen && left == (api.Left{}) {
+			return fmt.Sprintf("nobody is left on %s: it can be stopped", node), nil
+		}
+		if p.left(ctx, left, fmt.Sprintf("%d rooms and %d sessions left on %s", left.Rooms, left.Sessions, node)) > opStill {
+			if left.Rooms > 0 {
+				return "", fmt.Errorf("%d rooms do not leave %s: the other nodes have no room for them, or the cluster cannot decide; the drain stays ordered and goes on when they can, talkd cluster undrain %s takes it back", left.Rooms, node, node)
+			}
+			if !seen {
+				return "", fmt.Errorf("this node has not heard of the drain of %s: talkd cluster status at another node", node)
+			}
+			return fmt.Sprintf("no room is left on %s; %d sessions stay, whose clients cannot be moved: they go elsewhere when they join again, or when %s stops", node, left.Sessions, node), nil
+		}
+		if err := sleep(ctx, opLook); err != nil {
+			return "", err
+		}
+	}
+}
+
+func hasRole(m cluster.Member, role string) bool {
+	return len(m.Roles) == 0 || slices.Contains(m.Roles, role)
+}
+
+// Move makes another node the home of a room.
+func (o *operations) Move(ctx context.Context, room store.RoomID, to store.NodeID) (string, error) {
+	home, ok := o.cluster.Lookup(room)
+	if !ok {
+		return "", api.ErrNoRoom
+	}
+	if _, ok := o.member(to); !ok {
+		return "", store.ErrNoSuchNode
+	}
+	first := api.AdminEvent{
+		Kind: "move", Room: room.String(), Home: string(to), From: string(home.Node),
+		Detail: fmt.Sprintf("room %s is to move from %s to %s", room, home.Node, to),
+	}
+	return o.order(ctx, first, func(ctx context.Context) error {
+		_, err := o.cluster.Move(ctx, room, to)
+		return err
+	}, func(ctx context.Context, p *progress) (string, error) {
+		if home.Node == to {
+			return fmt.Sprintf("%s is the home of room %s already", to, room), nil
+		}
+		return o.followMove(ctx, room, home.Node, to, p)
+	})
+}
+
+// followMove looks at the people whose node was the home before: they follow
+// their room if their clients can.
+func (o *operations) followMove(ctx context.Context, room store.RoomID, from, to store.NodeID, p *progress) (string, error) {
+	for {
+		home, ok := o.cluster.Lookup(room)
+		if !ok {
+			return fmt.Sprintf("room %s is empty by now", room), nil
+		}
+		if home.Node != to && home.Node != from { // a former home: this node has not heard of the move yet
+			return "", fmt.Errorf("room %s was moved on to %s", room, home.Node)
+		}
+		left := api.Left{}
+		if seen := o.gather(ctx, room.String())[room.String()]; seen != nil {
+			for _, e := range seen.Edges {
+				if e.Node == from {
+					left.Sessions = e.Sessions
+				}
+			}
+		}
+		if home.Node == to && left.Sessions == 0 {
+			return fmt.Sprintf("room %s is at home on %s, and so are its people of %s", room, to, from), nil
+		}
+		if p.left(ctx, left, fmt.Sprintf("%s is the home of room %s, %d sessions left on %s", home.Node, room, left.Sessions, from)) > opStill {
+			if home.Node != to {
+				return "", fmt.Errorf("this node has not heard that room %s was moved: talkd cluster room %s at another node", room, room)
+			}
+			return fmt.Sprintf("room %s is at home on %s; %d sessions stay on %s, whose clients cannot be moved: they are relayed until they join again", room, to, left.Sessions, from), nil
+		}
+		if err := sleep(ctx, opLook); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Remove takes a node out of the cluster for good.
+func (o *operations) Remove(ctx context.Context, node store.NodeID) (string, error) {
+	if _, ok := o.member(node); !ok {
+		return "", store.ErrNoSuchNode
+	}
+	switch {
+	case o.remover == nil:
+		return "", fmt.Errorf("%w: this version removes no nodes", api.ErrRefused)
+	case node == o.self:
+		return "", fmt.Errorf("%w: %s is the node that you ask; have another one remove it (--admin URL)", api.ErrRefused, node)
+	}
+	first := api.AdminEvent{Kind: "remove", Node: string(node), Detail: fmt.Sprintf("%s is to be removed from the cluster", node)}
+	return o.order(ctx, first, func(ctx context.Context) error { return o.remover.Remove(ctx, node) }, func(ctx context.Context, p *progress) (string, error) {
+		for {
+			m, ok := o.member(node)
+			if !ok {
+				return fmt.Sprintf("%s does not belong to the cluster any more", node), nil
+			}
+			if p.left(ctx, api.Left{Rooms: m.Rooms}, fmt.Sprintf("%s is being removed, %d rooms left", node, m.Rooms)) > opStill {
+				return "", fmt.Errorf("%s is still a member here: talkd cluster status at another node", node)
+			}
+			if err := sleep(ctx, opLook); err != nil {
+				return "", err
+			}
+		}
+	})
+}
+
+// Rotate replaces keys of the cluster's own.
+func (o *operations) Rotate(ctx context.Context, key api.Key) (string, error) {
+	if o.rotator == nil {
+		return "", fmt.Errorf("%w: this version changes no keys", api.ErrRefused)
+	}
+	rotate, what := o.rotator.RotateGossip, "gossip key"
+	if key == api.KeyCA {
+		rotate, what = o.rotator.RotateCA, "certificate authority"
+	}
+	first := api.AdminEvent{Kind: "rotate_" + string(key), Detail: "the " + what + " is to be replaced on all nodes"}
+	return o.order(ctx, first, func(context.Context) error {
+		if !o.cluster.Status().Quorum {
+			return cluster.ErrNoLeader
+		}
+		return nil
+	}, func(ctx context.Context, _ *progress) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, rotateTimeout)
+		defer cancel()
+		if err := rotate(ctx); err != nil {
+			return "", fmt.Errorf("%w; it goes on where it stopped when it is ordered again", err)
+		}
+		return "all nodes that are alive use the new " + what, nil
+	})
+}
