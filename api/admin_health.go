@@ -102,7 +102,7 @@ func nodeWarnings(v ClusterView) []Warning {
 		if n.State == "draining" {
 			all = append(all, Warning{
 				"node_draining", LevelInfo,
-				fmt.Sprintf("%s is draining: %d rooms and %d sessions left.", n.ID, n.Load.Rooms, n.Load.Sessions),
+				fmt.Sprintf("%s is draining: %s and %s left.", n.ID, count(n.Load.Rooms, "room"), count(n.Load.Sessions, "session")),
 				"when nobody is left, stop it, or take it back: talkd cluster undrain " + n.ID,
 			})
 		}
@@ -148,7 +148,7 @@ func roomWarnings(v ClusterView) []Warning {
 		}}
 	case v.Headroom > 0 && float64(v.Headroom) < headroomLowShare*float64(v.Headroom+streams):
 		return []Warning{{
-			"headroom_low", LevelWarning, fmt.Sprintf("Room for %d more streams only.", v.Headroom),
+			"headroom_low", LevelWarning, fmt.Sprintf("Room for %s only.", count(v.Headroom, "more stream")),
 			"add a node: talkd join-token create",
 		}}
 	}
@@ -226,4 +226,12 @@ func itThem(names []string) string {
 		return "it"
 	}
 	return "them"
+}
+
+// count writes a number of things for people.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,10 +41,21 @@ type facts struct {
 	orders []string // operations
 	refuse error    // of an operation
 	query  store.RoomsQuery
+
+	mu       sync.Mutex // guards sessions
+	sessions int
+}
+
+func (f *facts) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
 }
 
 func (f *facts) Cluster(context.Context) ClusterView {
-	return ClusterView{ClusterID: "c1", Leader: "n1", Term: 3, CommitIndex: 9, AppliedIndex: 8, Quorum: true, Voters: 1, VotersAlive: 1, Rooms: 2, Sessions: 4, Headroom: 9, Version: "1.0", Nodes: []NodeView{{
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return ClusterView{ClusterID: "c1", Leader: "n1", Term: 3, CommitIndex: 9, AppliedIndex: 8, Quorum: true, Voters: 1, VotersAlive: 1, Rooms: 2, Sessions: f.sessions, Headroom: 9, Version: "1.0", Nodes: []NodeView{{
 		ID: "n1", URL: "http://n1", Region: "eu", Version: "1.0", Raft: "voter", State: "alive", UptimeS: 12.5,
 		Load:     LoadView{CPU: .25, EgressBps: 1, IngressBps: 2, EgressPps: 3, Sessions: 4, Publishers: 5, Subscribers: 6, Rooms: 7, Headroom: 9, Score: .5},
 		Capacity: Capacity{Sessions: 100},
@@ -122,7 +134,7 @@ func (f *facts) ListUsers(_ context.Context, search string) ([]store.User, error
 
 func newAdmin(t testing.TB, change ...func(*AdminDeps)) (*Admin, *facts) {
 	t.Helper()
-	f := &facts{ready: true, events: make(chan AdminEvent)}
+	f := &facts{ready: true, sessions: 4, events: make(chan AdminEvent)}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "talkd_test", Help: "A gauge."}))
 	deps := AdminDeps{

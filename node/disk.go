@@ -10,5 +10,5 @@ func disk(dir string) (free, size uint64) {
 		return 0, 0
 	}
 	block := uint64(s.Bsize)
-	return uint64(s.Bavail) * block, uint64(s.Blocks) * block
+	return s.Bavail * block, s.Blocks * block
 }

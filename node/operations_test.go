@@ -144,8 +144,8 @@ func TestDrainIsFollowed(t *testing.T) {
 	})
 	want := []string{
 		"0s drain accepted: rooms and people are to leave n2",
-		"0s drain progress: 1 rooms and 3 sessions left on n2",
-		"3s drain progress: 0 rooms and 1 sessions left on n2",
+		"0s drain progress: 1 room and 3 sessions left on n2",
+		"3s drain progress: 0 rooms and 1 session left on n2",
 		"5s drain done: nobody is left on n2: it can be stopped",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -158,8 +158,8 @@ func TestDrainEndsWithWhatStays(t *testing.T) {
 		change func(c *orderedCluster)
 		want   string
 	}{
-		"people whose clients cannot move": {func(c *orderedCluster) { c.at("n2").Rooms = 0 }, "done: no room is left on n2; 3 sessions stay"},
-		"rooms without another home":       {func(*orderedCluster) {}, "failed: 1 rooms do not leave n2"},
+		"people whose clients cannot move": {func(c *orderedCluster) { c.at("n2").Rooms = 0 }, "done: no room is left on n2; 3 sessions stay there"},
+		"rooms without another home":       {func(*orderedCluster) {}, "failed: 1 room cannot leave n2"},
 		"taken back":                       {func(c *orderedCluster) { c.at("n2").Draining = false }, "failed: n2 was taken back"},
 		"removed":                          {func(c *orderedCluster) { c.members = c.members[:1] }, "done: n2 was removed meanwhile"},
 		"dead, its rooms elsewhere":        {func(c *orderedCluster) { c.at("n2").State, c.at("n2").Rooms = cluster.StateDead, 0 }, "done: nobody is left"},

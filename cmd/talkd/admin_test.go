@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -33,10 +34,27 @@ type facts struct {
 	users   []api.NewUser
 	events  []api.AdminEvent
 	ttl     time.Duration
+	refuse  error               // of operations
+	follow  chan api.AdminEvent // nil: the events are all there is
 }
 
 func (f *facts) Cluster(context.Context) api.ClusterView { return f.cluster }
-func (f *facts) Rooms(context.Context) []api.RoomView    { return f.rooms }
+
+func (f *facts) Rooms(_ context.Context, q store.RoomsQuery) api.RoomsPage {
+	page := api.RoomsPage{Total: len(f.rooms)}
+	for i, r := range f.rooms {
+		id, _ := store.ParseRoomID(r.ID)
+		if q.After == (store.RoomsCursor{}) || q.After.Room.Name < id.Name {
+			if len(page.Rooms) == q.Limit {
+				last, _ := store.ParseRoomID(f.rooms[i-1].ID)
+				page.Next = store.RoomsCursor{Room: last}
+				break
+			}
+			page.Rooms = append(page.Rooms, r)
+		}
+	}
+	return page
+}
 
 func (f *facts) Room(_ context.Context, id store.RoomID) (api.RoomView, bool) {
 	for _, r := range f.rooms {
@@ -47,14 +65,37 @@ func (f *facts) Room(_ context.Context, id store.RoomID) (api.RoomView, bool) {
 	return api.RoomView{}, false
 }
 
-func (f *facts) Subscribe() (<-chan api.AdminEvent, func()) {
-	ch := make(chan api.AdminEvent, len(f.events))
-	for _, e := range f.events {
-		ch <- e
+func (f *facts) Subscribe() ([]api.AdminEvent, <-chan api.AdminEvent, func()) {
+	if f.follow != nil {
+		return f.events, f.follow, func() {}
 	}
+	ch := make(chan api.AdminEvent)
 	close(ch)
-	return ch, func() {}
+	return f.events, ch, func() {}
 }
+
+// order tells the events of an operation, the first at once.
+func (f *facts) order(kind string) (string, error) {
+	if f.refuse != nil {
+		return "", f.refuse
+	}
+	for i := range f.events {
+		f.events[i].Kind, f.events[i].Op = kind, "n1-op"
+	}
+	return "n1-op", nil
+}
+
+func (f *facts) Drain(_ context.Context, _ store.NodeID, on bool) (string, error) {
+	if !on {
+		return f.order("undrain")
+	}
+	return f.order("drain")
+}
+func (f *facts) Remove(context.Context, store.NodeID) (string, error) { return f.order("remove") }
+func (f *facts) Move(context.Context, store.RoomID, store.NodeID) (string, error) {
+	return f.order("move")
+}
+func (f *facts) Rotate(context.Context, api.Key) (string, error) { return f.order("rotate") }
 
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
@@ -88,7 +129,8 @@ func threeNodes() *facts {
 	}
 	return &facts{
 		cluster: api.ClusterView{
-			ClusterID: "c-abc", Leader: "n2", Term: 7, CommitIndex: 4711, Quorum: true, Rooms: 2, Sessions: 5, Version: "1.2.3",
+			ClusterID: "c-abc", Leader: "n2", Term: 7, CommitIndex: 4711, AppliedIndex: 4710, Quorum: true, Voters: 3, VotersAlive: 2,
+			Rooms: 2, Sessions: 5, Headroom: 1234, Version: "1.2.3",
 			Nodes: []api.NodeView{
 				node("n1", "eu", "alive", api.LoadView{CPU: 0.256, EgressBps: 12_345_678, IngressBps: 999.7, Rooms: 1, Sessions: 3, Publishers: 2, Subscribers: 4}, 61),
 				node("n2", "eu", "alive", api.LoadView{CPU: 1, EgressBps: 2.5e9, IngressBps: 0, Rooms: 1, Sessions: 2}, 3*3600+5*60),
@@ -97,7 +139,7 @@ func threeNodes() *facts {
 		},
 		rooms: []api.RoomView{
 			{
-				ID: "cloud~team room", Backend: "cloud", Home: "n2", Epoch: 1234567, Created: at,
+				ID: "cloud~team room", Backend: "cloud", Home: "n2", Epoch: 1234567, Reason: "drain", Created: at,
 				Edges: []api.EdgeView{
 					{Node: "n1", Sessions: 2, Publishers: 2, Subscribers: 4}, {Node: "n2", Sessions: 1, Publishers: 1, Subscribers: 2},
 				},
@@ -112,7 +154,7 @@ func threeNodes() *facts {
 func serveAdmin(t *testing.T, f *facts) *httptest.Server {
 	t.Helper()
 	admin, err := api.NewAdmin(api.AdminConfig{OperateToken: adminToken}, api.AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Ready: func() bool { return true },
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Operations: f, Ready: func() bool { return true },
 		Gatherer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -130,23 +172,40 @@ func serveAdmin(t *testing.T, f *facts) *httptest.Server {
 
 func TestTables(t *testing.T) {
 	alone := threeNodes()
-	alone.cluster.Leader, alone.cluster.Quorum, alone.cluster.Nodes = "", false, alone.cluster.Nodes[:1]
+	alone.cluster.Leader, alone.cluster.Quorum, alone.cluster.VotersAlive = "", false, 1
+	alone.cluster.Nodes[1].State = "dead"
+	well := threeNodes()
+	well.cluster.VotersAlive = 3
+	well.cluster.Nodes[2].State = "alive"
+	mixed := threeNodes()
+	mixed.cluster.VotersAlive = 3
+	mixed.cluster.Nodes[1].Version, mixed.cluster.Nodes[2].State = "1.3.0", "draining"
 	for name, tt := range map[string]struct {
 		facts *facts
 		args  string
 	}{
-		"status":           {threeNodes(), "cluster status"},
-		"status_no_quorum": {alone, "cluster status"},
-		"status_empty":     {new(facts), "cluster status"},
-		"status_json":      {threeNodes(), "cluster status --json"},
-		"rooms":            {threeNodes(), "cluster rooms"},
-		"rooms_empty":      {new(facts), "cluster rooms"},
-		"rooms_json":       {threeNodes(), "cluster --json rooms"},
-		"room_embedded":    {threeNodes(), "cluster room abcd1234"},
-		"events":           {withEvents(), "cluster events"},
-		"events_json":      {withEvents(), "cluster events --json"},
-		"users":            {&facts{users: []api.NewUser{{ID: "admin", Admin: true}, {ID: "zoe", DisplayName: "Zoë Q."}}}, "user list"},
-		"join_token":       {threeNodes(), "join-token create --ttl 30m"},
+		"status":            {threeNodes(), "cluster status"},
+		"status_no_quorum":  {alone, "cluster status"},
+		"status_well":       {well, "cluster status"},
+		"status_upgrade":    {mixed, "cluster status"},
+		"status_empty":      {new(facts), "cluster status"},
+		"status_json":       {threeNodes(), "cluster status --json"},
+		"rooms":             {threeNodes(), "cluster rooms"},
+		"rooms_empty":       {new(facts), "cluster rooms"},
+		"rooms_json":        {threeNodes(), "cluster --json rooms"},
+		"rooms_limit":       {threeNodes(), "cluster rooms --limit 1"},
+		"room_embedded":     {threeNodes(), "cluster room abcd1234"},
+		"events":            {withEvents(), "cluster events --since 1000000h"},
+		"events_json":       {withEvents(), "cluster events --since 1000000h --json"},
+		"drain":             {withDrain(), "cluster drain n1"},
+		"undrain":           {withDrain(), "cluster undrain n1"},
+		"remove":            {withDrain(), "cluster remove n1"},
+		"move":              {withDrain(), "cluster move abcd1234 n2"},
+		"drain_json":        {withDrain(), "cluster drain --json n1"},
+		"drain_no_wait":     {withDrain(), "cluster drain n1 --no-wait"},
+		"move_no_wait_json": {withDrain(), "cluster move abcd1234 n2 --no-wait --json"},
+		"users":             {&facts{users: []api.NewUser{{ID: "admin", Admin: true}, {ID: "zoe", DisplayName: "Zoë Q."}}}, "user list"},
+		"join_token":        {threeNodes(), "join-token create --ttl 30m"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveAdmin(t, tt.facts)
@@ -155,10 +214,10 @@ func TestTables(t *testing.T) {
 				args[1], args[2] = args[2], args[1]
 			}
 			code, out, log := talkd(t, args...)
-			if code != exitDone || log != "" {
+			if code != exitDone || log != "" && name != "rooms_limit" {
 				t.Fatalf("exit %d: %s", code, log)
 			}
-			golden(t, name, out)
+			golden(t, name, out+log)
 			if strings.HasSuffix(name, "_json") {
 				for line := range strings.Lines(out) {
 					if !json.Valid([]byte(line)) {
@@ -173,9 +232,97 @@ func TestTables(t *testing.T) {
 func withEvents() *facts {
 	return &facts{events: []api.AdminEvent{
 		{At: at, Kind: "node_joined", Node: "n3"},
-		{At: at.Add(time.Second), Kind: "home_assigned", Room: "cloud~team room", Home: "n1", Epoch: 12345678},
-		{At: at.Add(2 * time.Second), Kind: "node_dead", Node: "n2", Detail: "3 rooms are placed anew"},
+		{At: at.Add(time.Second), Kind: "home_assigned", Room: "cloud~team room", Home: "n1", From: "n2", Epoch: 12345678, Reason: "drain",
+			Detail: "room cloud~team room moved from n2 to n1: n2 drains"},
+		{At: at.Add(2 * time.Second), Kind: "node_dead", Node: "n2", Detail: "n2 is dead"},
 	}}
+}
+
+func withDrain() *facts {
+	f := threeNodes()
+	f.events = []api.AdminEvent{
+		{At: at, Phase: api.PhaseAccepted, Node: "n1", Detail: "rooms and people are to leave n1"},
+		{At: at.Add(time.Second), Phase: api.PhaseProgress, Node: "n1", Left: &api.Left{Rooms: 1, Sessions: 3}, Detail: "1 room and 3 sessions left on n1"},
+		{At: at.Add(2 * time.Second), Phase: api.PhaseDone, Node: "n1", Left: &api.Left{}, Detail: "nobody is left on n1: it can be stopped"},
+	}
+	return f
+}
+
+// An operation that fails, is refused, or is not waited for ends with 1 and
+// says what to do.
+func TestOperationsThatEndBadly(t *testing.T) {
+	failed := withDrain()
+	failed.events[2].Phase, failed.events[2].Detail = api.PhaseFailed, "1 room cannot leave n1"
+	serveAdmin(t, failed)
+	if code, out, log := talkd(t, "cluster", "drain", "n1"); code != exitFailed || !strings.Contains(out, "failed: 1 room cannot leave n1") || !strings.Contains(log, "failed, see above") {
+		t.Errorf("failed: exit %d: %s%s", code, out, log)
+	}
+	for err, says := range map[error]string{
+		fmt.Errorf("%w: n1 is the last one", api.ErrRefused): "n1 is the last one",
+		store.ErrNoSuchNode: "no such node",
+		api.ErrUnavailable:  "no quorum",
+	} {
+		f := withDrain()
+		f.refuse = err
+		serveAdmin(t, f)
+		if code, out, log := talkd(t, "cluster", "remove", "n1"); code != exitFailed || out != "" || !strings.Contains(log, says) {
+			t.Errorf("%v: exit %d: %s%s", err, code, out, log)
+		}
+	}
+	gone := withDrain()
+	gone.events = gone.events[:2]
+	serveAdmin(t, gone)
+	if code, _, log := talkd(t, "cluster", "drain", "n1"); code != exitFailed || !strings.Contains(log, "talkd cluster events --op n1-op") {
+		t.Errorf("the node stopped: exit %d: %s", code, log)
+	}
+	// Ctrl-C while it goes on.
+	gone.follow = make(chan api.AdminEvent)
+	ctx, cancel := context.WithCancel(t.Context())
+	var log strings.Builder
+	out := writerFunc(func(b []byte) {
+		if strings.Contains(string(b), "progress") {
+			cancel()
+		}
+	})
+	if code := run(ctx, []string{"cluster", "drain", "n1"}, out, &log); code != exitFailed || !strings.Contains(log.String(), "goes on without you; follow it: talkd cluster events --op n1-op") {
+		t.Errorf("interrupted: exit %d: %s", code, log.String())
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
+
+// An operation is followed by its id, at whichever node knows it.
+func TestEventsOfAnOperation(t *testing.T) {
+	f := withDrain()
+	_, _ = f.order("drain")
+	serveAdmin(t, f)
+	code, out, log := talkd(t, "cluster", "events", "--op", "n1-op")
+	if code != exitDone || strings.Count(out, "\n") != 3 {
+		t.Errorf("exit %d: %s%s", code, out, log)
+	}
+	f.follow = make(chan api.AdminEvent)
+	close(f.follow)
+	if code, out, log := talkd(t, "cluster", "events", "--op", "n1-none"); code != exitFailed || !strings.Contains(log, "knows no such operation") {
+		t.Errorf("exit %d: %s%s", code, out, log)
+	}
+}
+
+// Rooms come in pages; all are listed once.
+func TestRoomsInPages(t *testing.T) {
+	f := threeNodes()
+	f.rooms = nil
+	for i := range 2*roomsPage + 1 {
+		f.rooms = append(f.rooms, api.RoomView{ID: fmt.Sprintf("r%05d", i), Home: "n1", Created: at})
+	}
+	serveAdmin(t, f)
+	for args, want := range map[string]int{"cluster rooms --limit 0": 2*roomsPage + 1, "cluster rooms": roomsShown, "cluster rooms --limit 600": 600} {
+		code, out, log := talkd(t, strings.Fields(args)...)
+		if lines := strings.Count(out, "\n") - 1; code != exitDone || lines != want || (log == "") != (want > roomsShown) {
+			t.Errorf("%s: exit %d, %d rooms, want %d: %s", args, code, lines, want, log)
+		}
+	}
 }
 
 // A room's name is one part of the path whatever is in it.

@@ -62,6 +62,9 @@ func (c *adminClient) do(ctx context.Context, method, path string, body any) (io
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	resp, err := http.DefaultClient.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no node answers at %s (another one: --admin URL): %w", c.base, errors.Unwrap(err))
 	}
@@ -98,3 +101,16 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, v any
 	}
 	return false, json.NewDecoder(answer).Decode(v)
 }
+
+// get reads a JSON answer into v.
+func (c *adminClient) get(ctx context.Context, path string, v any) error {
+	answer, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	return json.NewDecoder(answer).Decode(v)
+}
+
+// printJSON writes one line.
+func printJSON(out io.Writer, v any) error { return json.NewEncoder(out).Encode(v) }

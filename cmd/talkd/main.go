@@ -46,7 +46,7 @@ func commands() []command {
 		{"serve", "[--config FILE] …", "run one node", false, serve},
 		{"dev", "[--nodes 3] …", "run a cluster on this machine's loopback", false, dev},
 		{"join-token", "create", "make a token for a node that joins", true, joinToken},
-		{"cluster", "status | rooms | room ROOM | events", "see the cluster", true, clusterCommand},
+		{"cluster", clusterWords, "see the cluster, and change it", true, clusterCommand},
 		{"user", "add NAME | list", "accounts of the embedded backend", true, user},
 		{"config", "check FILE", "check a configuration file", true, configCommand},
 		{"version", "", "print the version", false, printVersion},
@@ -97,6 +97,10 @@ func isHelp(arg string) bool {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "talkd: audio and video conferences on one's own servers\n\n")
 	for _, c := range commands() {
+		if len(c.args) > 38 {
+			fmt.Fprintf(w, "  talkd %-12s %s\n  %57s %s\n", c.name, c.args, "", c.about)
+			continue
+		}
 		fmt.Fprintf(w, "  talkd %-12s %-38s %s\n", c.name, c.args, c.about)
 	}
 	fmt.Fprint(w, "\ntalkd COMMAND --help tells the flags. Exit codes: 0 done, 1 failed, 2 wrong usage.\n")
