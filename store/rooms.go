@@ -73,18 +73,18 @@ func (p PlacedRoom) cursor() RoomsCursor { return RoomsCursor{Room: p.Room, Crea
 // and where the next page begins: zero when this is the last. It looks at every
 // home but keeps no more than a page. Rooms that come or go meanwhile may be in
 // it or not.
-func (s *State) RoomsPage(q RoomsQuery) (page []PlacedRoom, total int, next RoomsCursor) {
+func (v *View) RoomsPage(q RoomsQuery) (page []PlacedRoom, total int, next RoomsCursor) {
 	h := &pageHeap{newest: q.Newest}
 	more := false
 	after := PlacedRoom{Room: q.After.Room, Home: Home{Created: q.After.Created}}
 	seen := 0
-	s.mu.RLock()
-	for room, home := range s.mem.homes {
+	v.mu.RLock()
+	for room, home := range v.mem.homes {
 		// A loop over a map may go on when the map was changed between two
 		// steps. So commands need not wait for the end of it.
 		if seen++; seen%roomsAtOnce == 0 {
-			s.mu.RUnlock()
-			s.mu.RLock()
+			v.mu.RUnlock()
+			v.mu.RLock()
 		}
 		if q.Home != "" && home.Node != q.Home || q.Search != "" && !strings.Contains(room.String(), q.Search) {
 			continue
@@ -104,7 +104,7 @@ func (s *State) RoomsPage(q RoomsQuery) (page []PlacedRoom, total int, next Room
 			more = true
 		}
 	}
-	s.mu.RUnlock()
+	v.mu.RUnlock()
 	slices.SortFunc(h.rooms, h.compare)
 	if more && len(h.rooms) > 0 {
 		next = h.rooms[len(h.rooms)-1].cursor()

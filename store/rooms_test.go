@@ -10,9 +10,9 @@ import (
 )
 
 // roomsState has n rooms, created in an order that is not that of their names.
-func roomsState(t testing.TB, n int) *State {
+func roomsState(t testing.TB, n int) *View {
 	t.Helper()
-	s := &State{mem: newMemory()}
+	s := NewView()
 	dice := rand.New(rand.NewPCG(1, 2))
 	for i := range n {
 		room := RoomID{Name: fmt.Sprintf("r%06d", i)}
