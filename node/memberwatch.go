@@ -72,7 +72,8 @@ func (w *memberWatch) look(now time.Time) []api.AdminEvent {
 		if known && old.version != m.version {
 			tell("version_changed", id, "%s runs %s now, %s before", id, m.version, old.version)
 		}
-		if old.state != m.state {
+		// A node has a record before it is seen for the first time.
+		if old.state != m.state && (known || m.state != cluster.StateDead) {
 			tell("node_"+string(m.state), id, "%s", stateText(id, m))
 		}
 		switch {
