@@ -176,7 +176,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c.gossip = newGossip(c.record, wrapped, deps.Logger, c.members.tick)
 	c.mesh = rpc.New(rpc.Config{
 		Self: cfg.NodeID, Listener: listener, Identity: &c.identity, Resolve: c.resolve, Join: c.serveJoin,
-		Banished: c.state.Banished, Told: []string{clusterpb.Cluster_Announce_FullMethodName},
+		Banished: c.banished, Told: []string{clusterpb.Cluster_Announce_FullMethodName},
 		Dialer: deps.Dialer, Logger: deps.Logger, Registerer: deps.Registerer,
 	})
 	c.mesh.Register(func(r grpc.ServiceRegistrar) { clusterpb.RegisterClusterServer(r, &server{c: c}) })

@@ -161,7 +161,10 @@ func TestRemovedNodeStops(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	n := k.Followers()[0]
 	leader := k.AwaitLeader()
-	if _, err := leader.Propose(within(t), store.NewRemoveNode(time.Now(), n.ID)); err != nil {
+	if _, err := leader.Propose(within(t), store.NewRemoveNode(time.Now(), n.ID)); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("without regard to the majority: %v", err)
+	}
+	if err := leader.Remove(within(t), n.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Wait(); !errors.Is(err, cluster.ErrRemoved) {

@@ -105,7 +105,7 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 		return err
 	}
 	if ghost {
-		if _, err := c.Propose(ctx, store.NewRemoveNode(time.Now(), old.ID)); err != nil && !errors.Is(err, store.ErrNoSuchNode) {
+		if err := c.Remove(ctx, old.ID); err != nil && !errors.Is(err, store.ErrNoSuchNode) {
 			return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 		}
 	}

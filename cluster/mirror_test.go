@@ -299,7 +299,7 @@ func TestRemovedClientStops(t *testing.T) {
 	t.Parallel()
 	k := clustertest.Start(t, 1)
 	c := k.AddClient()
-	if _, err := k.Node(0).Propose(within(t), store.NewRemoveNode(time.Now(), c.ID)); err != nil {
+	if err := k.Node(0).Remove(within(t), c.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Wait(); !errors.Is(err, cluster.ErrRemoved) {

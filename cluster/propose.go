@@ -57,6 +57,9 @@ func (c *Cluster) servePropose(q *clusterpb.ProposeRequest) *clusterpb.ProposeRe
 	if errors.Is(err, store.ErrUnknownCommand) { // of a node that is newer than this one
 		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_UNSUPPORTED, Detail: err.Error()}
 	}
+	if err == nil && cmd.Op == store.OpRemoveNode { // it may cost the majority
+		err = fmt.Errorf("%w: %s is for Remove", store.ErrInvalid, cmd.Op)
+	}
 	if err != nil {
 		return &clusterpb.ProposeReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}

@@ -37,6 +37,12 @@ func (c *Cluster) Remove(ctx context.Context, node store.NodeID) error {
 	return c.replica.wait(ctx, reply.GetIndex())
 }
 
+// banished tells whether the door is shut to a node. It stays open to a voter,
+// which is about to be demoted: its voice may be needed for that.
+func (c *Cluster) banished(id store.NodeID, key string) bool {
+	return c.state.Banished(id, key) && raftRole(c.servers(), id) != RaftVoter
+}
+
 // removals keep two of them from counting on each other's voters.
 type removals struct{ sync.Mutex }
 

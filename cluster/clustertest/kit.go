@@ -23,8 +23,9 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// Patience is how long the kit waits for anything.
-const Patience = 30 * time.Second
+// Patience is how long the kit waits for anything. On a starved machine an
+// election alone may take many seconds.
+const Patience = time.Minute
 
 // Kit is a cluster of nodes n1, n2, ….
 type Kit struct {
