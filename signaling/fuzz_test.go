@@ -49,6 +49,8 @@ func FuzzFrame(f *testing.F) {
 		}}},
 		{Body: &signalpb.Frame_Join{Join: member}},
 		{Body: &signalpb.Frame_Leave{Leave: &signalpb.Leave{Session: "s"}}},
+		{Body: &signalpb.Frame_Takeover{Takeover: member}},
+		{Body: &signalpb.Frame_Moved{Moved: &signalpb.Member{Session: "s", Edge: "n3", Incarnation: 2}}},
 		{Body: &signalpb.Frame_Announce{Announce: pub}},
 		{Body: &signalpb.Frame_Say{Say: &signalpb.Say{Session: "s", To: "room", Data: []byte(`1`), Number: 1}}},
 		{Body: &signalpb.Frame_Snapshot{Snapshot: &signalpb.Snapshot{Members: []*signalpb.Member{member}}}},
@@ -75,6 +77,11 @@ func FuzzFrame(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	direct, err := proto.Marshal(&signalpb.Frame{Room: room, Body: &signalpb.Frame_Moved{Moved: &signalpb.Member{Session: "s", Edge: "n2", Incarnation: 3}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(direct)
 	f.Fuzz(func(_ *testing.T, raw []byte) {
 		var frame signalpb.Frame
 		if proto.Unmarshal(raw, &frame) != nil {

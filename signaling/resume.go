@@ -203,6 +203,7 @@ func (h *Hub) rebuild(c *conn, m *wire.ClientMessage, t *signalpb.Resume) error 
 		if s := h.session(id); s != nil && s.hasKey(t.GetKey()) {
 			return h.takeUp(c, s, m.ID, m.Hello.ResumeID)
 		}
+		return wire.ErrNoSuchSession
 	}
 	if err == nil {
 		h.metrics.rebuilt.Inc()

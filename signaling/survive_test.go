@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 )
@@ -280,7 +282,40 @@ func TestNotRebuilt(t *testing.T) {
 	if took := time.Since(began); took > 900*time.Millisecond {
 		t.Logf("refused after %v", took) // at once, but for the machine
 	}
+	id := carol.Resume
+	for name, change := range map[string]func(*signalpb.Resume){
+		"asked about long ago": func(r *signalpb.Resume) { r.Authenticated -= 25 * 3600 },
+		"not complete":         func(r *signalpb.Resume) { r.Complete = false },
+		"with another key":     func(r *signalpb.Resume) { r.Session, r.Node = string(alice.Session), "n1" },
+		"without a key":        func(r *signalpb.Resume) { r.Key = nil },
+	} {
+		t.Log(name)
+		carol.Resume = resealed(t, id, change)
+		refused(c.nodes[0], carol, wire.ClientResumeMedia)
+	}
+	carol.Resume = id
+	resumed(t, c.nodes[0], carol, wire.Resumed{Room: "room"})
+	alice.Barrier()
 	quiet(alice)
+}
+
+// resealed changes what is in a resume id.
+func resealed(t *testing.T, id string, change func(*signalpb.Resume)) string {
+	t.Helper()
+	sealer := newSealer("signaling resume")
+	plain, err := sealer.Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r signalpb.Resume
+	if err := proto.Unmarshal(plain, &r); err != nil {
+		t.Fatal(err)
+	}
+	change(&r)
+	if plain, err = proto.Marshal(&r); err != nil {
+		t.Fatal(err)
+	}
+	return sealer.Seal(plain)
 }
 
 // TestOneOwner: an edge is cut off with a living session, which goes on at another
