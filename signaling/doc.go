@@ -6,9 +6,15 @@
 //	clients <─ Session <─ replica <─ events, (epoch, seq) ─┘
 //	backend ─POST─> any node ─> room        other nodes ─gRPC─ peer
 //
+// A client that comes to a node which does not have its session is served by way of
+// the node that has it (front.go), or gets it anew (resume.go, takeover.go):
+//
+//	client ─ws─ conn ─ tunnel ─gRPC─ passage ─ conn ─ Session
+//
 // Edge and home are roles of every node; on a single node the frames are handed
 // over directly. Goroutines: a conn has a reader (the one of its request) and a
 // writer; a room (home side) and a peer have one each, a peer's stream one more
-// to receive. A replica has none: whoever brings an event applies it. Run waits
+// to receive and one that watches it; a front has one at its near end, three at
+// its far end. A replica has none: whoever brings an event applies it. Run waits
 // for all of them.
 package signaling
