@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	_ "embed"
-	"encoding/base64"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
@@ -80,12 +77,10 @@ type Admin struct {
 	view    *[sha256.Size]byte // nil: no token views only
 	log     *slog.Logger
 	streams chan struct{} // one place per open stream of events
-	policy  string
+	page    string
+	policy  string // of the page
 	mux     *http.ServeMux
 }
-
-//go:embed dashboard.html
-var dashboard string
 
 // NewAdmin makes an Admin.
 func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
@@ -101,8 +96,10 @@ func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
 		operate: sha256.Sum256([]byte(cfg.OperateToken)),
 		log:     deps.Logger,
 		streams: make(chan struct{}, maxStreams),
-		policy: "default-src 'none'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; script-src " +
-			hashOf(dashboard, "script") + "; style-src " + hashOf(dashboard, "style"),
+	}
+	var err error
+	if a.page, a.policy, err = dashboardPage(); err != nil {
+		return nil, err
 	}
 	if cfg.ViewToken != "" {
 		h := sha256.Sum256([]byte(cfg.ViewToken))
@@ -110,15 +107,6 @@ func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
 	}
 	a.mux = a.routes()
 	return a, nil
-}
-
-// hashOf is the source of the page's only element of this name, as a content
-// security policy names it.
-func hashOf(page, element string) string {
-	_, rest, _ := strings.Cut(page, "<"+element+">")
-	source, _, _ := strings.Cut(rest, "</"+element+">")
-	sum := sha256.Sum256([]byte(source))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 // adminRole is what a bearer may do.
@@ -129,6 +117,8 @@ const (
 	roleView
 	roleOperate
 )
+
+func (r adminRole) String() string { return [...]string{"none", "view", "operate"}[r] }
 
 type adminRoute struct {
 	method, path string
@@ -200,7 +190,11 @@ func (a *Admin) Handler() http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
-		if !open && a.role(r) == roleNone {
+		role := a.role(r)
+		if role != roleNone {
+			h.Set("Talkd-Role", role.String())
+		}
+		if !open && role == roleNone {
 			h.Set("WWW-Authenticate", `Bearer realm="talkd admin"`)
 			if r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 				// The page asks for the token: browsers show it also with 401.
@@ -273,12 +267,4 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, status, struct {
 		Status string `json:"status"`
 	}{state})
-}
-
-func (a *Admin) writePage(w http.ResponseWriter, status int) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", a.policy)
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, dashboard) // a browser that is gone needs no page
 }

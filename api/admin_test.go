@@ -424,22 +424,25 @@ func TestAdminEventsOverHTTP(t *testing.T) {
 func TestAdminPage(t *testing.T) {
 	a, _ := newAdmin(t)
 	without, with := ask(t, a, "GET", "/", "", ""), ask(t, a, "GET", "/", viewToken, "")
+	if with.Header().Get("Talkd-Role") != "view" || without.Header().Get("Talkd-Role") != "" {
+		t.Errorf("roles %q and %q", with.Header().Get("Talkd-Role"), without.Header().Get("Talkd-Role"))
+	}
 	if without.Code != 401 || with.Code != 200 || without.Body.String() != with.Body.String() || !strings.Contains(with.Body.String(), "<title>talkd</title>") {
 		t.Errorf("%d and %d", without.Code, with.Code)
 	}
 	policy := without.Header().Get("Content-Security-Policy")
-	if !regexp.MustCompile(`^default-src 'none'; connect-src 'self'; .*script-src 'sha256-[A-Za-z0-9+/=]{44}'; style-src 'sha256-[A-Za-z0-9+/=]{44}'$`).MatchString(policy) ||
+	if !regexp.MustCompile(`^default-src 'none'; connect-src 'self'; img-src data:; .*script-src 'sha256-[A-Za-z0-9+/=]{44}'; style-src 'sha256-[A-Za-z0-9+/=]{44}'$`).MatchString(policy) ||
 		strings.Contains(policy, "unsafe") {
 		t.Errorf("policy %q", policy)
 	}
 	for _, once := range []string{"<script>", "</script>", "<style>", "</style>"} {
-		if n := strings.Count(dashboard, once); n != 1 {
+		if n := strings.Count(a.page, once); n != 1 {
 			t.Errorf("%d times %s: the policy knows one", n, once)
 		}
 	}
 	// What the policy forbids, or would put the token where it does not belong.
 	for _, never := range []string{` style="`, ` onclick`, `javascript:`, `innerHTML`, `src="`, `EventSource(`, `?token`, `localStorage`, `http://`} {
-		if strings.Contains(dashboard, never) {
+		if strings.Contains(a.page, never) {
 			t.Errorf("the page has %q", never)
 		}
 	}
