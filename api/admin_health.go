@@ -86,7 +86,7 @@ func quorumWarnings(v ClusterView) []Warning {
 
 func nodeWarnings(v ClusterView) []Warning {
 	var all []Warning
-	if dead := named(v, func(n NodeView) bool { return n.State == "dead" }); len(dead) > 0 {
+	if dead := named(v, func(n NodeView) bool { return n.State == "dead" && !n.Pending }); len(dead) > 0 {
 		all = append(all, Warning{
 			"node_dead", LevelWarning, list(dead) + " " + isAre(dead) + " dead.",
 			"start " + itThem(dead) + " again with the same command line; gone for good: talkd cluster remove NODE",

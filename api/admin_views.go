@@ -41,7 +41,8 @@ type NodeView struct {
 	Load     LoadView   `json:"load"`
 	Capacity Capacity   `json:"capacity"`
 	UptimeS  float64    `json:"uptime_s"`
-	Health   *Condition `json:"health,omitempty"` // nil: the node did not tell
+	Pending  bool       `json:"pending,omitempty"` // it was let in and has not come yet
+	Health   *Condition `json:"health,omitempty"`  // nil: the node did not tell
 }
 
 // LoadView is what a node measured of itself.

@@ -74,3 +74,8 @@ func (c *Cluster) Status() Status {
 	}
 	return s
 }
+
+// RoomsPage is one page of the rooms that have a home.
+func (c *Cluster) RoomsPage(q store.RoomsQuery) (page []store.PlacedRoom, total int, next store.RoomsCursor) {
+	return c.state.RoomsPage(q)
+}

@@ -74,7 +74,7 @@ func nodeView(m cluster.Member, now time.Time) api.NodeView {
 			CPU: l.CPU, EgressBps: l.EgressBps, IngressBps: l.IngressBps, EgressPps: l.EgressPps,
 			Sessions: l.Sessions, Publishers: l.Publishers, Subscribers: l.Subscribers, Rooms: m.Rooms, Headroom: m.Headroom, Score: m.Score,
 		},
-		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions},
+		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions}, Pending: m.Pending,
 	}
 	if l.Started > 0 && m.State != cluster.StateDead {
 		v.UptimeS = max(0, now.Sub(time.Unix(l.Started, 0)).Seconds())
@@ -97,7 +97,7 @@ func (n *Node) condition() *inspect.ConditionReply {
 type roomFacts struct{ n *Node }
 
 func (f roomFacts) Rooms(ctx context.Context, q store.RoomsQuery) api.RoomsPage {
-	rooms, total, next := f.n.state.RoomsPage(q)
+	rooms, total, next := f.n.cluster.RoomsPage(q)
 	page := api.RoomsPage{Rooms: make([]api.RoomView, len(rooms)), Total: total, Next: next}
 	if len(rooms) == 0 {
 		return page

@@ -45,6 +45,9 @@ func newMemberWatch(source eventSource) *memberWatch {
 func (w *memberWatch) facts() (map[store.NodeID]memberFacts, store.NodeID) {
 	facts, leader := map[store.NodeID]memberFacts{}, store.NodeID("")
 	for _, m := range w.source.Members() {
+		if m.Pending {
+			continue // it may never come
+		}
 		facts[m.ID] = memberFacts{m.State, m.Raft, m.Version, m.Rooms}
 		if m.Leader {
 			leader = m.ID

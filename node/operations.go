@@ -25,7 +25,6 @@ const maxOperations = 32
 type operations struct {
 	self    store.NodeID
 	cluster ordered
-	remover remover // nil: not served
 	rotator rotator // nil: not served
 	gather  func(context.Context, ...string) map[string]*inspect.Room
 	publish func(api.AdminEvent)                    // here
@@ -45,9 +44,6 @@ type ordered interface {
 	Lookup(store.RoomID) (store.Home, bool)
 	Drain(ctx context.Context, node store.NodeID, on bool) error
 	Move(ctx context.Context, room store.RoomID, to store.NodeID) (store.Home, error)
-}
-
-type remover interface {
 	Remove(ctx context.Context, node store.NodeID) error
 }
 
@@ -61,7 +57,6 @@ func (n *Node) newOperations() *operations {
 		self: n.cluster.Self(), cluster: n.cluster, gather: n.inspector.Gather, publish: n.events.publish, tell: n.inspector.TellAll,
 		log: n.log, running: map[string]string{},
 	}
-	o.remover, _ = any(n.cluster).(remover)
 	o.rotator, _ = any(n.cluster).(rotator)
 	return o
 }
@@ -150,6 +145,8 @@ func orderError(err error) error {
 		return fmt.Errorf("%w: %w", api.ErrNoRoom, err)
 	case errors.Is(err, cluster.ErrUnfit):
 		return fmt.Errorf("%w: %w; choose another node: talkd cluster status", api.ErrRefused, err)
+	case errors.Is(err, cluster.ErrRemoveRefused):
+		return fmt.Errorf("%w: %w", api.ErrRefused, err)
 	case errors.Is(err, cluster.ErrUnsupported):
 		return fmt.Errorf("%w: %w; bring all nodes up to one version first", api.ErrRefused, err)
 	case errors.Is(err, cluster.ErrNoLeader), errors.Is(err, cluster.ErrNotReady), errors.Is(err, cluster.ErrUnknownOutcome),

@@ -101,7 +101,7 @@ func follow(t *testing.T, test func(t *testing.T, o *operations, c *orderedClust
 		c.at("n2").Rooms, c.at("n2").Load.Sessions = 1, 3
 		begun := time.Now()
 		o := &operations{
-			self: "n1", cluster: c, remover: c, rotator: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
+			self: "n1", cluster: c, rotator: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
 			publish: func(api.AdminEvent) {},
 			tell: func(_ context.Context, w *inspect.OpEvent) {
 				e := fromWire(w)
@@ -211,6 +211,7 @@ func TestOtherOperations(t *testing.T) {
 				return o.Rotate(t.Context(), api.KeyCA)
 			},
 			func() (string, error) { return o.Remove(t.Context(), "n2") },
+			func() (string, error) { return o.Remove(t.Context(), "n1") },
 		} {
 			if _, err := order(); err != nil {
 				t.Error(err)
@@ -229,6 +230,8 @@ func TestOtherOperations(t *testing.T) {
 		"0s rotate_ca failed: n2 uses the old one; it goes on where it stopped when it is ordered again",
 		"0s remove accepted: n2 is to be removed from the cluster",
 		"0s remove done: n2 does not belong to the cluster any more",
+		"0s remove accepted: n1 is to be removed from the cluster",
+		"0s remove done: n1 has left the cluster, and stops",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -242,11 +245,14 @@ func TestOrdersAreRefused(t *testing.T) {
 			want  error
 			says  string
 		}{
-			"no such node":    {func() (string, error) { return o.Drain(t.Context(), "n9", true) }, store.ErrNoSuchNode, ""},
-			"nobody else":     {func() (string, error) { c.at("n2").State = cluster.StateDead; return o.Drain(t.Context(), "n1", true) }, api.ErrRefused, "start or undrain another"},
-			"no such room":    {func() (string, error) { return o.Move(t.Context(), store.RoomID{Name: "x"}, "n1") }, api.ErrNoRoom, ""},
-			"no such target":  {func() (string, error) { return o.Move(t.Context(), podium, "n9") }, store.ErrNoSuchNode, ""},
-			"removing itself": {func() (string, error) { return o.Remove(t.Context(), "n1") }, api.ErrRefused, "another one"},
+			"no such node":   {func() (string, error) { return o.Drain(t.Context(), "n9", true) }, store.ErrNoSuchNode, ""},
+			"nobody else":    {func() (string, error) { c.at("n2").State = cluster.StateDead; return o.Drain(t.Context(), "n1", true) }, api.ErrRefused, "start or undrain another"},
+			"no such room":   {func() (string, error) { return o.Move(t.Context(), store.RoomID{Name: "x"}, "n1") }, api.ErrNoRoom, ""},
+			"no such target": {func() (string, error) { return o.Move(t.Context(), podium, "n9") }, store.ErrNoSuchNode, ""},
+			"costing the majority": {func() (string, error) {
+				c.refuse = fmt.Errorf("%w: n3 is silent", cluster.ErrRemoveRefused)
+				return o.Remove(t.Context(), "n2")
+			}, api.ErrRefused, "n3 is silent"},
 			"removing nobody": {func() (string, error) { return o.Remove(t.Context(), "n9") }, store.ErrNoSuchNode, ""},
 			"keys, no quorum": {func() (string, error) { c.quorum = false; return o.Rotate(t.Context(), api.KeyCA) }, api.ErrUnavailable, ""},
 			"an unfit target": {func() (string, error) {

@@ -153,16 +153,13 @@ func (o *operations) Remove(ctx context.Context, node store.NodeID) (string, err
 	if _, ok := o.member(node); !ok {
 		return "", store.ErrNoSuchNode
 	}
-	switch {
-	case o.remover == nil:
-		return "", fmt.Errorf("%w: this version removes no nodes", api.ErrRefused)
-	case node == o.self:
-		return "", fmt.Errorf("%w: %s is the node that you ask; have another one remove it (--admin URL)", api.ErrRefused, node)
-	}
 	first := api.AdminEvent{Kind: "remove", Node: string(node), Detail: fmt.Sprintf("%s is to be removed from the cluster", node)}
-	return o.order(ctx, first, func(ctx context.Context) error { return o.remover.Remove(ctx, node) }, func(ctx context.Context, p *progress) (string, error) {
+	return o.order(ctx, first, func(ctx context.Context) error { return o.cluster.Remove(ctx, node) }, func(ctx context.Context, p *progress) (string, error) {
 		for {
 			m, ok := o.member(node)
+			if node == o.self {
+				return fmt.Sprintf("%s has left the cluster, and stops", node), nil
+			}
 			if !ok {
 				return fmt.Sprintf("%s does not belong to the cluster any more", node), nil
 			}
