@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -52,6 +53,7 @@ type Subscriber struct {
 	*conn
 	e       *Engine
 	name    string // of the group
+	nonce   string // of the names of its tracks
 	group   *group
 	channel *webrtc.DataChannel // nil without
 	open    chan struct{}       // closed when the channel is open
@@ -95,7 +97,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 	if err != nil {
 		return nil, "", err
 	}
-	s := &Subscriber{conn: c, e: e, name: r.Group, open: make(chan struct{})}
+	s := &Subscriber{conn: c, e: e, name: r.Group, open: make(chan struct{}), nonce: rand.Text()}
 	if err := s.register(); err != nil {
 		_ = s.Close()
 		return nil, "", err
@@ -248,7 +250,7 @@ func (s *Subscriber) add(pub Publication) error {
 		return fmt.Errorf("%w: the same sender twice", ErrBadPublication)
 	}
 	for _, t := range f.pub.Tracks {
-		d := newDownTrack(streamID(f.pub.ID), t, &s.group.traffic, s.e.metrics)
+		d := newDownTrack(s.streamID(f.pub.ID), t, &s.group.traffic, s.e.metrics)
 		transceiver, err := s.pc.AddTransceiverFromTrack(d, webrtc.RTPTransceiverInit{
 			Direction: webrtc.RTPTransceiverDirectionSendonly,
 		})
@@ -267,9 +269,11 @@ func (s *Subscriber) add(pub Publication) error {
 func sameSender(a, b PubID) bool { return a.Session == b.Session && a.Kind == b.Kind }
 
 // streamID names the tracks of one sender, so that they are played in time. It
-// stays when the sender publishes again.
-func streamID(id PubID) string {
-	sum := sha256.Sum256([]byte(string(id.Session) + "/" + id.Kind))
+// stays when the sender publishes again, but is another on each connection: a
+// browser that goes from one node to another shows tracks of both in one
+// stream, which takes no two of one name.
+func (s *Subscriber) streamID(id PubID) string {
+	sum := sha256.Sum256([]byte(s.nonce + "/" + string(id.Session) + "/" + id.Kind))
 	return hex.EncodeToString(sum[:8])
 }
 

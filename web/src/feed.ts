@@ -17,14 +17,21 @@ export class Feed {
   show(track: MediaStreamTrack): boolean {
     const old = this.stream.getTracks().filter((t) => t.kind === track.kind);
     if (old.includes(track)) return false;
-    // In one step, so that there is neither silence nor an echo. A track that
-    // is only taken out of the stream may still be heard.
+    // In one step, so that there is neither silence nor an echo: a track that is
+    // only taken out of the stream may still be heard. Two nodes may call their
+    // tracks the same, and a stream takes no two of one name.
+    const first = old.some((t) => t.id === track.id);
+    if (first) this.drop(old);
     track.enabled = true;
     this.stream.addTrack(track);
-    for (const t of old) {
+    if (!first) this.drop(old);
+    return true;
+  }
+
+  private drop(tracks: MediaStreamTrack[]): void {
+    for (const t of tracks) {
       if (t.kind === 'audio') t.enabled = false;
       this.stream.removeTrack(t);
     }
-    return true;
   }
 }

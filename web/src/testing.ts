@@ -49,6 +49,7 @@ export async function settle(): Promise<void> {
 
 /** A track that a connection receives. */
 export interface FakeTrack {
+  id: string;
   kind: 'audio' | 'video';
   from: number;
   enabled: boolean;
@@ -58,13 +59,13 @@ export interface FakeTrack {
   flow(): void;
 }
 
-/** A stream that only knows its tracks. */
+/** A stream that only knows its tracks, by their ids as browsers do. */
 export function fakeStream(): MediaStream {
-  const tracks = new Set<MediaStreamTrack>();
+  const tracks = new Map<string, MediaStreamTrack>();
   return {
-    getTracks: () => [...tracks],
-    addTrack: (t: MediaStreamTrack) => tracks.add(t),
-    removeTrack: (t: MediaStreamTrack) => tracks.delete(t),
+    getTracks: () => [...tracks.values()],
+    addTrack: (t: MediaStreamTrack) => tracks.has(t.id) || tracks.set(t.id, t),
+    removeTrack: (t: MediaStreamTrack) => tracks.delete(t.id),
   } as unknown as MediaStream;
 }
 
@@ -98,10 +99,13 @@ export class FakePeer {
     };
   }
 
+  /** What the node calls a track; most often the same, whatever the connection. */
+  names = (kind: string): string => kind;
+
   /** A track comes, which flows when it is told to. */
   receive(kind: 'audio' | 'video'): FakeTrack {
     let timestamp = 0;
-    const track: FakeTrack = { kind, from: this.number, enabled: true, muted: true, onunmute: null, flow: () => timestamp++ };
+    const track: FakeTrack = { id: this.names(kind), kind, from: this.number, enabled: true, muted: true, onunmute: null, flow: () => timestamp++ };
     this.ontrack?.({ track, receiver: { getSynchronizationSources: () => (timestamp > 0 ? [{ timestamp }] : []) } });
     return track;
   }
