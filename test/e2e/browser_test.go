@@ -71,12 +71,25 @@ func politely(cmd *exec.Cmd) {
 }
 
 // collect keeps every connection a page makes, so that a test can read the
-// browser's own statistics.
+// browser's own statistics, and who is told to come to or go from the room.
 const collect = `(() => {
   const Real = window.RTCPeerConnection;
   window.testConnections = [];
   window.RTCPeerConnection = class extends Real {
     constructor(...args) { super(...args); window.testConnections.push(this); }
+  };
+  const Socket = window.WebSocket;
+  window.testEvents = [];
+  window.WebSocket = class extends Socket {
+    constructor(...args) {
+      super(...args);
+      this.addEventListener('message', (e) => {
+        const {type, event} = JSON.parse(e.data);
+        if (type !== 'event' || event.target !== 'room') return;
+        for (const j of event.join ?? []) window.testEvents.push('join ' + j.sessionid);
+        for (const id of event.leave ?? []) window.testEvents.push('leave ' + id);
+      });
+    }
   };
 })();`
 

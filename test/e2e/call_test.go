@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,7 +181,8 @@ func screenShown(p *person) (bool, string) {
 }
 
 // killHome kills the process of the room's home: those on other nodes go on
-// over the same connections, the third comes back through another node.
+// over the same connections and hear of nothing; the third is back with the
+// same session through another node.
 func killHome(t *testing.T, c *cluster, token string, people map[string]*person) {
 	var r room
 	c.admin(c.nodes[0], "/admin/v1/rooms/"+token, &r)
@@ -197,11 +199,23 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 	if lost == nil || len(stay) != 2 {
 		t.Fatalf("nobody is at the home %q", home.Node)
 	}
+	session := lost.session()
 	// The connection over which each of the two receives the other moves on;
 	// which one that is shows after the kill.
 	before := map[*person]map[int]stream{}
 	for _, p := range stay {
 		before[p] = receiving(p, "video")
+	}
+	all := append(stay, lost)
+	for _, p := range all {
+		p.watchGaps()
+		p.forgetEvents()
+	}
+	settled := time.NewTimer(2 * time.Second)
+	defer settled.Stop()
+	<-settled.C // the watch has seen everybody
+	for _, p := range all {
+		p.resetGaps()
 	}
 	if err := syscall.Kill(home.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -225,22 +239,30 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 		serving, home2 := servedBy(lost)
 		return serving != "" && serving != home.Node && home2 != home.Node, "served by " + serving + ", home " + home2
 	})
-	for _, p := range append(stay, lost) {
+	var pictures, sounds []time.Duration
+	for _, p := range all {
 		eventually(t, 40*time.Second, p.name+" sees and hears both others again", func() (bool, string) {
-			moving := 0
-			first := receiving(p, "video")
-			pause := time.NewTimer(time.Second)
-			defer pause.Stop()
-			<-pause.C // the time over which frames are counted
-			for conn, s := range receiving(p, "video") {
-				if s.Frames > first[conn].Frames+5 {
-					moving++
-				}
-			}
-			return moving == 2, fmt.Sprintf("%d videos move", moving)
+			seen := p.gaps()
+			return len(seen) == 2 && !slices.ContainsFunc(seen, tileGaps.still), fmt.Sprint(seen)
 		})
+		for _, g := range p.gaps() {
+			t.Logf("%s sees %v", p.name, g)
+			if p == lost || g.Name == lost.name {
+				pictures = append(pictures, g.Video.backAfter(killed))
+				sounds = append(sounds, g.Audio.backAfter(killed))
+			}
+		}
 	}
-	t.Logf("everybody sees everybody %v after the kill", time.Since(killed).Round(100*time.Millisecond))
+	t.Logf("from the kill until the picture is back: %s", spread(pictures))
+	t.Logf("from the kill until the sound is back: %s", spread(sounds))
+	if now := lost.session(); now != session {
+		t.Errorf("%s has another session, %s instead of %s", lost.name, now, session)
+	}
+	for _, p := range stay {
+		if events := p.events(); len(events) > 0 {
+			t.Errorf("%s was told %v", p.name, events)
+		}
+	}
 	lost.screenshot("call-after-kill")
 }
 

@@ -90,7 +90,8 @@ const watchGaps = `(() => {
       const now = performance.now();
       const tell = (m) => ({count: m.count, worst: Math.round(Math.max(m.worst, m.last ? now - m.last : 0)),
         gaps: m.last && now - m.last > NOTABLE ? [...m.gaps, {from: wall(m.last), to: 0}] : m.gaps});
-      return [...notes.values()].map((n) => ({name: n.name, video: tell(n.video), audio: tell(n.audio), concealedms: Math.round(n.concealed / 48), ms: Math.round(n.samples / 48)}));
+      const shown = [...document.querySelectorAll('[data-testid="tile"]')].flatMap((t) => notes.get(t.dataset.session) ?? []);
+      return shown.map((n) => ({name: n.name, video: tell(n.video), audio: tell(n.audio), concealedms: Math.round(n.concealed / 48), ms: Math.round(n.samples / 48)}));
     },
   };
 })()`
@@ -129,22 +130,27 @@ func (p *person) resetGaps() {
 	eval[any](p, `window.testGaps.reset()`)
 }
 
+// gaps tells of those whom the page shows.
 func (p *person) gaps() []tileGaps {
 	p.t.Helper()
 	return eval[[]tileGaps](p, `window.testGaps.read()`)
 }
 
-// backAfter tells when a medium came again that stood still at a time.
-func (s still) backAfter(at time.Time) (time.Duration, bool) {
+// still tells that somebody stands still just now.
+func (g tileGaps) still() bool {
+	lasts := func(g gap) bool { return g.To == 0 }
+	return slices.ContainsFunc(g.Video.Gaps, lasts) || slices.ContainsFunc(g.Audio.Gaps, lasts)
+}
+
+// backAfter tells how long after a time a medium came again that stood still
+// then; 0: it never did.
+func (s still) backAfter(at time.Time) time.Duration {
 	for _, g := range s.Gaps {
-		if g.To == 0 {
-			return 0, false
-		}
-		if to := time.UnixMilli(g.To); to.After(at) {
-			return to.Sub(at), true
+		if to := time.UnixMilli(g.To); g.To > 0 && to.After(at) {
+			return to.Sub(at)
 		}
 	}
-	return 0, true // it never stood still
+	return 0
 }
 
 // spread is the middle and the worst of some times.
@@ -158,4 +164,18 @@ func spread(times []time.Duration) string {
 		all = append(all, d.Round(10*time.Millisecond).String())
 	}
 	return fmt.Sprintf("median %v, worst %v (%s)", times[len(times)/2].Round(10*time.Millisecond), times[len(times)-1].Round(10*time.Millisecond), strings.Join(all, ", "))
+}
+
+// session is the person's own one, as the page has it.
+func (p *person) session() string { return p.attribute(testID("self-tile"), "data-session") }
+
+// events are the comings and goings that the page was told since forgetEvents.
+func (p *person) events() []string {
+	p.t.Helper()
+	return eval[[]string](p, `window.testEvents`)
+}
+
+func (p *person) forgetEvents() {
+	p.t.Helper()
+	eval[any](p, `(() => { window.testEvents = []; })()`)
 }
