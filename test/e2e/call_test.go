@@ -266,6 +266,79 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 	lost.screenshot("call-after-kill")
 }
 
+// TestDrainMovesPeople stops the home of a room while three people talk: the
+// two who are there go to another node, and see and hear no gap.
+func TestDrainMovesPeople(t *testing.T) {
+	b := browser(t)
+	c := startCluster(t, 3)
+	token := c.conversation(c.nodes[0], "Drain")
+	people := []*person{joinAsGuest(t, b, "Ada", c.nodes[1].HTTP+"/call/"+token)}
+	var home node
+	eventually(t, 20*time.Second, "the room has a home", func() (bool, string) {
+		serving, id := servedBy(people[0])
+		if id != "" && id == serving {
+			home = c.node(id)
+		}
+		return home.Node != "", serving + " at home " + id
+	})
+	other := c.nodes[slices.IndexFunc(c.nodes, func(n node) bool { return n.Node != home.Node })]
+	people = append(people,
+		joinAsGuest(t, b, "Ben", home.HTTP+"/call/"+token),
+		joinAsGuest(t, b, "Cleo", other.HTTP+"/call/"+token+"?redirect=0"))
+	sessions := map[string]string{}
+	for _, p := range people {
+		awaitStreams(t, p, 2)
+		sessions[p.name] = p.session()
+		p.watchGaps()
+		p.forgetEvents()
+	}
+	report := func(when string) {
+		for _, p := range people {
+			for _, g := range p.gaps() {
+				t.Logf("%s: %s sees %v", when, p.name, g)
+			}
+			p.resetGaps()
+		}
+	}
+	pause := func(d time.Duration) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		<-timer.C // the time over which gaps are looked for
+	}
+	pause(2 * time.Second)
+	for _, p := range people {
+		p.resetGaps()
+	}
+	pause(10 * time.Second)
+	report("before")
+	started := time.Now()
+	if err := syscall.Kill(home.PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range people {
+		eventually(t, 30*time.Second, p.name+" is served by a node that stays", func() (bool, string) {
+			serving, now := servedBy(p)
+			return serving != "" && serving != home.Node && now != home.Node, serving + " at home " + now
+		})
+	}
+	t.Logf("everybody has moved %v after the signal", time.Since(started).Round(100*time.Millisecond))
+	pause(10*time.Second - min(time.Since(started), 9*time.Second))
+	report("drained")
+	for _, p := range people {
+		if now := p.session(); now != sessions[p.name] {
+			t.Errorf("%s has another session, %s instead of %s", p.name, now, sessions[p.name])
+		}
+		if events := p.events(); slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "leave ") }) {
+			t.Errorf("%s was told %v", p.name, events)
+		}
+		awaitStreams(t, p, 2)
+	}
+	if events := people[2].events(); len(events) > 0 {
+		t.Errorf("%s, who did not move, was told %v", people[2].name, events)
+	}
+	people[0].screenshot("call-after-drain")
+}
+
 // TestRedirectEndsAtTheHome follows the redirect of the protocol: who comes to
 // another node is served by the home.
 func TestRedirectEndsAtTheHome(t *testing.T) {

@@ -143,14 +143,16 @@ func (g tileGaps) still() bool {
 }
 
 // backAfter tells how long after a time a medium came again that stood still
-// then; 0: it never did.
+// then, at the end of its longest gap since; 0: it never did.
 func (s still) backAfter(at time.Time) time.Duration {
+	var longest, back time.Duration
 	for _, g := range s.Gaps {
-		if to := time.UnixMilli(g.To); g.To > 0 && to.After(at) {
-			return to.Sub(at)
+		from, to := time.UnixMilli(g.From), time.UnixMilli(g.To)
+		if to.After(at) && to.Sub(from) > longest {
+			longest, back = to.Sub(from), to.Sub(at)
 		}
 	}
-	return 0
+	return back
 }
 
 // spread is the middle and the worst of some times.
