@@ -27,7 +27,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sync/errgroup"
@@ -46,7 +45,7 @@ type Cluster struct {
 	replica replica     // how it gets here
 	log     *slog.Logger
 	load    func() Load
-	dialer  rpc.Dialer
+	network Network
 	metrics *metrics
 
 	record    store.Node // of this node, as it announces it
@@ -120,7 +119,11 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.ClusterListen)
+	network := deps.Network
+	if network == nil {
+		network = &machine{log: deps.Logger}
+	}
+	listener, err := network.Listen(cfg.ClusterListen)
 	if err != nil {
 		return nil, fmt.Errorf("cluster port: %w", err)
 	}
@@ -129,18 +132,18 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newGossipTransport(cfg.GossipListen, newGossipLog(deps.Logger))
+	transport, err := network.Gossip(cfg.GossipListen)
 	if err != nil {
 		return nil, fmt.Errorf("gossip port: %w", err)
 	}
 	undo.add(transport.Shutdown)
-	gossipAddr, err := advertised(cfg.GossipAdvertise, transport.addr())
+	gossipAddr, err := advertised(cfg.GossipAdvertise, gossipAddress(transport, cfg.GossipListen))
 	if err != nil {
 		return nil, err
 	}
 
 	c := &Cluster{
-		config: cfg, log: deps.Logger, load: deps.Load, dialer: deps.Dialer,
+		config: cfg, log: deps.Logger, load: deps.Load, network: network,
 		db: db, peers: peers,
 		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst),
@@ -156,9 +159,6 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	if err := c.record.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if c.dialer == nil {
-		c.dialer = &net.Dialer{Timeout: joinDial}
-	}
 	c.identity.p.Store(id)
 	c.metrics = newMetrics()
 	c.watchers = newWatchers(c.metrics.lagged.Inc)
@@ -169,15 +169,11 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		c.state = store.NewView()
 		c.replica = newMirror(c)
 	}
-	var wrapped memberlist.NodeAwareTransport = transport
-	if deps.GossipTransport != nil {
-		wrapped = deps.GossipTransport(transport)
-	}
-	c.gossip = newGossip(c.record, wrapped, deps.Logger, c.members.tick)
+	c.gossip = newGossip(c.record, transport, deps.Logger, c.members.tick)
 	c.mesh = rpc.New(rpc.Config{
 		Self: cfg.NodeID, Listener: listener, Identity: &c.identity, Resolve: c.resolve, Join: c.serveJoin,
 		Banished: c.banished, Told: []string{clusterpb.Cluster_Announce_FullMethodName},
-		Dialer: deps.Dialer, Logger: deps.Logger, Registerer: deps.Registerer,
+		Dialer: network, Logger: deps.Logger, Registerer: deps.Registerer,
 	})
 	c.mesh.Register(func(r grpc.ServiceRegistrar) { clusterpb.RegisterClusterServer(r, &server{c: c}) })
 	c.metrics.register(deps.Registerer, c)

@@ -7,10 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/hashicorp/memberlist"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
 )
 
@@ -53,10 +51,7 @@ type Deps struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	Load       func() Load           // asked once a second; nil: none
 
-	// Dialer and GossipTransport are the machine's when nil. Tests cut links
-	// with them.
-	Dialer          rpc.Dialer
-	GossipTransport func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
+	Network Network // nil: the machine's
 }
 
 // maxExpect and maxJoin bound what an operator can mean.

@@ -57,15 +57,6 @@ func newGossipTransport(listen string, logger *log.Logger) (*gossipTransport, er
 	return t, nil
 }
 
-// addr is the address that the port listens on.
-func (t *gossipTransport) addr() string {
-	ip, port, err := t.FinalAdvertiseAddr("", 0)
-	if err != nil {
-		return net.JoinHostPort("0.0.0.0", strconv.Itoa(t.GetAutoBindPort()))
-	}
-	return net.JoinHostPort(ip.String(), strconv.Itoa(port))
-}
-
 func (t *gossipTransport) forward() {
 	for {
 		select {

@@ -157,7 +157,9 @@ func finalRefusal(err error) bool {
 func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key *ecdsa.PrivateKey) (*identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinDial+joinExchange)
 	defer cancel()
-	raw, err := c.dialer.DialContext(ctx, "tcp", addr)
+	dialing, cancelDial := context.WithTimeout(ctx, joinDial)
+	raw, err := c.network.DialContext(dialing, "tcp", addr)
+	cancelDial()
 	if err != nil {
 		return nil, err
 	}

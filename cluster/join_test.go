@@ -119,12 +119,11 @@ func TestSilentJoinerIsSentAway(t *testing.T) {
 	t.Parallel()
 	k := clustertest.Start(t, 1)
 	addr, _ := k.Node(0).Addr()
-	conn, err := (&tls.Dialer{Config: &tls.Config{
-		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{rpc.ProtoJoin},
-	}}).DialContext(within(t), "tcp", addr)
+	raw, err := k.Net.Host("stranger").DialContext(within(t), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn := tls.Client(raw, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{rpc.ProtoJoin}})
 	defer conn.Close()
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)

@@ -1,10 +1,13 @@
-// Package clustertest runs the nodes of a cluster in one process, with links
-// that can be cut.
+// Package clustertest runs the nodes of a cluster in one process, over a network
+// in memory whose links can be cut, held, slow and lossy.
 //
-//	Kit ── Node ── cluster.Cluster ── loopback sockets
-//	  └─ Network: in the way of all that nodes send each other
+//	Kit ── Node ── cluster.Cluster ── Host (connections, packets)
+//	  └─ Network: carries all that nodes send each other, or not
 //
-// Each running node has a goroutine in Run; Kit's cleanup waits for all.
+// Each running node has a goroutine in Run; Kit's cleanup waits for all. Nothing
+// in it waits for a socket, so that a whole cluster runs in a bubble of
+// testing/synctest: Virtual is how. A minute of a cluster takes half a second
+// there, and a busy machine changes nothing.
 package clustertest
 
 import (
@@ -15,9 +18,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/hashicorp/memberlist"
 
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/store"
@@ -47,6 +49,8 @@ type Node struct {
 	Config cluster.Config
 	// Load is what the node tells of itself; nil: nothing.
 	Load func() cluster.Load
+	// Opened is called between Open and Run; nil: nothing to change.
+	Opened func(*cluster.Cluster)
 
 	*cluster.Cluster              // of the last start
 	State            *store.State // nil without the role server
@@ -55,6 +59,22 @@ type Node struct {
 	done   chan struct{}
 	err    error // of Run; read after done
 }
+
+// Virtual runs a test in virtual time. It may use no subtests and not be
+// parallel; the test that calls it may.
+func Virtual(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		// The bubble's time ends with the test. A probe of memberlist waits for a
+		// timer that is longer.
+		t.Cleanup(func() { time.Sleep(probeEnds) })
+		f(t)
+	})
+}
+
+// probeEnds is more than eight probe intervals, the longest for a node that
+// found its machine slow.
+const probeEnds = 10 * time.Second
 
 // New makes a kit without nodes.
 func New(tb testing.TB) *Kit {
@@ -246,20 +266,18 @@ func (n *Node) TryStart() (err error) {
 	}
 	c, err := cluster.Open(n.Config, cluster.Deps{
 		State: state, Load: n.Load,
-		Logger: slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.ID),
-		Dialer: dialer{n: n.kit.Net, from: n.ID},
-		GossipTransport: func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
-			return &transport{NodeAwareTransport: inner, n: n.kit.Net, from: n.ID}
-		},
+		Logger:  slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.ID),
+		Network: n.kit.Net.Host(n.ID),
 	})
 	if err != nil {
 		_ = closeState() // the first error says why
 		return err
 	}
+	if n.Opened != nil {
+		n.Opened(c)
+	}
 	// A restart finds the ports that the others know.
 	n.Config.ClusterListen, n.Config.GossipListen = c.Addr()
-	n.kit.Net.know(n.Config.ClusterListen, n.ID)
-	n.kit.Net.know(n.Config.GossipListen, n.ID)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

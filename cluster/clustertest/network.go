@@ -3,38 +3,86 @@ package clustertest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/store"
 )
 
 // ErrCut is what a node sees of a link that is down.
 var ErrCut = errors.New("clustertest: link is cut")
 
-// Network is the links between the nodes of a kit. It stands in every node's
-// way out: dialled connections and gossip packets.
+// Network carries all that the nodes of a kit send each other, in memory. It
+// has no goroutines, only timers, so that it works in a synctest bubble too.
+//
+// What goes over a cut link is lost, what goes over a held one comes later.
 type Network struct {
-	mu    sync.Mutex // guards what follows
-	addrs map[string]store.NodeID
-	cut   map[link]bool
-	cutIf map[link]func() bool
-	mute  map[store.NodeID]bool // in gossip
-	down  map[store.NodeID]bool
-	conns map[*conn]struct{}
-	heals chan struct{} // closed and replaced at each Heal
+	mu      sync.Mutex // guards what follows
+	ports   map[netip.AddrPort]*port
+	last    uint16
+	cut     map[link]bool
+	cutIf   map[link]func() bool
+	held    map[link]bool
+	mute    map[store.NodeID]bool // in gossip
+	down    map[store.NodeID]bool
+	quality Quality
+	dice    *rand.Rand
+	pipes   map[*pipe]struct{}
+	late    []datagram    // gossip that is held
+	changes chan struct{} // closed and replaced when a link gets better
 }
+
+// Quality is how good all links are. The zero value is perfect.
+type Quality struct {
+	// Delay is how long everything is under way at least, and up to Jitter
+	// more. Packets of gossip overtake each other thereby.
+	Delay, Jitter time.Duration
+	// Loss and Duplicate are the shares of packets of gossip that are lost and
+	// come twice. What TCP carries is repaired after retransmitAfter.
+	Loss, Duplicate float64
+}
+
+// retransmitAfter is Linux' least.
+const retransmitAfter = 200 * time.Millisecond
 
 type link struct{ from, to store.NodeID }
 
+// port is what listens at an address.
+type port struct {
+	owner  store.NodeID
+	addr   netip.AddrPort
+	accept func(net.Conn) bool // false: nobody has room for it; under the network's lock
+	packet func(*memberlist.Packet)
+}
+
+const (
+	firstPort = 20_000
+	dialBack  = 2 // packets until a connection is there
+)
+
 func newNetwork() *Network {
 	return &Network{
-		addrs: make(map[string]store.NodeID), cut: make(map[link]bool), cutIf: make(map[link]func() bool), mute: make(map[store.NodeID]bool), down: make(map[store.NodeID]bool),
-		conns: make(map[*conn]struct{}), heals: make(chan struct{}),
+		ports: make(map[netip.AddrPort]*port), last: firstPort,
+		cut: make(map[link]bool), cutIf: make(map[link]func() bool), held: make(map[link]bool),
+		mute: make(map[store.NodeID]bool), down: make(map[store.NodeID]bool),
+		dice:  rand.New(rand.NewPCG(1, 1)),
+		pipes: make(map[*pipe]struct{}), changes: make(chan struct{}),
 	}
+}
+
+// SetQuality makes all links as good as this; seed throws the dice.
+func (n *Network) SetQuality(q Quality, seed uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.quality, n.dice = q, rand.New(rand.NewPCG(seed, seed))
 }
 
 // CutOneWay loses what from sends to to, silently.
@@ -62,12 +110,7 @@ func (n *Network) Cut(a, b store.NodeID) {
 func (n *Network) Isolate(id store.NodeID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, other := range n.addrs {
-		if other != id {
-			n.cut[link{id, other}] = true
-			n.cut[link{other, id}] = true
-		}
-	}
+	n.around(id, func(l link) { n.cut[l] = true })
 }
 
 // CutGossip loses the gossip from and to a node. All else passes.
@@ -77,176 +120,241 @@ func (n *Network) CutGossip(id store.NodeID) {
 	n.mute[id] = true
 }
 
-// Heal restores all cut links. Connections that lost something break.
-func (n *Network) Heal() {
-	n.mu.Lock()
-	clear(n.cut)
-	clear(n.cutIf)
-	clear(n.mute)
-	var broken []*conn
-	for c := range n.conns {
-		if c.broken {
-			broken = append(broken, c)
-		}
-	}
-	close(n.heals)
-	n.heals = make(chan struct{})
-	n.mu.Unlock()
-	for _, c := range broken {
-		_ = c.Close() // its user sees the error
-	}
-}
-
-// setDown makes a machine vanish: its connections break, and it refuses new
-// ones.
-func (n *Network) setDown(id store.NodeID, down bool) {
-	n.mu.Lock()
-	n.down[id] = down
-	var broken []*conn
-	for c := range n.conns {
-		if down && (c.from == id || c.to == id) {
-			broken = append(broken, c)
-		}
-	}
-	n.mu.Unlock()
-	for _, c := range broken {
-		_ = c.Close() // its user sees the error
-	}
-}
-
-func (n *Network) know(addr string, id store.NodeID) {
+// Hold keeps back what goes from and to a node until Heal, like a machine that
+// hangs does.
+func (n *Network) Hold(id store.NodeID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.addrs[addr] = id
+	n.around(id, func(l link) { n.held[l] = true })
 }
 
-// dialer is a node's way to the others over TCP.
-type dialer struct {
-	n    *Network
-	from store.NodeID
+// around does something to all links of a node. The caller holds the lock.
+func (n *Network) around(id store.NodeID, do func(link)) {
+	for _, p := range n.ports {
+		if p.owner != id {
+			do(link{id, p.owner})
+			do(link{p.owner, id})
+		}
+	}
+}
+
+// Heal restores all links. Connections that lost something break, what was held
+// arrives.
+func (n *Network) Heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.cut)
+	clear(n.cutIf)
+	clear(n.held)
+	clear(n.mute)
+	for p := range n.pipes {
+		if p.broken {
+			p.reset()
+		}
+		p.wake()
+	}
+	late := n.late
+	n.late = nil
+	for _, d := range late {
+		n.deliver(d)
+	}
+	n.better()
+}
+
+// better tells who waits for a link. The caller holds the lock.
+func (n *Network) better() {
+	close(n.changes)
+	n.changes = make(chan struct{})
+}
+
+// setDown makes a process vanish: its connections break, and its machine
+// refuses new ones.
+func (n *Network) setDown(id store.NodeID, down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down[id] = down
+	if !down {
+		return
+	}
+	for p := range n.pipes {
+		for _, e := range p.ends {
+			if e.owner == id {
+				e.close()
+			}
+		}
+	}
+}
+
+// under is how long something is under way. The caller holds the lock.
+func (n *Network) under() time.Duration {
+	d := n.quality.Delay
+	if n.quality.Jitter > 0 {
+		d += time.Duration(n.dice.Int64N(int64(n.quality.Jitter)))
+	}
+	return d
+}
+
+// conditions finds out whether a link's condition holds now, and cuts it then.
+func (n *Network) conditions(l link) {
+	n.mu.Lock()
+	holds := n.cutIf[l]
+	n.mu.Unlock()
+	if holds != nil && holds() { // it may ask the nodes: not under the lock
+		n.CutOneWay(l.from, l.to)
+	}
+}
+
+// Host is the network as a node sees it.
+func (n *Network) Host(id store.NodeID) cluster.Network { return &host{n: n, id: id} }
+
+type host struct {
+	n  *Network
+	id store.NodeID
+}
+
+// bind takes a port. The caller holds the lock.
+func (h *host) bind(addr string, p *port) error {
+	want, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	if want.Port() == 0 {
+		h.n.last++
+		want = netip.AddrPortFrom(want.Addr(), h.n.last)
+	}
+	if _, ok := h.n.ports[want]; ok {
+		return fmt.Errorf("listen %s: %w", want, syscall.EADDRINUSE)
+	}
+	p.owner, p.addr = h.id, want
+	h.n.ports[want] = p
+	return nil
+}
+
+// free gives a port back.
+func (n *Network) free(p *port) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ports[p.addr] == p {
+		delete(n.ports, p.addr)
+	}
 }
 
 // DialContext connects, or waits like one who gets no answer.
-func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+func (h *host) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		d.n.mu.Lock()
-		to := d.n.addrs[addr]
-		down := d.n.down[to] || d.n.down[d.from]
-		cut := d.n.cut[link{d.from, to}] || d.n.cut[link{to, d.from}]
-		heals := d.n.heals
-		d.n.mu.Unlock()
-		switch {
-		case down:
-			return nil, ErrCut
-		case !cut:
-			raw, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
+		h.n.mu.Lock()
+		p := h.n.ports[to]
+		if p == nil || h.n.down[p.owner] || h.n.down[h.id] {
+			h.n.mu.Unlock()
+			return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
+		}
+		there, back := link{h.id, p.owner}, link{p.owner, h.id}
+		silent := h.n.cut[there] || h.n.cut[back] || h.n.held[there] || h.n.held[back]
+		changes, takes := h.n.changes, time.Duration(0)
+		if !silent {
+			takes = dialBack * h.n.under()
+		}
+		h.n.mu.Unlock()
+		if !silent {
+			if takes > 0 {
+				if err := sleep(ctx, takes); err != nil {
+					return nil, err
+				}
 			}
-			return d.n.wrap(raw, d.from, to), nil
+			return h.connect(p)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-heals:
+		case <-changes:
 		}
 	}
 }
 
-// conn is a connection as its dialler sees it. What goes over a cut link is
-// gone; the stream has a hole then and never works again.
-type conn struct {
-	net.Conn
-	n        *Network
-	from, to store.NodeID
-	broken   bool // guarded by n.mu
-}
-
-func (n *Network) wrap(raw net.Conn, from, to store.NodeID) net.Conn {
-	c := &conn{Conn: raw, n: n, from: from, to: to}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.conns[c] = struct{}{}
-	return c
-}
-
-// passes tells whether something may go from one end to the other now.
-func (c *conn) passes(from, to store.NodeID) bool {
-	c.n.mu.Lock()
-	holds := c.n.cutIf[link{from, to}]
-	c.n.mu.Unlock()
-	cut := holds != nil && holds()
-	c.n.mu.Lock()
-	defer c.n.mu.Unlock()
-	if cut || c.n.cut[link{from, to}] {
-		c.broken = true
+// connect hands one end of a new connection to who listens.
+func (h *host) connect(to *port) (net.Conn, error) {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	h.n.last++ // wraps: these ports are for show
+	p := newPipe(h.n, [2]store.NodeID{h.id, to.owner}, [2]netip.AddrPort{netip.AddrPortFrom(to.addr.Addr(), h.n.last), to.addr})
+	if h.n.ports[to.addr] != to || h.n.down[to.owner] || !to.accept(p.ends[1]) {
+		return nil, fmt.Errorf("dial %s: %w", to.addr, syscall.ECONNREFUSED)
 	}
-	return !c.broken
+	h.n.pipes[p] = struct{}{}
+	return p.ends[0], nil
 }
 
-func (c *conn) Read(p []byte) (int, error) {
-	for {
-		n, err := c.Conn.Read(p)
-		if err != nil || c.passes(c.to, c.from) {
-			return n, err
+// Listen takes a TCP port.
+func (h *host) Listen(addr string) (net.Listener, error) {
+	l := &listener{n: h.n, conns: make(chan net.Conn, backlog), done: make(chan struct{})}
+	l.port.accept = func(c net.Conn) bool {
+		select {
+		case l.conns <- c:
+			return true
+		default:
+			return false
 		}
 	}
-}
-
-func (c *conn) Write(p []byte) (int, error) {
-	if !c.passes(c.from, c.to) {
-		return len(p), nil
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	if err := h.bind(addr, &l.port); err != nil {
+		return nil, err
 	}
-	return c.Conn.Write(p)
+	return l, nil
 }
 
-func (c *conn) Close() error {
-	c.n.mu.Lock()
-	delete(c.n.conns, c)
-	c.n.mu.Unlock()
-	return c.Conn.Close()
+const backlog = 128
+
+type listener struct {
+	n     *Network
+	port  port
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
 }
 
-// transport is a node's way to the others for gossip.
-type transport struct {
-	memberlist.NodeAwareTransport
-	n    *Network
-	from store.NodeID
-}
-
-// lost tells whether nothing gets to an address.
-func (t *transport) lost(a memberlist.Address, bothWays bool) bool {
-	t.n.mu.Lock()
-	defer t.n.mu.Unlock()
-	to := store.NodeID(a.Name)
-	if to == "" {
-		to = t.n.addrs[a.Addr]
+// Accept waits for a connection.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
 	}
-	return t.n.mute[t.from] || t.n.mute[to] || t.n.down[t.from] || t.n.down[to] || t.n.cut[link{t.from, to}] || bothWays && t.n.cut[link{to, t.from}]
 }
 
-// WriteToAddress sends a packet.
-func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
-	if t.lost(a, false) {
-		return time.Now(), nil
+// Close gives the port back.
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		l.n.free(&l.port)
+		close(l.done)
+		for {
+			select {
+			case c := <-l.conns:
+				_ = c.Close() // nobody accepts it any more
+				continue
+			default:
+			}
+			return
+		}
+	})
+	return nil
+}
+
+// Addr is the address of the port.
+func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.port.addr) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return t.NodeAwareTransport.WriteToAddress(b, a)
-}
-
-// WriteTo sends a packet.
-func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
-	return t.WriteToAddress(b, memberlist.Address{Addr: addr})
-}
-
-// DialAddressTimeout opens a stream.
-func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	if t.lost(a, true) {
-		return nil, ErrCut
-	}
-	return t.NodeAwareTransport.DialAddressTimeout(a, timeout)
-}
-
-// DialTimeout opens a stream.
-func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
