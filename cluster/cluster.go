@@ -66,6 +66,7 @@ type Cluster struct {
 	placing   *placements
 	removals  removals
 	joinLimit *rate.Limiter
+	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
 	raft        atomic.Pointer[raft.Raft]        // of a server; nil until the node has joined
 	heldUntil   atomic.Pointer[time.Time]        // nil: no lease
@@ -146,8 +147,8 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		config: cfg, log: deps.Logger, load: deps.Load, network: network,
 		db: db, peers: peers,
 		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(),
-		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst),
-		ready:     make(chan struct{}), announceNow: make(chan struct{}, 1),
+		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst), leaseTime: lease,
+		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
 		boot:   time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 		followers: newFollowers(),

@@ -3,6 +3,8 @@ package cluster
 import (
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/talkd/talkd/store"
 )
 
@@ -38,3 +40,13 @@ func (c *Cluster) Heard(id store.NodeID) uint64 {
 	r, _ := c.hearing.report(id)
 	return r.index
 }
+
+// TransferLeadership makes another node lead, as a stop does.
+func (c *Cluster) TransferLeadership(to store.NodeID) error {
+	c.leading.pause(true) // no lease is granted after another node may lead
+	defer c.leading.pause(false)
+	return c.raft.Load().LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error()
+}
+
+// BreakLease makes a node believe that its leases last as long as this.
+func (c *Cluster) BreakLease(d time.Duration) { c.leaseTime = d }

@@ -35,7 +35,7 @@ func (c *Cluster) renewLease(ctx context.Context) error {
 	for {
 		sent := time.Now()
 		if c.renewOnce(ctx) && ctx.Err() == nil && !c.stopping() {
-			until := sent.Add(lease)
+			until := sent.Add(c.leaseTime)
 			c.heldUntil.Store(&until)
 		}
 		if now := c.Lease(); now != held {

@@ -194,6 +194,17 @@ func (k *Kit) Servers() []*Node {
 	return slices.DeleteFunc(k.Running(), func(n *Node) bool { return !n.Server() })
 }
 
+// Current is the cluster of the node's last start, nil when it does not run.
+// Unlike the field it may be asked for while the node is started or stopped.
+func (n *Node) Current() *cluster.Cluster {
+	n.kit.mu.Lock()
+	defer n.kit.mu.Unlock()
+	if n.cancel == nil {
+		return nil
+	}
+	return n.Cluster
+}
+
 // AwaitLeader waits until all of these nodes (none: all that run) know one
 // leader among themselves.
 func (k *Kit) AwaitLeader(among ...*Node) *Node {
