@@ -55,6 +55,7 @@ func tell(t *testing.T, file string) {
 	}
 	defer f.Close()
 	s := &story{t: t, k: clustertest.New(t)}
+	s.k.Net.SetQuality(clustertest.Quality{Delay: 200 * time.Microsecond, Jitter: 800 * time.Microsecond}, 1)
 	h := newHistory()
 	stop := h.watch(s.k, s.named)
 	defer func() {
@@ -76,7 +77,7 @@ func tell(t *testing.T, file string) {
 			t.Fatalf("%s:%d: no verb %q", file, n, words[0])
 		}
 		at := time.Since(began)
-		if words[0] != "expect" {
+		if !slices.Contains([]string{"expect", "place", "wait"}, words[0]) {
 			s.since = time.Now()
 		}
 		if err := verb(s, words[1:]); err != nil {
@@ -288,11 +289,16 @@ func (s *story) put(args []string) error {
 	r, to := s.room(one(plain)), s.node(one(of["on"]))
 	leader := s.k.AwaitLeader()
 	home, err := leader.Place(s.t.Context(), r, cluster.Hint{Node: to.ID})
-	if err != nil || home.Node == to.ID {
+	if err == nil && home.Node != to.ID {
+		_, err = leader.Move(s.t.Context(), r, to.ID)
+	}
+	if err != nil {
 		return err
 	}
-	_, err = leader.Move(s.t.Context(), r, to.ID)
-	return err
+	return s.within(patience, func() (bool, string) {
+		_, ok := acts(to.Cluster, r)
+		return ok, "it does not act"
+	})
 }
 
 func (s *story) move(args []string) error {
