@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"net"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
@@ -41,18 +39,19 @@ type Credentials struct {
 
 // Client is one participant.
 type Client struct {
-	loss  *Loss
+	network
 	clock Clock
-	ws    *websocket.Conn
+	hear  func(heard)     // what is not answered here; nil: nobody is interested
+	lost  func(error)     // the socket has ended; nil: so does the client
 	ctx   context.Context // ends with the client; for callbacks, which have none
 	end   context.CancelCauseFunc
 	tasks sync.WaitGroup
 
-	session store.SessionID // set by Hello, before there are peers
+	session store.SessionID // set before there are peers
 
 	mu      sync.Mutex
+	socket  *socket                            // guarded by mu
 	closed  bool                               // guarded by mu
-	asked   int                                // guarded by mu
 	answers map[string]chan wire.ServerMessage // guarded by mu; by the id of the question
 	peers   map[store.SessionID]*peer          // guarded by mu; by whom the connection is from
 	inCall  map[store.SessionID]int            // guarded by mu; flags
@@ -60,32 +59,43 @@ type Client struct {
 	news    chan struct{}                      // guarded by mu; closed and replaced when inCall changes
 }
 
-// Limits of what a client takes.
-const (
-	maxServerFrame = 4 << 20
-	maxInbox       = 256
-)
-
 // Dial connects to the WebSocket at url. The loss of the network may be nil.
 func Dial(ctx context.Context, url string, clock Clock, loss *Loss) (*Client, error) {
-	//nolint:bodyclose // the library closes the body of the answer itself
-	ws, _, err := websocket.Dial(ctx, url, nil)
+	s, err := open(ctx, url)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, err
 	}
-	ws.SetReadLimit(maxServerFrame)
+	return newClient(network{ip: loopback, loss: loss}, clock, s), nil
+}
+
+// loopback is where the sockets of a load on one machine are.
+var loopback = net.IPv4(127, 0, 0, 1)
+
+func newClient(n network, clock Clock, s *socket) *Client {
 	c := &Client{
-		loss:    loss,
+		network: n,
 		clock:   clock,
-		ws:      ws,
+		socket:  s,
 		answers: make(map[string]chan wire.ServerMessage),
 		peers:   make(map[store.SessionID]*peer),
 		inCall:  make(map[store.SessionID]int),
 		news:    make(chan struct{}),
 	}
 	c.ctx, c.end = context.WithCancelCause(context.Background())
-	c.tasks.Go(c.read)
-	return c, nil
+	return c
+}
+
+// attach goes on over a socket, whose greeting is over: what comes through it
+// is for this client from now on.
+func (c *Client) attach(s *socket) {
+	c.mu.Lock()
+	old := c.socket
+	c.socket = s
+	c.mu.Unlock()
+	if old != s {
+		old.close()
+	}
+	c.spawn(func() { c.read(s) })
 }
 
 // Session is the id that the node gave.
@@ -93,17 +103,13 @@ func (c *Client) Session() store.SessionID { return c.session }
 
 // Hello says who the client is.
 func (c *Client) Hello(ctx context.Context, who Credentials) error {
-	answer, err := c.ask(ctx, wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
-		Version: wire.Version,
-		Auth:    &wire.Auth{URL: who.URL, Params: who.Params},
-	}})
+	s := c.current()
+	answer, err := s.greet(ctx, wire.Hello{Version: wire.Version, Auth: &wire.Auth{URL: who.URL, Params: who.Params}})
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	if answer.Hello == nil || answer.Hello.SessionID == "" {
-		return fmt.Errorf("hello: %w", ErrAnswer)
-	}
-	c.session = answer.Hello.SessionID
+	c.session = answer.SessionID
+	c.attach(s)
 	return nil
 }
 
@@ -157,13 +163,18 @@ func (c *Client) Close() {
 		_, _ = c.ask(ctx, wire.ClientMessage{Type: wire.TypeBye, Bye: &wire.Bye{}})
 		cancel()
 	}
+	c.drop()
+}
+
+// drop ends the client without a word.
+func (c *Client) drop() {
 	c.mu.Lock()
 	c.closed = true
-	peers := c.peers
+	peers, s := c.peers, c.socket
 	c.peers = nil
 	c.mu.Unlock()
 	c.end(ErrClosed)
-	_ = c.ws.CloseNow()
+	s.close()
 	for _, p := range peers {
 		p.close()
 	}
@@ -202,15 +213,11 @@ func (c *Client) ask(ctx context.Context, m wire.ClientMessage) (wire.ServerMess
 func (c *Client) post(ctx context.Context, m wire.ClientMessage) (<-chan wire.ServerMessage, error) {
 	answer := make(chan wire.ServerMessage, 1)
 	c.mu.Lock()
-	c.asked++
-	m.ID = strconv.Itoa(c.asked)
+	s := c.socket
+	m.ID = s.nextID()
 	c.answers[m.ID] = answer
 	c.mu.Unlock()
-	frame, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return answer, c.ws.Write(ctx, websocket.MessageText, frame)
+	return answer, s.write(ctx, m)
 }
 
 // media sends data about media to a session. Only a refusal is answered with
@@ -222,25 +229,38 @@ func (c *Client) media(ctx context.Context, m wire.MediaMessage) (<-chan wire.Se
 	}})
 }
 
-// read is the reader goroutine.
-func (c *Client) read() {
+// current is the socket that the client uses now.
+func (c *Client) current() *socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.socket
+}
+
+// read is the goroutine that reads a socket.
+func (c *Client) read(s *socket) {
 	for {
-		_, frame, err := c.ws.Read(c.ctx)
+		h, err := s.read(c.ctx)
 		if err == nil {
-			err = c.handle(frame)
+			err = c.handle(h.ServerMessage)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case c.current() != s || c.ctx.Err() != nil:
+			return
+		case c.lost != nil:
+			c.lost(err)
+			return
+		default:
 			c.end(fmt.Errorf("connection to the node: %w", err))
 			return
+		}
+		if c.hear != nil {
+			c.hear(h)
 		}
 	}
 }
 
-func (c *Client) handle(frame []byte) error {
-	var m wire.ServerMessage
-	if err := json.Unmarshal(frame, &m); err != nil {
-		return fmt.Errorf("%w: %w", ErrBadFrame, err)
-	}
+func (c *Client) handle(m wire.ServerMessage) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.ID != "" {

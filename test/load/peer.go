@@ -27,17 +27,23 @@ var (
 // as a retransmission, and would ask until it is 512 packets old.
 const maxNACKs = 10
 
-// newAPI sets Pion up as a browser is: all codecs, retransmission, reports,
-// transport-wide feedback. loss may be nil. The mux is for one connection, as it
-// tells connections apart by the other side's address, and a node has only one.
-func newAPI(mux ice.UDPMux, loss *Loss) (*webrtc.API, error) {
+// network is how a client reaches its nodes.
+type network struct {
+	ip   net.IP // its own address
+	loss *Loss  // nil: none of our own making
+}
+
+// api sets Pion up as a browser is: all codecs, retransmission, reports,
+// transport-wide feedback. The mux is for one connection, as it tells
+// connections apart by the other side's address, and a node has only one.
+func (n network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		return nil, err
 	}
 	interceptors := &interceptor.Registry{}
-	if loss != nil {
-		interceptors.Add(loss)
+	if n.loss != nil {
+		interceptors.Add(n.loss)
 	}
 	err := webrtc.RegisterDefaultInterceptorsWithOptions(media, interceptors,
 		webrtc.WithNackGeneratorOptions(nack.GeneratorMaxNacksPerPacket(maxNACKs)))
@@ -47,7 +53,7 @@ func newAPI(mux ice.UDPMux, loss *Loss) (*webrtc.API, error) {
 	var s webrtc.SettingEngine
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.SetIncludeLoopbackCandidate(true)
-	s.SetIPFilter(net.IP.IsLoopback)
+	s.SetIPFilter(n.ip.Equal)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetICEUDPMux(mux)
 	return webrtc.NewAPI(
@@ -61,9 +67,9 @@ func newAPI(mux ice.UDPMux, loss *Loss) (*webrtc.API, error) {
 // the process of the load is not scheduled should wait, not be lost.
 const socketBuffer = 4 << 20
 
-// newMux opens the socket of a connection, on loopback.
-func newMux() (ice.UDPMux, error) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+// mux opens the socket of a connection.
+func (n network) mux() (ice.UDPMux, error) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: n.ip})
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +103,11 @@ const maxWaiting = 64
 // newPeer makes a connection for the media of a session, and lets messages
 // about it in.
 func (c *Client) newPeer(from store.SessionID) (*peer, error) {
-	mux, err := newMux()
+	mux, err := c.network.mux()
 	if err != nil {
 		return nil, err
 	}
-	api, err := newAPI(mux, c.loss)
+	api, err := c.api(mux)
 	if err != nil {
 		return nil, errors.Join(err, mux.Close())
 	}
