@@ -42,6 +42,7 @@ type Publisher struct {
 	*peer
 
 	number       uint16
+	wanted       func() // a keyframe; nil: of the own feed
 	audio, video *webrtc.TrackLocalStaticRTP
 
 	mu      sync.Mutex // guards all below
@@ -56,7 +57,21 @@ type Publisher struct {
 // Publish makes the client publish under a number that tells publishers apart.
 // It returns when the answer is there and the connection is up.
 func (c *Client) Publish(ctx context.Context, number uint16) (*Publisher, error) {
-	p, err := c.newPublisher(number)
+	p, err := c.offer(ctx, number, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.await(ctx); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	c.spawn(p.feed)
+	return p, nil
+}
+
+// offer begins a connection that publishes. asked is told when a receiver
+// wants a keyframe; nil: the publisher's own feed is.
+func (c *Client) offer(ctx context.Context, number uint16, asked func()) (*Publisher, error) {
+	p, err := c.newPublisher(number, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -74,14 +89,10 @@ func (c *Client) Publish(ctx context.Context, number uint16) (*Publisher, error)
 		return nil, err
 	}
 	c.spawn(func() { p.negotiate(refusal) })
-	if err := p.await(ctx); err != nil {
-		return nil, fmt.Errorf("publish: %w", err)
-	}
-	c.spawn(p.feed)
 	return p, nil
 }
 
-func (c *Client) newPublisher(number uint16) (*Publisher, error) {
+func (c *Client) newPublisher(number uint16, asked func()) (*Publisher, error) {
 	audio, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus}, "audio", "load")
 	if err != nil {
 		return nil, err
@@ -95,7 +106,7 @@ func (c *Client) newPublisher(number uint16) (*Publisher, error) {
 		return nil, err
 	}
 	p := &Publisher{
-		peer: pc, number: number, audio: audio, video: video,
+		peer: pc, number: number, wanted: asked, audio: audio, video: video,
 		voice: audioFeed{source: number}, picture: videoFeed{source: number},
 		missed: make(map[uint16]bool),
 	}
@@ -152,17 +163,20 @@ func (p *Publisher) listen(sender *webrtc.RTPSender) {
 			return
 		}
 		for _, packet := range packets {
-			p.reported(packet)
+			if p.reported(packet) && p.wanted != nil {
+				p.wanted()
+			}
 		}
 	}
 }
 
-func (p *Publisher) reported(packet rtcp.Packet) {
+// reported tells whether a keyframe is wanted.
+func (p *Publisher) reported(packet rtcp.Packet) (wanted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch packet := packet.(type) {
 	case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-		p.asked = true
+		p.asked, wanted = true, true
 		p.sent.KeyframeRequests++
 	case *rtcp.TransportLayerNack:
 		for _, pair := range packet.Nacks {
@@ -174,6 +188,7 @@ func (p *Publisher) reported(packet rtcp.Packet) {
 		}
 		p.sent.Missed = uint64(len(p.missed))
 	}
+	return wanted
 }
 
 // feed is the goroutine that sends. It keeps to its schedule on average: after a

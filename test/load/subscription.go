@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/talkd/talkd/signaling/wire"
@@ -18,7 +19,13 @@ type Subscription struct {
 	// Audio and Video check the two tracks.
 	Audio, Video *Stream
 
+	sinks  func(Kind) sink
 	tracks chan Kind // that came; bounded by what is legal
+}
+
+// sink takes the packets of a track.
+type sink interface {
+	Take(p *rtp.Packet, now time.Duration, repaired bool)
 }
 
 // Talk's clients ask again when there is no offer within this time.
@@ -30,19 +37,18 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 	if err := c.AwaitInCall(ctx, from); err != nil {
 		return nil, err
 	}
-	p, err := c.newPeer(from)
+	audio, video := NewStream(number, Audio), NewStream(number, Video)
+	s, err := c.request(from, func(k Kind) sink {
+		if k == Audio {
+			return audio
+		}
+		return video
+	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscription{
-		peer:   p,
-		Audio:  NewStream(number, Audio),
-		Video:  NewStream(number, Video),
-		tracks: make(chan Kind, 2),
-	}
-	p.pc.OnTrack(s.onTrack)
-	c.spawn(s.negotiate)
-	if err := p.await(ctx); err != nil {
+	s.Audio, s.Video = audio, video
+	if err := s.await(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	for _, stream := range []*Stream{s.Audio, s.Video} {
@@ -53,12 +59,16 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 	return s, nil
 }
 
-// stream is that of a kind.
-func (s *Subscription) stream(k Kind) *Stream {
-	if k == Audio {
-		return s.Audio
+// request begins to listen to a session.
+func (c *Client) request(from store.SessionID, sinks func(Kind) sink) (*Subscription, error) {
+	p, err := c.newPeer(from)
+	if err != nil {
+		return nil, err
 	}
-	return s.Video
+	s := &Subscription{peer: p, sinks: sinks, tracks: make(chan Kind, 2)}
+	p.pc.OnTrack(s.onTrack)
+	c.spawn(s.negotiate)
+	return s, nil
 }
 
 func (s *Subscription) begun(ctx context.Context, stream *Stream) error {
@@ -78,7 +88,7 @@ func (s *Subscription) begun(ctx context.Context, stream *Stream) error {
 
 // negotiate is the goroutine of the connection.
 func (s *Subscription) negotiate() {
-	refusal, err := s.request()
+	refusal, err := s.ask()
 	again := time.NewTicker(askAgain)
 	defer again.Stop()
 	for err == nil {
@@ -91,7 +101,7 @@ func (s *Subscription) negotiate() {
 			}
 		case <-again.C:
 			if s.currentSID() == "" {
-				refusal, err = s.request()
+				refusal, err = s.ask()
 			}
 		case <-s.ctx.Done():
 			return
@@ -100,7 +110,7 @@ func (s *Subscription) negotiate() {
 	s.cancel(err)
 }
 
-func (s *Subscription) request() (<-chan wire.ServerMessage, error) {
+func (s *Subscription) ask() (<-chan wire.ServerMessage, error) {
 	return s.c.media(s.ctx, s.message(wire.MediaRequestOffer, nil))
 }
 
@@ -149,7 +159,7 @@ func (s *Subscription) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPRe
 		s.cancel(ErrTrack)
 		return
 	}
-	s.c.spawn(func() { s.receive(track, s.stream(kind)) })
+	s.c.spawn(func() { s.receive(track, s.sinks(kind)) })
 	// The reports of the sender have to be read for the timing of ours.
 	s.c.spawn(func() {
 		for {
@@ -161,13 +171,13 @@ func (s *Subscription) onTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPRe
 }
 
 // receive is the goroutine of a track.
-func (s *Subscription) receive(track *webrtc.TrackRemote, stream *Stream) {
+func (s *Subscription) receive(track *webrtc.TrackRemote, to sink) {
 	for {
 		packet, attributes, err := track.ReadRTP()
 		if err != nil {
 			return
 		}
 		_, repaired := attributes.Get(webrtc.AttributeRtxSsrc).(uint32)
-		stream.Take(packet, s.c.clock(), repaired)
+		to.Take(packet, s.c.clock(), repaired)
 	}
 }

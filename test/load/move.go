@@ -1,0 +1,167 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// errMove tells why a move was given up.
+var errMove = errors.New("load: move given up")
+
+// move goes to another node, the new connections first. Whatever goes wrong
+// before the end, the person stays where it is.
+func (p *Person) move(order *MoveOrder) {
+	asked := p.plan.Clock()
+	old := p.body
+	b, err := p.warm(order)
+	p.mu.Lock()
+	if p.order == order {
+		p.order = nil
+	}
+	p.mu.Unlock()
+	i := Incident{What: "moved", Why: order.Reason, At: asked, Back: p.plan.Clock(), Session: true, Media: true, InRoom: true}
+	if err != nil {
+		i.What, i.Why, i.Node = "move failed", err.Error(), old.node
+	} else {
+		i.Node = b.node
+		for id, s := range old.subs { // the new ones bring all of it
+			old.forget(s.peer)
+			delete(old.subs, id)
+		}
+		p.retire(old, lingersMoved)
+	}
+	p.note(i)
+}
+
+// warm makes a second body at the node of the order and goes over to it when
+// its connections bring as much as the first's.
+func (p *Person) warm(order *MoveOrder) (*body, error) {
+	limit := moveWithin
+	if d := time.Duration(order.DeadlineMS) * time.Millisecond; d > 0 {
+		limit = min(limit, d)
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, limit+doneWithin)
+	defer cancel()
+	until := p.plan.Clock() + limit
+
+	params, err := json.Marshal(map[string]string{"ticket": order.Ticket})
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(ctx, order.URL)
+	if err != nil {
+		return nil, err
+	}
+	hello, err := s.greet(ctx, wire.Hello{Version: wire.Version, Features: features(), Auth: &wire.Auth{Type: wire.AuthTicket, Params: params}})
+	if err == nil && !hello.Moving {
+		err = fmt.Errorf("%w: the session is not on its way", errMove)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	b := p.newBody(&dialled{socket: s, hello: hello, node: nodeOf(order.URL)})
+	b.attach(s)
+	give := func(err error) (*body, error) {
+		p.mouth.remove(b.pub)
+		_ = b.current().write(p.ctx, map[string]any{"type": "move", "move": map[string]string{"state": "abort"}}) // it notices
+		b.drop()
+		b.tasks.Wait()
+		return nil, err
+	}
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for !p.warmed(b) && p.plan.Clock() < until {
+		p.mend(b)
+		p.mend(p.body) // others may come and go meanwhile
+		select {
+		case <-ctx.Done():
+			return give(ctx.Err())
+		case <-b.ctx.Done():
+			return give(context.Cause(b.ctx))
+		case <-tick.C:
+		}
+	}
+	done, cancelDone := context.WithTimeout(p.ctx, doneWithin)
+	defer cancelDone()
+	return p.finish(done, b, hello.ResumeID, give)
+}
+
+// warmed tells whether the second body sends, and hears all that the first does.
+func (p *Person) warmed(b *body) bool {
+	if b.pub == nil {
+		return false
+	}
+	select {
+	case <-b.pub.ready:
+	default:
+		return false
+	}
+	for id, s := range p.body.subs {
+		n := b.subs[id]
+		if s.audio.begun() && (n == nil || !n.audio.begun()) || s.video.begun() && (n == nil || !n.video.begun()) {
+			return false
+		}
+	}
+	return true
+}
+
+// finish says that the second body is the person now, and makes it so.
+func (p *Person) finish(ctx context.Context, b *body, resume string, give func(error) (*body, error)) (*body, error) {
+	answer := make(chan wire.ServerMessage, 1)
+	b.mu.Lock()
+	id := b.socket.nextID()
+	b.answers[id] = answer
+	s := b.socket
+	b.mu.Unlock()
+	// What the room says from the answer on is for the new body.
+	p.mu.Lock()
+	old := p.body
+	p.body = b
+	p.mu.Unlock()
+	back := func(err error) (*body, error) {
+		p.mu.Lock()
+		p.body = old
+		p.mu.Unlock()
+		return give(err)
+	}
+	if err := s.write(ctx, map[string]any{"id": id, "type": "move", "move": map[string]string{"state": "done"}}); err != nil {
+		return back(err)
+	}
+	select {
+	case a := <-answer:
+		if a.Error != nil {
+			return back(a.Error)
+		}
+	case <-ctx.Done():
+		return back(ctx.Err())
+	case <-b.ctx.Done():
+		return back(context.Cause(b.ctx))
+	}
+	p.mu.Lock()
+	p.resume, p.lost = resume, nil
+	p.mu.Unlock()
+	return b, nil
+}
+
+// nodeOf is the base URL of a socket's.
+func nodeOf(socket string) string {
+	base, _, _ := strings.Cut(strings.Replace(socket, "ws", "http", 1), "/spreed")
+	return base
+}
+
+// forget closes a connection that is of no use any more.
+func (c *Client) forget(p *peer) {
+	c.mu.Lock()
+	if c.peers[p.from] == p {
+		delete(c.peers, p.from)
+	}
+	c.mu.Unlock()
+	c.spawn(p.close)
+}
