@@ -27,7 +27,7 @@ import (
 // A round takes a second and a half; there are a few by default, and with
 // CHAOSTIME as many as fit in it. CHAOS_SEED is the first seed.
 func TestChaos(t *testing.T) {
-	const rounds, firstSeed = 8, 1
+	const rounds, firstSeed = 4, 1
 	seed, err := strconv.ParseUint(environment("CHAOS_SEED", strconv.Itoa(firstSeed)), 10, 64)
 	if err != nil {
 		t.Fatalf("CHAOS_SEED: %v", err)
@@ -111,12 +111,16 @@ const (
 func runChaos(t *testing.T, seed uint64, opened func(*cluster.Cluster)) *chaos {
 	dice := rand.New(rand.NewPCG(seed, 0))
 	c := &chaos{t: t, k: clustertest.New(t), seed: seed, history: newHistory(), done: make(map[string]int)}
-	for range 3 + 2*(seed%2) {
-		n := c.k.Prepare()
-		n.Opened = opened
-		n.Start()
-		n.AwaitReady()
-		c.nodes = append(c.nodes, n)
+	servers := 3 + 2*(seed%2)
+	for n := range servers + seed%3 {
+		node := c.k.Prepare()
+		node.Opened = opened
+		if n >= servers { // one without Raft can be a home too
+			node.Config.Roles = []string{"signaling", "media"}
+		}
+		node.Start()
+		node.AwaitReady()
+		c.nodes = append(c.nodes, node)
 	}
 	for i := range chaosRooms {
 		c.rooms = append(c.rooms, room(i))
@@ -174,7 +178,7 @@ func (c *chaos) person(ctx context.Context, n *clustertest.Node, dice *rand.Rand
 		patient, cancel := context.WithTimeout(ctx, chaosPatient)
 		call := c.history.now()
 		known, has := at.Lookup(r)
-		switch p := dice.IntN(pmax()); {
+		switch p := dice.IntN(5); {
 		case p < 5:
 			home, err := at.Place(patient, r, cluster.Hint{Node: to})
 			if c.answered("place", err) && !has { // what a node knows already may be old
@@ -325,11 +329,4 @@ func (c *chaos) sick() (all []string) {
 		}
 	}
 	return all
-}
-
-func pmax() int {
-	if os.Getenv("NOMOVE") != "" {
-		return 5
-	}
-	return 10
 }

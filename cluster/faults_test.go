@@ -20,16 +20,19 @@ func settled(k *clustertest.Kit) {
 			if !n.Lease() {
 				return false
 			}
-			voters, members := 0, n.Members()
-			for _, m := range members {
+			voters, servers := 0, 0
+			for _, m := range n.Members() {
 				if m.State != cluster.StateAlive {
 					return false
+				}
+				if m.Server() {
+					servers++
 				}
 				if m.Raft == cluster.RaftVoter {
 					voters++
 				}
 			}
-			return voters == votersOf(len(members))
+			return voters == votersOf(servers)
 		})
 	}
 }

@@ -418,7 +418,7 @@ func (s *story) fact(words, seen []string) (func() (bool, string), error) {
 			for _, n := range by() {
 				got := ask(n)
 				is = append(is, string(n.ID)+" says "+got)
-				ok = ok && (got == word) != not && !(not && got == "none")
+				ok = ok && (got == word) != not && (!not || got != "none")
 			}
 			return ok, strings.Join(is, ", ")
 		}

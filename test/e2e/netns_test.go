@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -401,17 +399,4 @@ func ask(ctx context.Context, url, token string, body, into any) error {
 		return err
 	}
 	return json.Unmarshal(envelope.OCS.Data, into)
-}
-
-// buildTalkd builds the binary again under another version.
-func buildTalkd(t *testing.T, version string) string {
-	t.Helper()
-	out := t.TempDir() + "/talkd"
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "hashicorpmetrics",
-		"-ldflags", "-X main.version="+version, "-o", out, "../../cmd/talkd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building talkd: %v\n%s", err, b)
-	}
-	return out
 }

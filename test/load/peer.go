@@ -103,7 +103,7 @@ const maxWaiting = 64
 // newPeer makes a connection for the media of a session, and lets messages
 // about it in.
 func (c *Client) newPeer(from store.SessionID) (*peer, error) {
-	mux, err := c.network.mux()
+	mux, err := c.mux()
 	if err != nil {
 		return nil, err
 	}

@@ -274,7 +274,7 @@ func (p *Person) newBody(d *dialled) *body {
 	}
 	b.session = d.hello.SessionID
 	b.hear = func(h heard) { p.hear(b, h) }
-	b.Client.lost = func(err error) { p.lose(b, err) }
+	b.lost = func(err error) { p.lose(b, err) }
 	return b
 }
 
