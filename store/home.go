@@ -26,12 +26,14 @@ const (
 	ReasonDrain Reason = "drain" // the home before is leaving
 )
 
-func (r Reason) known() bool {
-	switch r {
-	case ReasonNew, ReasonAnew, ReasonMove, ReasonDrain:
-		return true
+// canonical is the constant of that text, "" if there is none.
+func (r Reason) canonical() Reason {
+	for _, known := range reasons() {
+		if r == known {
+			return known
+		}
 	}
-	return false
+	return ""
 }
 
 // Assignment makes a node the home of a room, provided that the room's epoch

@@ -2,11 +2,10 @@ package store
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
-// image is the memory part of a snapshot. Everything is in order, so that
+// image is the memory part of a snapshot, but for the homes. Everything is in order, so that
 // equal states give equal bytes.
 type image struct {
 	Applied    uint64       `json:"applied"`
@@ -17,7 +16,6 @@ type image struct {
 	Secrets    []Secret     `json:"secrets"`
 	JoinTokens []JoinToken  `json:"join_tokens"`
 	Removed    []Removed    `json:"removed"`
-	Homes      []homeImage  `json:"homes"`
 }
 
 type drainImage struct {
@@ -25,20 +23,9 @@ type drainImage struct {
 	Reason string `json:"w,omitempty"`
 }
 
-// homeImage is short: there are as many as rooms.
-type homeImage struct {
-	Backend BackendID `json:"b,omitempty"`
-	Name    string    `json:"r"`
-	Node    NodeID    `json:"n"`
-	Epoch   uint64    `json:"e"`
-	Created int64     `json:"c"` // Unix milliseconds
-	Reason  Reason    `json:"w"`
-}
-
 func newImage(applied uint64, m memory) image {
 	i := image{
 		Applied: applied, Identity: m.identity, Nodes: sortedNodes(m.nodes), LastEpoch: m.lastEpoch,
-		Homes: make([]homeImage, 0, len(m.homes)),
 	}
 	for id, d := range m.drains {
 		i.Drains = append(i.Drains, drainImage{Node: id, Reason: d.Reason})
@@ -56,20 +43,13 @@ func newImage(applied uint64, m memory) image {
 		i.Removed = append(i.Removed, r)
 	}
 	slices.SortFunc(i.Removed, func(a, b Removed) int { return cmp.Compare(a.Key, b.Key) })
-	for r, h := range m.homes {
-		i.Homes = append(i.Homes, homeImage{Backend: r.Backend, Name: r.Name, Node: h.Node, Epoch: h.Epoch, Created: h.Created.UnixMilli(), Reason: h.Reason})
-	}
-	slices.SortFunc(i.Homes, func(a, b homeImage) int {
-		return cmp.Or(cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Name, b.Name))
-	})
 	return i
 }
 
-// memory turns the image back. The checksum says that the bytes are those
-// that were written; what is checked here would break the epochs' promise.
-func (i image) memory() (memory, error) {
+// memory turns the image back; homes has the rest.
+func (i image) memory(homes *homes) memory {
 	m := newMemory()
-	m.identity, m.lastEpoch = i.Identity, i.LastEpoch
+	m.identity, m.lastEpoch, m.homes = i.Identity, i.LastEpoch, homes
 	for _, n := range i.Nodes {
 		m.nodes[n.ID] = n
 	}
@@ -85,11 +65,13 @@ func (i image) memory() (memory, error) {
 	for _, r := range i.Removed {
 		m.removed[r.Key] = r
 	}
-	for _, h := range i.Homes {
-		if h.Epoch == 0 || h.Epoch > i.LastEpoch {
-			return memory{}, fmt.Errorf("%w: a room at epoch %d of %d", ErrBadSnapshot, h.Epoch, i.LastEpoch)
-		}
-		m.setHome(RoomID{h.Backend, h.Name}, Home{Node: h.Node, Epoch: h.Epoch, Created: readTime(h.Created), Reason: h.Reason})
+	return m
+}
+
+// node is the id as the records hold it.
+func (i image) node(id NodeID) NodeID {
+	if at, ok := slices.BinarySearchFunc(i.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) }); ok {
+		return i.Nodes[at].ID
 	}
-	return m, nil
+	return id
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -92,15 +91,8 @@ func (l *log) refused(want error, c Command) {
 // dump writes the whole state, in order.
 func dump(t testing.TB, s *State) string {
 	t.Helper()
-	s.mu.RLock()
-	mem, err := json.MarshalIndent(newImage(s.applied, s.mem), "", " ")
-	counts := fmt.Sprint(s.mem.perNode) // fmt sorts maps
-	s.mu.RUnlock()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n%s\n", mem, counts)
+	b.WriteString(dumpView(t, &s.View))
 	for _, table := range []string{"users", "logins", "conversations", "attendees", "sqlite_sequence"} {
 		dumpTable(t, &b, s, table)
 	}

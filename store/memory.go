@@ -14,9 +14,8 @@ type memory struct {
 	identity  Identity
 	nodes     map[NodeID]Node
 	drains    map[NodeID]Drain // those that are on
-	homes     map[RoomID]Home
-	perNode   map[NodeID]int // homes of each node; follows homes
-	lastEpoch uint64         // the highest epoch ever given
+	homes     *homes
+	lastEpoch uint64 // the highest epoch ever given
 	secrets   map[secretKey]Secret
 	tokens    map[TokenHash]JoinToken
 	removed   map[string]Removed // by key
@@ -31,8 +30,7 @@ func newMemory() memory {
 	return memory{
 		nodes:   map[NodeID]Node{},
 		drains:  map[NodeID]Drain{},
-		homes:   map[RoomID]Home{},
-		perNode: map[NodeID]int{},
+		homes:   newHomes(),
 		secrets: map[secretKey]Secret{},
 		tokens:  map[TokenHash]JoinToken{},
 		removed: map[string]Removed{},
@@ -44,8 +42,7 @@ func newMemory() memory {
 func (m memory) clone() memory {
 	m.nodes = maps.Clone(m.nodes)
 	m.drains = maps.Clone(m.drains)
-	m.homes = maps.Clone(m.homes)
-	m.perNode = maps.Clone(m.perNode)
+	m.homes = m.homes.clone()
 	m.secrets = maps.Clone(m.secrets)
 	m.tokens = maps.Clone(m.tokens)
 	m.removed = maps.Clone(m.removed)
@@ -151,47 +148,35 @@ func (o *assignHomes) applyMemory(m *memory, at time.Time) (Result, []Event, err
 
 // assign makes one assignment, or refuses it.
 func (m *memory) assign(a Assignment, at time.Time) (Home, Event, error) {
-	previous := m.homes[a.Room]
+	previous, _ := m.homes.get(a.Room)
 	if previous.Epoch != a.PrevEpoch {
 		return Home{}, Event{}, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, previous.Epoch)
 	}
-	if _, ok := m.nodes[a.Node]; !ok {
+	node, ok := m.nodes[a.Node]
+	if !ok {
 		return Home{}, Event{}, fmt.Errorf("%w: %s", ErrNoSuchNode, a.Node)
 	}
 	m.lastEpoch++
-	home := Home{Node: a.Node, Epoch: m.lastEpoch, Created: at, Reason: a.Reason}
+	// The texts are those of the record and of the constant: hundreds of
+	// thousands of homes would each keep a copy.
+	home := Home{Node: node.ID, Epoch: m.lastEpoch, Created: at, Reason: a.Reason.canonical()}
 	if previous.Epoch != 0 {
 		home.Created = previous.Created
 	}
-	m.setHome(a.Room, home)
-	return home, Event{Kind: EventHomeAssigned, Room: a.Room, Node: a.Node, Home: home, Previous: previous}, nil
+	m.homes.set(a.Room, home)
+	return home, Event{Kind: EventHomeAssigned, Room: a.Room, Node: node.ID, Home: home, Previous: previous}, nil
 }
 
 func (o *releaseRoom) applyMemory(m *memory, _ time.Time) (Result, []Event, error) {
-	home, ok := m.homes[o.Room]
+	home, ok := m.homes.get(o.Room)
 	if !ok {
 		return Result{}, nil, fmt.Errorf("%w: room has no home", ErrNotFound)
 	}
 	if home.Epoch != o.Epoch {
 		return Result{}, nil, fmt.Errorf("%w: room is at epoch %d", ErrStaleEpoch, home.Epoch)
 	}
-	m.setHome(o.Room, Home{})
+	m.homes.set(o.Room, Home{})
 	return Result{}, []Event{{Kind: EventHomeReleased, Room: o.Room, Node: home.Node, Home: home}}, nil
-}
-
-// setHome writes or, with a zero home, deletes the home of a room.
-func (m *memory) setHome(room RoomID, home Home) {
-	if old, ok := m.homes[room]; ok {
-		if m.perNode[old.Node]--; m.perNode[old.Node] == 0 {
-			delete(m.perNode, old.Node)
-		}
-	}
-	if home.Epoch == 0 {
-		delete(m.homes, room)
-		return
-	}
-	m.homes[room] = home
-	m.perNode[home.Node]++
 }
 
 func (o *putSecret) applyMemory(m *memory, at time.Time) (Result, []Event, error) {

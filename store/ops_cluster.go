@@ -194,7 +194,7 @@ func checkRoomID(r RoomID) error {
 }
 
 func checkReason(r Reason) error {
-	if !r.known() {
+	if r.canonical() == "" {
 		return fmt.Errorf("%w: reason %.32q", ErrInvalid, string(r))
 	}
 	return nil

@@ -29,12 +29,8 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer os.Remove(f.Name()) // gone already when all went well
-	img, err := readSnapshot(r, f)
+	img, homes, err := readSnapshot(r, f)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	mem, err := img.memory()
-	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if err := checkDatabase(ctx, f.Name(), img.Applied); err != nil {
@@ -44,66 +40,77 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	s.mu.Lock()
-	s.mem, s.applied = mem, img.Applied
+	s.mem, s.applied = img.memory(homes), img.Applied
 	s.mu.Unlock()
 	return nil
 }
 
 // readSnapshot checks the stream and leaves the database in the file.
-func readSnapshot(r io.Reader, db *os.File) (image, error) {
+func readSnapshot(r io.Reader, db *os.File) (image, *homes, error) {
 	in := &sumReader{r: r, sum: sha256.New()}
 	var img image
 
 	header := make([]byte, len(snapshotMagic)+2)
 	if _, err := io.ReadFull(in, header); err != nil {
-		return img, truncated(err)
+		return img, nil, truncated(err)
 	}
 	if string(header[:len(snapshotMagic)]) != snapshotMagic {
-		return img, fmt.Errorf("%w: it does not begin like one", ErrBadSnapshot)
+		return img, nil, fmt.Errorf("%w: it does not begin like one", ErrBadSnapshot)
 	}
 	if v := binary.BigEndian.Uint16(header[len(snapshotMagic):]); v != snapshotVersion {
-		return img, fmt.Errorf("%w: format %d, this binary knows %d", ErrBadSnapshot, v, snapshotVersion)
+		return img, nil, fmt.Errorf("%w: format %d, this binary knows %d", ErrBadSnapshot, v, snapshotVersion)
 	}
 
 	section, err := in.section()
 	if err != nil {
-		return img, err
+		return img, nil, err
 	}
 	d := json.NewDecoder(section)
 	d.DisallowUnknownFields() // a newer binary's: leaving it out would lose it
 	if err := d.Decode(&img); err != nil {
 		if in.err != nil {
-			return img, truncated(in.err)
+			return img, nil, truncated(in.err)
 		}
-		return img, fmt.Errorf("%w: memory part: %w", ErrBadSnapshot, err)
+		return img, nil, fmt.Errorf("%w: memory part: %w", ErrBadSnapshot, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) || section.N != 0 {
 		if in.err != nil {
-			return img, truncated(in.err)
+			return img, nil, truncated(in.err)
 		}
-		return img, fmt.Errorf("%w: memory part is longer than its JSON", ErrBadSnapshot)
+		return img, nil, fmt.Errorf("%w: memory part is longer than its JSON", ErrBadSnapshot)
 	}
 
 	if section, err = in.section(); err != nil {
-		return img, err
+		return img, nil, err
+	}
+	homes, err := decodeHomes(section, img.LastEpoch, img.node)
+	if err != nil {
+		if in.err != nil {
+			return img, nil, truncated(in.err)
+		}
+		return img, nil, err
+	}
+
+	if section, err = in.section(); err != nil {
+		return img, nil, err
 	}
 	if _, err := io.Copy(db, section); err != nil {
-		return img, err
+		return img, nil, err
 	}
 	if section.N != 0 {
-		return img, truncated(io.ErrUnexpectedEOF)
+		return img, nil, truncated(io.ErrUnexpectedEOF)
 	}
 
 	want := in.sum.Sum(nil)
 	got := make([]byte, len(want)+1)
 	n, err := io.ReadFull(in, got)
 	if n > len(want) || (n == len(want) && string(got[:n]) != string(want)) {
-		return img, fmt.Errorf("%w: checksum", ErrBadSnapshot)
+		return img, nil, fmt.Errorf("%w: checksum", ErrBadSnapshot)
 	}
 	if n < len(want) || !errors.Is(err, io.ErrUnexpectedEOF) {
-		return img, truncated(err)
+		return img, nil, truncated(err)
 	}
-	return img, db.Sync()
+	return img, homes, db.Sync()
 }
 
 // truncated tells a snapshot that ends early from a reader that failed.

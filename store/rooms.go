@@ -20,9 +20,6 @@ type RoomsQuery struct {
 	Home   NodeID // only rooms with this home
 }
 
-// roomsAtOnce is how many homes are looked at while commands wait.
-const roomsAtOnce = 2048
-
 // RoomsCursor is the last room of a page.
 type RoomsCursor struct {
 	Room    RoomID    `json:"r"`
@@ -71,28 +68,22 @@ func (p PlacedRoom) cursor() RoomsCursor { return RoomsCursor{Room: p.Room, Crea
 
 // RoomsPage is one page of the rooms that have a home, how many match in all,
 // and where the next page begins: zero when this is the last. It looks at every
-// home but keeps no more than a page. Rooms that come or go meanwhile may be in
-// it or not.
+// home, of one moment, and keeps no more than a page.
 func (v *View) RoomsPage(q RoomsQuery) (page []PlacedRoom, total int, next RoomsCursor) {
 	h := &pageHeap{newest: q.Newest}
 	more := false
 	after := PlacedRoom{Room: q.After.Room, Home: Home{Created: q.After.Created}}
-	seen := 0
-	v.mu.RLock()
-	for room, home := range v.mem.homes {
-		// A loop over a map may go on when the map was changed between two
-		// steps. So commands need not wait for the end of it.
-		if seen++; seen%roomsAtOnce == 0 {
-			v.mu.RUnlock()
-			v.mu.RLock()
-		}
+	v.mu.Lock()
+	homes := v.mem.homes.clone()
+	v.mu.Unlock()
+	homes.all(func(room RoomID, home Home) bool {
 		if q.Home != "" && home.Node != q.Home || q.Search != "" && !strings.Contains(room.String(), q.Search) {
-			continue
+			return true
 		}
 		total++
 		p := PlacedRoom{room, home}
 		if q.After != (RoomsCursor{}) && h.compare(p, after) <= 0 {
-			continue
+			return true
 		}
 		switch {
 		case len(h.rooms) < q.Limit:
@@ -103,8 +94,8 @@ func (v *View) RoomsPage(q RoomsQuery) (page []PlacedRoom, total int, next Rooms
 		default:
 			more = true
 		}
-	}
-	v.mu.RUnlock()
+		return true
+	})
 	slices.SortFunc(h.rooms, h.compare)
 	if more && len(h.rooms) > 0 {
 		next = h.rooms[len(h.rooms)-1].cursor()

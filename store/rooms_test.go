@@ -19,7 +19,7 @@ func roomsState(t testing.TB, n int) *View {
 		if i%3 == 0 {
 			room.Backend = "cloud"
 		}
-		s.mem.setHome(room, Home{
+		s.mem.homes.set(room, Home{
 			Node: NodeID(fmt.Sprintf("n%d", i%4)), Epoch: uint64(i + 1),
 			Created: time.Unix(dice.Int64N(int64(n/2+1)), 0).UTC(), // some at the same time
 		})
@@ -68,7 +68,7 @@ func TestRoomsPages(t *testing.T) {
 func TestRoomsPageAfterRoomThatIsGone(t *testing.T) {
 	s := roomsState(t, 10)
 	page, _, next := s.RoomsPage(RoomsQuery{Limit: 4})
-	s.mem.setHome(page[3].Room, Home{})
+	s.mem.homes.set(page[3].Room, Home{})
 	rest, total, _ := s.RoomsPage(RoomsQuery{Limit: 100, After: next})
 	if total != 9 || len(rest) != 6 {
 		t.Errorf("%d of %d", len(rest), total)
@@ -103,18 +103,18 @@ func BenchmarkRoomsPage(b *testing.B) {
 
 // Commands go on while pages are read; what does not change is always there.
 func TestRoomsPageWhileRoomsChange(t *testing.T) {
-	s := roomsState(t, 10*roomsAtOnce)
+	s := roomsState(t, 10*2048)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range 20_000 {
 			s.mu.Lock()
-			s.mem.setHome(RoomID{Name: fmt.Sprintf("z%d", i%3000)}, Home{Node: "n9", Epoch: uint64(i % 2)})
+			s.mem.homes.set(RoomID{Name: fmt.Sprintf("z%d", i%3000)}, Home{Node: "n9", Epoch: uint64(i % 2)})
 			s.mu.Unlock()
 		}
 	}()
 	for range 5 {
-		if page, total, _ := s.RoomsPage(RoomsQuery{Limit: 1 << 20, Search: "r"}); total != 10*roomsAtOnce || len(page) != total {
+		if page, total, _ := s.RoomsPage(RoomsQuery{Limit: 1 << 20, Search: "r"}); total != 10*2048 || len(page) != total {
 			t.Errorf("%d rooms, %d in all", len(page), total)
 		}
 	}

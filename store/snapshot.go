@@ -19,8 +19,9 @@ import (
 //
 //	8 bytes  magic
 //	2 bytes  format version
-//	8 bytes  length of the memory part, which is JSON, see image
-//	8 bytes  length of the SQLite database, after the JSON, which follows it
+//	8 bytes  length of the memory part, which follows as JSON, see image
+//	8 bytes  length of the homes, which follow, see homesimage.go
+//	8 bytes  length of the SQLite database, which follows
 //	32 bytes SHA-256 of all that
 const (
 	snapshotMagic   = "talkdsnp"
@@ -59,9 +60,9 @@ func (s *State) Capture() (*Snapshot, error) {
 		snap.Release()
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	s.mu.RLock()
+	s.mu.Lock()
 	snap.index, snap.mem = s.applied, s.mem.clone()
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	return snap, nil
 }
 
@@ -203,10 +204,16 @@ func (s *Snapshot) write(w io.Writer, file string) error {
 	}
 	sum := sha256.New()
 	out := io.MultiWriter(w, sum)
-	header := append([]byte(snapshotMagic), 0, snapshotVersion)
-	header = binary.BigEndian.AppendUint64(header, uint64(len(mem)))
-	if _, err := out.Write(append(header, mem...)); err != nil {
+	if _, err := out.Write(append([]byte(snapshotMagic), 0, snapshotVersion)); err != nil {
 		return err
+	}
+	for _, part := range [][]byte{mem, s.mem.homes.encode()} {
+		if _, err := out.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))); err != nil {
+			return err
+		}
+		if _, err := out.Write(part); err != nil {
+			return err
+		}
 	}
 	if _, err := out.Write(binary.BigEndian.AppendUint64(nil, uint64(info.Size()))); err != nil {
 		return err

@@ -272,8 +272,28 @@ func FuzzRestore(f *testing.F) {
 		if err := file.Truncate(0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readSnapshot(bytes.NewReader(b), file); err != nil && !errors.Is(err, ErrBadSnapshot) {
+		if _, _, err := readSnapshot(bytes.NewReader(b), file); err != nil && !errors.Is(err, ErrBadSnapshot) {
 			t.Fatalf("an error of no kind: %v", err)
+		}
+	})
+}
+
+func FuzzDecodeHomes(f *testing.F) {
+	f.Add(filled(f).mem.homes.encode())
+	f.Add(newHomes().encode())
+	f.Add([]byte("\x01\x02n1\x01\x00\xff\xff\xff\xff\x0f"))
+	same := func(n NodeID) NodeID { return n }
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := decodeHomes(bytes.NewReader(b), 100, same)
+		if err != nil {
+			if !errors.Is(err, ErrBadSnapshot) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		again, err := decodeHomes(bytes.NewReader(h.encode()), 100, same)
+		if err != nil || !bytes.Equal(again.encode(), h.encode()) {
+			t.Fatalf("written again, it is another: %v", err)
 		}
 	})
 }

@@ -115,8 +115,7 @@ func (v *View) CommandVersionOfAll() uint16 {
 func (v *View) Home(room RoomID) (Home, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	h, ok := v.mem.homes[room]
-	return h, ok
+	return v.mem.homes.get(room)
 }
 
 // Homes is a copy of all homes. With many rooms it is dear: HomeCounts and
@@ -124,7 +123,12 @@ func (v *View) Home(room RoomID) (Home, bool) {
 func (v *View) Homes() map[RoomID]Home {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return maps.Clone(v.mem.homes)
+	all := make(map[RoomID]Home, v.mem.homes.count)
+	v.mem.homes.all(func(r RoomID, h Home) bool {
+		all[r] = h
+		return true
+	})
+	return all
 }
 
 // HomeCounts is how many rooms each node is the home of, also nodes that are
@@ -132,28 +136,21 @@ func (v *View) Homes() map[RoomID]Home {
 func (v *View) HomeCounts() map[NodeID]int {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return maps.Clone(v.mem.perNode)
+	return v.mem.homes.counts()
 }
 
 // HomesOf are the rooms that a node is the home of, in order.
 func (v *View) HomesOf(node NodeID) []RoomID {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	rooms := make([]RoomID, 0, v.mem.perNode[node])
-	for r, h := range v.mem.homes {
-		if h.Node == node {
-			rooms = append(rooms, r)
-		}
-	}
-	slices.SortFunc(rooms, compareRooms)
-	return rooms
+	return v.mem.homes.of(node)
 }
 
 // Rooms is how many rooms have a home.
 func (v *View) Rooms() int {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return len(v.mem.homes)
+	return v.mem.homes.count
 }
 
 // Secret is one key of a ring.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -71,30 +72,24 @@ func (v *View) Advance(index uint64) {
 	v.applied = max(v.applied, index)
 }
 
-// homesPerPart is how many rooms are in one part of an exported view.
-const homesPerPart = 4096
+// exportPart bounds a part of an exported view.
+const exportPart = 256 << 10
 
 // Export hands the view over in parts of a few hundred kilobytes, for Import on
 // another node, and tells its index. Commands go on being applied meanwhile.
 func (v *View) Export(send func(part []byte) error) (index uint64, err error) {
-	v.mu.RLock()
+	v.mu.Lock()
 	index, mem := v.applied, v.mem.clone()
-	v.mu.RUnlock()
-	img := newImage(index, mem)
-	homes := img.Homes
-	img.Homes = nil
-	write := func(part any) error {
-		b, err := json.Marshal(part)
-		if err != nil {
-			return err
-		}
-		return send(b)
-	}
-	if err := write(img); err != nil {
+	v.mu.Unlock()
+	b, err := json.Marshal(newImage(index, mem))
+	if err != nil {
 		return 0, err
 	}
-	for part := range slices.Chunk(homes, homesPerPart) {
-		if err := write(part); err != nil {
+	if err := send(b); err != nil {
+		return 0, err
+	}
+	for part := range slices.Chunk(mem.homes.encode(), exportPart) {
+		if err := send(part); err != nil {
 			return 0, err
 		}
 	}
@@ -104,25 +99,18 @@ func (v *View) Export(send func(part []byte) error) (index uint64, err error) {
 // Importer collects the parts of an exported view.
 type Importer struct {
 	img   image
+	homes []byte
 	begun bool
 }
 
 // Add takes the next part.
 func (i *Importer) Add(part []byte) error {
-	if !i.begun {
-		i.begun = true
-		return i.read(part, &i.img)
+	if i.begun {
+		i.homes = append(i.homes, part...)
+		return nil
 	}
-	var homes []homeImage
-	if err := i.read(part, &homes); err != nil {
-		return err
-	}
-	i.img.Homes = append(i.img.Homes, homes...)
-	return nil
-}
-
-func (i *Importer) read(part []byte, into any) error {
-	if err := unmarshal(part, into); err != nil {
+	i.begun = true
+	if err := unmarshal(part, &i.img); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadSnapshot, err)
 	}
 	return nil
@@ -134,10 +122,11 @@ func (v *View) Import(i *Importer) error {
 	if !i.begun {
 		return fmt.Errorf("%w: it is empty", ErrBadSnapshot)
 	}
-	mem, err := i.img.memory()
+	homes, err := decodeHomes(bytes.NewReader(i.homes), i.img.LastEpoch, i.img.node)
 	if err != nil {
 		return err
 	}
+	mem := i.img.memory(homes)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if i.img.Applied < v.applied {
