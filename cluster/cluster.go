@@ -65,6 +65,7 @@ type Cluster struct {
 	hearing   *hearing
 	placing   *placements
 	removals  removals
+	batches   batches
 	joinLimit *rate.Limiter
 	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
@@ -164,13 +165,14 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c.metrics = newMetrics()
 	c.watchers = newWatchers(c.metrics.lagged.Inc)
 	if cfg.server() {
-		machine := newFSM(deps.State, c.watchers.publish, c.fail)
+		machine := newFSM(deps.State, c.decided, c.fail)
 		c.state, c.replica, c.feed = &deps.State.View, quorum{fsm: machine, c: c}, machine.feed
 	} else {
 		c.state = store.NewView()
 		c.replica = newMirror(c)
 	}
 	c.gossip = newGossip(c.record, transport, deps.Logger, c.members.tick)
+	c.gossip.regrouped = c.placing.changed
 	c.mesh = rpc.New(rpc.Config{
 		Self: cfg.NodeID, Listener: listener, Identity: &c.identity, Resolve: c.resolve, Join: c.serveJoin,
 		Banished: c.banished, Told: []string{clusterpb.Cluster_Announce_FullMethodName},
@@ -269,6 +271,14 @@ func (c *Cluster) handOver() {
 	c.heldUntil.Store(nil)
 	c.replica.handOver()
 	c.gossip.leave()
+}
+
+// decided hands on what was applied. Raft's state machine waits meanwhile.
+func (c *Cluster) decided(events ...store.Event) {
+	if c.isReady() { // before, these are old news
+		c.placing.follow(events, c.leading.acts(), time.Now())
+	}
+	c.watchers.publish(events...)
 }
 
 // fail stops the node. The first error counts.

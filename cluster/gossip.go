@@ -21,6 +21,7 @@ type gossip struct {
 	self      store.Node
 	log       *slog.Logger
 	changed   func() // must not block
+	regrouped func() // a node came, went or is leaving; takes no lock; nil: nobody wants to know
 	transport memberlist.NodeAwareTransport
 	queue     *memberlist.TransmitLimitedQueue
 	dead      chan store.NodeID // found dead or left; bounded, the oldest stay
@@ -196,6 +197,7 @@ func (g *gossip) setDraining(draining bool) {
 	g.mu.Unlock()
 	if !same {
 		g.tell(nil)
+		g.regroup()
 		g.changed()
 	}
 }
@@ -231,8 +233,17 @@ func (g *gossip) hear(n news) bool {
 	if s == nil || !n.after(s.news) {
 		return false
 	}
+	if s.news.Draining != n.Draining {
+		g.regroup()
+	}
 	s.news, s.heard = n, time.Now()
 	return true
+}
+
+func (g *gossip) regroup() {
+	if g.regrouped != nil {
+		g.regrouped()
+	}
 }
 
 func (g *gossip) count() int {
@@ -288,6 +299,7 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 		}
 	}
 	if was != alive {
+		g.regroup()
 		g.log.Info("node in gossip", keyPeer, id, "alive", alive)
 	}
 	g.changed()

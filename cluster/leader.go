@@ -119,7 +119,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot) er
 	if now := time.Now(); c.leading.begin(term, now) {
 		servers.stop() // what it knew is of another term
 		c.hearing.reset(now)
-		c.placing.reset()
+		c.placing.changed()
 	}
 	if !c.leading.acts() {
 		if err := r.Barrier(raftApply).Error(); err != nil {
@@ -132,7 +132,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot) er
 		c.leading.setCaughtUp(term)
 	}
 	servers.start(ctx)
-	c.reconcile(ctx, r)
+	c.reconcile(ctx)
 	return nil
 }
 

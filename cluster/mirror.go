@@ -181,7 +181,7 @@ func (m *mirror) take(view *store.Importer, reply *clusterpb.WatchReply) error {
 	}
 	*view = store.Importer{}
 	m.advance(m.c.state.Applied())
-	m.c.watchers.publish(store.Event{Index: reply.GetIndex(), Kind: store.EventRestored})
+	m.c.decided(store.Event{Index: reply.GetIndex(), Kind: store.EventRestored})
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (m *mirror) apply(reply *clusterpb.WatchReply) error {
 	}
 	m.c.state.Advance(reply.GetIndex())
 	m.advance(reply.GetIndex())
-	m.c.watchers.publish(events...)
+	m.c.decided(events...)
 	if told := reply.GetConsensus(); told != nil {
 		m.tell(told)
 	}

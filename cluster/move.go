@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,9 +57,14 @@ func (c *Cluster) serveMove(ctx context.Context, q *clusterpb.MoveRequest) *clus
 		if why := c.unfit(to); why != "" {
 			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNFIT, Detail: why}
 		}
-		if reply := c.assign(ctx, store.NewAssignHome(time.Now(), room, to, home.Epoch, store.ReasonMove)); reply != nil {
-			return reply
-		}
+		result, index, err := c.commit(store.NewAssignHome(time.Now(), room, to, home.Epoch, store.ReasonMove))
+		switch {
+		case err == nil:
+			c.metrics.placements.WithLabelValues(string(store.ReasonMove)).Inc()
+			return c.placed(result.Home, index)
+		case !errors.Is(err, store.ErrStaleEpoch) || ctx.Err() != nil:
+			return c.notPlaced(err)
+		} // stale: somebody else was quicker
 	}
 }
 

@@ -1,11 +1,10 @@
 package cluster
 
 import (
-	"cmp"
-	"encoding/binary"
-	"hash/fnv"
+	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/talkd/talkd/store"
 )
@@ -44,9 +43,10 @@ const (
 	// freshCost is what a room is taken to weigh until its load is measured.
 	// Without it all rooms of a busy minute would go to the same node.
 	freshCost = 0.01
-	// A hint is worth a difference that nobody would notice.
-	bonusNode   = 0.10
-	bonusRegion = 0.05
+	// A hint of a node is worth a difference that nobody would notice, one of a
+	// region what saves people an ocean.
+	bonusNode   = 0.02
+	bonusRegion = 0.20
 	// overloadCPU is when a node is taken only if all are as busy.
 	overloadCPU = 0.90
 	// egressScale stands in for an uplink of unknown width.
@@ -54,45 +54,29 @@ const (
 	// sessionsScale is a node full of sessions to placement. A limit above it
 	// keeps a machine from falling over, and says nothing of how busy it is.
 	sessionsScale = 2000
-	// scoreStep makes scores that differ by noise equal, so that the hash
-	// spreads them.
-	scoreStep = 0.001
+	// scoreSteps of a score of one: scores that differ by noise are equal, and
+	// the hash spreads them.
+	scoreSteps = 1000
+	// overloaded is beyond all scores.
+	overloaded = 1 << 20
 )
 
 // Place chooses the home of a room. It is a pure function: the same arguments,
 // in any order, give the same node. ErrNoNode is the answer when nobody is
-// alive, has the roles, is not draining and has room for more.
+// alive, has the roles and is not draining, ErrFull when nobody has room for
+// more.
 func Place(members []Candidate, room store.RoomID, hint Hint) (store.NodeID, error) {
-	most := 0
-	fit := make([]Candidate, 0, len(members))
-	for _, c := range members {
-		if c.fit() {
-			fit = append(fit, c)
-			most = max(most, c.Rooms)
-		}
-	}
-	if len(fit) == 0 {
-		return "", ErrNoNode
-	}
-	best := slices.MinFunc(fit, func(a, b Candidate) int {
-		return cmp.Or(
-			compareBool(a.overloaded(), b.overloaded()),
-			cmp.Compare(a.steps(most, hint), b.steps(most, hint)),
-			-cmp.Compare(rendezvous(a.ID, room), rendezvous(b.ID, room)),
-			cmp.Compare(a.ID, b.ID),
-		)
-	})
-	return best.ID, nil
+	p := NewPlacer()
+	p.Refresh(time.Time{}, members)
+	return p.choose(room, hint, nil)
 }
 
-func (c Candidate) fit() bool { return c.able() && !c.full() }
+func (c Candidate) fit() bool { return c.able() && !c.Load.Full() }
 
 // able says whether the node could be a home if it had room.
 func (c Candidate) able() bool {
 	return c.State == StateAlive && c.has(roleSignaling) && c.has(roleMedia)
 }
-
-func (c Candidate) full() bool { return c.Load.Full() }
 
 // unfit says why the node cannot be a home, "" if it can.
 func (c Candidate) unfit() string {
@@ -103,7 +87,7 @@ func (c Candidate) unfit() string {
 		return "does not answer"
 	case !c.able():
 		return "has not both roles, " + roleSignaling + " and " + roleMedia
-	case c.full():
+	case c.Load.Full():
 		return "is full"
 	}
 	return ""
@@ -111,31 +95,21 @@ func (c Candidate) unfit() string {
 
 func (c Candidate) has(role string) bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, role) }
 
-func (c Candidate) overloaded() bool { return finite(c.Load.CPU) >= overloadCPU }
-
-// score is how busy a node is: its scarcest resource, and its share of rooms.
-func (c Candidate) score(mostRooms int) float64 {
-	egress, sessions := finite(c.Load.MaxEgressBps), float64(c.Load.MaxSessions)
+// busy is how much a node is used: the share of its scarcest resource.
+func (l Load) busy() float64 {
+	egress, sessions := finite(l.MaxEgressBps), float64(l.MaxSessions)
 	if egress <= 0 {
 		egress = egressScale
 	}
 	if sessions <= 0 || sessions > sessionsScale {
 		sessions = sessionsScale
 	}
-	load := max(finite(c.Load.CPU), finite(c.Load.EgressBps)/egress, float64(c.Load.Sessions)/sessions)
-	rooms := float64(c.Rooms) / float64(max(mostRooms, roomsScale))
-	return weightLoad*min(max(load, 0), 1) + weightRooms*rooms + freshCost*float64(c.Fresh)
+	return min(max(finite(l.CPU), finite(l.EgressBps)/egress, float64(l.Sessions)/sessions, 0), 1)
 }
 
-func (c Candidate) steps(mostRooms int, hint Hint) int64 {
-	s := c.score(mostRooms)
-	if hint.Node != "" && c.ID == hint.Node {
-		s -= bonusNode
-	}
-	if hint.Region != "" && c.Region == hint.Region {
-		s -= bonusRegion
-	}
-	return int64(math.Round(s / scoreStep))
+// score is how little a node wants another room.
+func score(busy float64, rooms, mostRooms, fresh int) float64 {
+	return weightLoad*busy + weightRooms*float64(rooms)/float64(max(mostRooms, roomsScale)) + freshCost*float64(fresh)
 }
 
 // finite keeps a broken measurement of another node from deciding.
@@ -146,32 +120,44 @@ func finite(f float64) float64 {
 	return f
 }
 
-// rendezvous is highest random weight hashing: each node gets an equal share
-// of equal cases, and losing one moves only its own.
-func rendezvous(node store.NodeID, room store.RoomID) uint64 {
-	h := fnv.New64a()
-	for _, s := range []string{string(node), string(room.Backend), room.Name} {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
+// errFull says that nobody takes more.
+func errFull(streams int) error { return fmt.Errorf("%w: room for %d more streams", ErrFull, streams) }
+
+// rendezvous is highest random weight hashing of hashed names: each node gets
+// an equal share of equal cases, and losing one moves only its own.
+func rendezvous(node, room uint64) uint64 { return mix(node ^ room) }
+
+func hashRoom(room store.RoomID) uint64 {
+	return hashText(hashText(hashStart, string(room.Backend)), room.Name)
+}
+
+func hashNode(node store.NodeID) uint64 { return mix(hashText(hashStart, string(node))) }
+
+// FNV-1a, 64 bit.
+const (
+	hashStart = 14695981039346656037
+	hashPrime = 1099511628211
+)
+
+// hashText goes on with a text, the length first so that "ab","c" is not
+// "a","bc".
+func hashText(h uint64, s string) uint64 {
+	for n := len(s); n > 0; n >>= 8 {
+		h = (h ^ uint64(n&0xff)) * hashPrime
 	}
-	// FNV's upper bits barely depend on the last byte: mix them (the
-	// finaliser of MurmurHash3).
-	x := h.Sum64()
+	h *= hashPrime
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * hashPrime
+	}
+	return h
+}
+
+// mix is the finaliser of MurmurHash3: FNV's upper bits barely depend on the
+// last byte.
+func mix(x uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33
 	x *= 0xc4ceb9fe1a85ec53
 	return x ^ x>>33
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }

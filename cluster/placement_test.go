@@ -56,63 +56,66 @@ func TestPlace(t *testing.T) {
 		change func([]Candidate)
 		hint   Hint
 		want   func(Candidate) bool // nil: none can take it
+		err    error
 	}{
-		{"alike", nil, Hint{}, all},
-		{"dead", set(func(c *Candidate) { c.State = StateDead }, 0), Hint{}, only("n2", "n3")},
-		{"suspect", set(func(c *Candidate) { c.State = StateSuspect }, 0, 1), Hint{}, only("n3")},
-		{"draining", set(func(c *Candidate) { c.State = StateDraining }, 0, 2), Hint{}, only("n2")},
-		{"without a state", set(func(c *Candidate) { c.State = "" }, 0, 1), Hint{}, only("n3")},
-		{"nobody alive", set(func(c *Candidate) { c.State = StateDead }, 0, 1, 2), Hint{Node: "n1"}, nil},
-		{"no media", set(func(c *Candidate) { c.Roles = []string{store.RoleServer, roleSignaling} }, 0, 1), Hint{}, only("n3")},
-		{"no signaling", set(func(c *Candidate) { c.Roles = []string{roleMedia} }, 0), Hint{}, only("n2", "n3")},
-		{"both roles", set(func(c *Candidate) { c.Roles = []string{roleMedia, roleSignaling} }, 0, 1, 2), Hint{}, all},
-		{"sessions full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 10 }, 0, 1), Hint{}, only("n3")},
-		{"sessions almost full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 9 }, 0, 1, 2), Hint{}, all},
-		{"uplink full", set(func(c *Candidate) { c.Load.MaxEgressBps, c.Load.EgressBps = 1e6, 1e6 }, 1, 2), Hint{}, only("n1")},
-		{"all full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 1, 1 }, 0, 1, 2), Hint{}, nil},
-		{"busy", set(func(c *Candidate) { c.Load.CPU = 0.5 }, 0, 1), Hint{}, only("n3")},
-		{"uplink busy", set(func(c *Candidate) { c.Load.EgressBps = 5e8 }, 0), Hint{}, only("n2", "n3")},
-		{"half of a narrow uplink", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = 5e6, 1e7 }, 1), Hint{}, only("n1", "n3")},
-		{"many sessions", set(func(c *Candidate) { c.Load.Sessions = 1000 }, 2), Hint{}, only("n1", "n2")},
+		{"alike", nil, Hint{}, all, nil},
+		{"dead", set(func(c *Candidate) { c.State = StateDead }, 0), Hint{}, only("n2", "n3"), nil},
+		{"suspect", set(func(c *Candidate) { c.State = StateSuspect }, 0, 1), Hint{}, only("n3"), nil},
+		{"draining", set(func(c *Candidate) { c.State = StateDraining }, 0, 2), Hint{}, only("n2"), nil},
+		{"without a state", set(func(c *Candidate) { c.State = "" }, 0, 1), Hint{}, only("n3"), nil},
+		{"nobody alive", set(func(c *Candidate) { c.State = StateDead }, 0, 1, 2), Hint{Node: "n1"}, nil, ErrNoNode},
+		{"no media", set(func(c *Candidate) { c.Roles = []string{store.RoleServer, roleSignaling} }, 0, 1), Hint{}, only("n3"), nil},
+		{"no signaling", set(func(c *Candidate) { c.Roles = []string{roleMedia} }, 0), Hint{}, only("n2", "n3"), nil},
+		{"both roles", set(func(c *Candidate) { c.Roles = []string{roleMedia, roleSignaling} }, 0, 1, 2), Hint{}, all, nil},
+		{"exhausted", set(func(c *Candidate) { c.Load.Exhausted = true }, 0, 1), Hint{}, only("n3"), nil},
+		{"sessions full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 10 }, 0, 1), Hint{}, only("n3"), nil},
+		{"sessions almost full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 9 }, 0, 1, 2), Hint{}, all, nil},
+		{"uplink full", set(func(c *Candidate) { c.Load.MaxEgressBps, c.Load.EgressBps = 1e6, 1e6 }, 1, 2), Hint{}, only("n1"), nil},
+		{"all full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 1, 1 }, 0, 1, 2), Hint{}, nil, ErrFull},
+		{"busy", set(func(c *Candidate) { c.Load.CPU = 0.5 }, 0, 1), Hint{}, only("n3"), nil},
+		{"uplink busy", set(func(c *Candidate) { c.Load.EgressBps = 5e8 }, 0), Hint{}, only("n2", "n3"), nil},
+		{"half of a narrow uplink", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = 5e6, 1e7 }, 1), Hint{}, only("n1", "n3"), nil},
+		{"many sessions", set(func(c *Candidate) { c.Load.Sessions = 1000 }, 2), Hint{}, only("n1", "n2"), nil},
 		{"many sessions, far from a high limit", func(n []Candidate) {
 			for i := range n {
 				n[i].Load.MaxSessions = 50_000
 			}
 			n[2].Load.Sessions = 500
-		}, Hint{}, only("n1", "n2")},
-		{"many rooms", set(func(c *Candidate) { c.Rooms = 10 }, 1, 2), Hint{}, only("n1")},
-		{"rooms that are not measured yet", set(func(c *Candidate) { c.Fresh = 1 }, 1, 2), Hint{}, only("n1")},
-		{"load weighs more than rooms", func(n []Candidate) { n[0].Load.CPU, n[1].Rooms, n[2].Rooms = 0.8, 30, 30 }, Hint{}, only("n2", "n3")},
-		{"noise", func(n []Candidate) { n[0].Load.CPU, n[1].Load.CPU, n[2].Load.CPU = 0.2500, 0.2501, 0.2502 }, Hint{}, all},
+		}, Hint{}, only("n1", "n2"), nil},
+		{"many rooms", set(func(c *Candidate) { c.Rooms = 10 }, 1, 2), Hint{}, only("n1"), nil},
+		{"rooms that are not measured yet", set(func(c *Candidate) { c.Fresh = 1 }, 1, 2), Hint{}, only("n1"), nil},
+		{"load weighs more than rooms", func(n []Candidate) { n[0].Load.CPU, n[1].Rooms, n[2].Rooms = 0.8, 30, 30 }, Hint{}, only("n2", "n3"), nil},
+		{"noise", func(n []Candidate) { n[0].Load.CPU, n[1].Load.CPU, n[2].Load.CPU = 0.2500, 0.2501, 0.2502 }, Hint{}, all, nil},
 
-		{"hint of a node", nil, Hint{Node: "n2"}, only("n2")},
-		{"hint of a node that is a bit busier", set(func(c *Candidate) { c.Load.CPU = 0.1 }, 1), Hint{Node: "n2"}, only("n2")},
-		{"hint of a node that is much busier", set(func(c *Candidate) { c.Load.CPU = 0.3 }, 1), Hint{Node: "n2"}, only("n1", "n3")},
-		{"hint of a node that is dead", set(func(c *Candidate) { c.State = StateDead }, 1), Hint{Node: "n2"}, only("n1", "n3")},
-		{"hint of an unknown node", nil, Hint{Node: "n9"}, all},
-		{"hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0, 2), Hint{Region: "eu"}, only("n1", "n3")},
-		{"hint of a region that is busy", set(func(c *Candidate) { c.Region, c.Load.CPU = "eu", 0.2 }, 0), Hint{Region: "eu"}, only("n2", "n3")},
-		{"hint of an unknown region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{Region: "us"}, all},
-		{"no hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{}, all},
-		{"a node before its region", set(func(c *Candidate) { c.Region = "eu" }, 0, 1), Hint{Node: "n3", Region: "eu"}, only("n3")},
+		{"hint of a node", nil, Hint{Node: "n2"}, only("n2"), nil},
+		{"hint of a node that is a bit busier", set(func(c *Candidate) { c.Load.CPU = 0.02 }, 1), Hint{Node: "n2"}, only("n2"), nil},
+		{"hint of a node that is much busier", set(func(c *Candidate) { c.Load.CPU = 0.1 }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
+		{"hint of a node that is dead", set(func(c *Candidate) { c.State = StateDead }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
+		{"hint of an unknown node", nil, Hint{Node: "n9"}, all, nil},
+		{"hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0, 2), Hint{Region: "eu"}, only("n1", "n3"), nil},
+		{"hint of a region that is a bit busy", set(func(c *Candidate) { c.Region, c.Load.CPU = "eu", 0.2 }, 0), Hint{Region: "eu"}, only("n1"), nil},
+		{"hint of a region that is busy", set(func(c *Candidate) { c.Region, c.Load.CPU = "eu", 0.3 }, 0), Hint{Region: "eu"}, only("n2", "n3"), nil},
+		{"hint of an unknown region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{Region: "us"}, all, nil},
+		{"no hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{}, all, nil},
+		{"a node of the region", set(func(c *Candidate) { c.Region = "eu" }, 1, 2), Hint{Node: "n3", Region: "eu"}, only("n3"), nil},
 
 		{"overloaded", func(n []Candidate) {
 			n[0].Load.CPU = 0.95
 			n[1].Load.CPU, n[1].Rooms, n[1].Fresh = 0.85, 20, 50
 			n[2].State = StateDead
-		}, Hint{Node: "n1"}, only("n2")},
-		{"all overloaded", set(func(c *Candidate) { c.Load.CPU = 0.95 }, 0, 1, 2), Hint{}, all},
+		}, Hint{Node: "n1"}, only("n2"), nil},
+		{"all overloaded", set(func(c *Candidate) { c.Load.CPU = 0.95 }, 0, 1, 2), Hint{}, all, nil},
 
-		{"CPU is no number", set(func(c *Candidate) { c.Load.CPU = math.NaN() }, 0), Hint{}, all},
-		{"CPU is infinite", set(func(c *Candidate) { c.Load.CPU = math.Inf(1) }, 0), Hint{}, all},
-		{"CPU is below zero", set(func(c *Candidate) { c.Load.CPU = -1e300 }, 0), Hint{}, all},
-		{"CPU is beyond all", set(func(c *Candidate) { c.Load.CPU = 1e300 }, 0), Hint{}, only("n2", "n3")},
-		{"egress is no number", set(func(c *Candidate) { c.Load.EgressBps = math.NaN() }, 0), Hint{}, all},
-		{"egress is below zero", set(func(c *Candidate) { c.Load.EgressBps = math.Inf(-1) }, 0), Hint{}, all},
-		{"the limit is no number", set(func(c *Candidate) { c.Load.MaxEgressBps = math.NaN() }, 0), Hint{}, all},
-		{"the limit is infinite", set(func(c *Candidate) { c.Load.MaxEgressBps = math.Inf(1) }, 0), Hint{}, all},
-		{"egress is no number, with a limit", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = math.NaN(), 1e6 }, 0), Hint{}, all},
-		{"sessions are below zero", set(func(c *Candidate) { c.Load.Sessions, c.Load.MaxSessions = -5, -5 }, 0), Hint{}, all},
+		{"CPU is no number", set(func(c *Candidate) { c.Load.CPU = math.NaN() }, 0), Hint{}, all, nil},
+		{"CPU is infinite", set(func(c *Candidate) { c.Load.CPU = math.Inf(1) }, 0), Hint{}, all, nil},
+		{"CPU is below zero", set(func(c *Candidate) { c.Load.CPU = -1e300 }, 0), Hint{}, all, nil},
+		{"CPU is beyond all", set(func(c *Candidate) { c.Load.CPU = 1e300 }, 0), Hint{}, only("n2", "n3"), nil},
+		{"egress is no number", set(func(c *Candidate) { c.Load.EgressBps = math.NaN() }, 0), Hint{}, all, nil},
+		{"egress is below zero", set(func(c *Candidate) { c.Load.EgressBps = math.Inf(-1) }, 0), Hint{}, all, nil},
+		{"the limit is no number", set(func(c *Candidate) { c.Load.MaxEgressBps = math.NaN() }, 0), Hint{}, all, nil},
+		{"the limit is infinite", set(func(c *Candidate) { c.Load.MaxEgressBps = math.Inf(1) }, 0), Hint{}, all, nil},
+		{"egress is no number, with a limit", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = math.NaN(), 1e6 }, 0), Hint{}, all, nil},
+		{"sessions are below zero", set(func(c *Candidate) { c.Load.Sessions, c.Load.MaxSessions = -5, -5 }, 0), Hint{}, all, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,8 +131,8 @@ func TestPlace(t *testing.T) {
 			for i := range 100 {
 				id, err := Place(nodes, leafRoom(i), tt.hint)
 				if tt.want == nil {
-					if !errors.Is(err, ErrNoNode) || id != "" {
-						t.Fatalf("%q, %v, want ErrNoNode", id, err)
+					if !errors.Is(err, tt.err) || id != "" {
+						t.Fatalf("%q, %v, want %v", id, err, tt.err)
 					}
 					continue
 				}
@@ -200,11 +203,11 @@ func TestPlaceOfAnyNodes(t *testing.T) {
 			} else if c.ID == first {
 				t.Fatalf("seed %d: %+v is chosen", seed, c)
 			}
-			if s := c.score(50); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
+			if s := score(c.Load.busy(), c.Rooms, 50, c.Fresh); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
 				t.Fatalf("seed %d: %+v scores %v", seed, c, s)
 			}
 		}
-		if (fit == 0) != errors.Is(err, ErrNoNode) {
+		if (fit == 0) != (errors.Is(err, ErrNoNode) || errors.Is(err, ErrFull)) {
 			t.Fatalf("seed %d: %d fit nodes, %v", seed, fit, err)
 		}
 		for range 5 {
@@ -323,12 +326,12 @@ func TestPlaceIsMonotonous(t *testing.T) {
 }
 
 // The hash tells names apart that are equal when written one after the other.
-func TestRendezvousKeepsNamesApart(t *testing.T) {
-	a := rendezvous("n1", store.RoomID{Backend: "ab", Name: "c"})
+func TestHashKeepsNamesApart(t *testing.T) {
+	a := hashRoom(store.RoomID{Backend: "ab", Name: "c"})
 	for _, b := range []uint64{
-		rendezvous("n1", store.RoomID{Backend: "a", Name: "bc"}),
-		rendezvous("n1a", store.RoomID{Backend: "b", Name: "c"}),
-		rendezvous("n1", store.RoomID{Name: "abc"}),
+		hashRoom(store.RoomID{Backend: "a", Name: "bc"}),
+		hashRoom(store.RoomID{Name: "abc"}),
+		hashRoom(store.RoomID{Backend: "abc"}),
 	} {
 		if a == b {
 			t.Error("two rooms of one hash")
@@ -336,21 +339,40 @@ func TestRendezvousKeepsNamesApart(t *testing.T) {
 	}
 }
 
-func BenchmarkPlace(b *testing.B) {
-	for _, n := range []int{3, 16, 64} {
-		b.Run(fmt.Sprintf("%d_nodes", n), func(b *testing.B) {
-			r := rand.New(rand.NewPCG(1, 1))
-			nodes := leafNodes(n)
-			for i := range nodes {
-				nodes[i].Load = Load{CPU: r.Float64(), EgressBps: r.Float64() * 1e9}
-			}
-			room := leafRoom(1)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := Place(nodes, room, Hint{Node: "n2"}); err != nil {
-					b.Fatal(err)
+// One decision among many nodes, prepared as the leader has them: busy in
+// different degrees, and all alike, when each has to be hashed.
+func BenchmarkPlacer(b *testing.B) {
+	for _, n := range []int{3, 100, 1000} {
+		for _, alike := range []bool{false, true} {
+			b.Run(fmt.Sprintf("nodes=%d/alike=%t", n, alike), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(1, 1))
+				nodes := leafNodes(n)
+				for i := range nodes {
+					nodes[i].Region = []string{"eu", "us", "ap"}[i%3]
+					nodes[i].Rooms = 300
+					if !alike {
+						nodes[i].Load = Load{CPU: r.Float64(), EgressBps: r.Float64() * 1e9}
+					}
 				}
-			}
-		})
+				p, room := NewPlacer(), leafRoom(1)
+				p.Refresh(leafNow, nodes)
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := p.Place(leafNow, room, Hint{Node: "n2", Region: "eu"}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A new look at all nodes, which the leader takes at most every viewFresh.
+func BenchmarkPlacerRefresh(b *testing.B) {
+	nodes := leafNodes(1000)
+	p := NewPlacer()
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Refresh(leafNow, nodes)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -114,6 +115,12 @@ func statusOf(err error) clusterpb.Status {
 		return clusterpb.Status_STATUS_NOT_LEADER
 	case errors.Is(err, ErrUnsupported):
 		return clusterpb.Status_STATUS_UNSUPPORTED
+	case errors.Is(err, ErrFull):
+		return clusterpb.Status_STATUS_FULL
+	case errors.Is(err, ErrNoNode):
+		return clusterpb.Status_STATUS_NO_NODE
+	case errors.Is(err, store.ErrInvalid):
+		return clusterpb.Status_STATUS_BAD_REQUEST
 	}
 	return clusterpb.Status_STATUS_UNKNOWN
 }
@@ -220,7 +227,7 @@ func outcome(reply leaderReply) (done bool, err error) {
 	case clusterpb.Status_STATUS_ROLLED_BACK:
 		return true, fmt.Errorf("%w: %s", ErrRolledBack, reply.GetDetail())
 	case clusterpb.Status_STATUS_FULL:
-		return true, fmt.Errorf("%w: %s", ErrFull, reply.GetDetail())
+		return true, fmt.Errorf("%w: %s", ErrFull, strings.TrimPrefix(reply.GetDetail(), ErrFull.Error()+": "))
 	case clusterpb.Status_STATUS_UNFIT:
 		return true, fmt.Errorf("%w: %s", ErrUnfit, reply.GetDetail())
 	case clusterpb.Status_STATUS_NOT_FOUND:

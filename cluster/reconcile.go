@@ -3,28 +3,24 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
-	"sync"
 	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
 	"github.com/talkd/talkd/store"
 )
 
-// movesAtOnce bounds commands under way when a node with many rooms dies.
-const movesAtOnce = 64
+// movesAtOnce rooms of a node that died or is left get new homes in one entry.
+const movesAtOnce = store.MaxAssignedNames / (store.MaxRoomName + store.MaxBackendID)
 
 // reconcile makes what was decided true: rooms have homes that answer, nodes
 // that are to be left have no rooms.
-func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
+func (c *Cluster) reconcile(ctx context.Context) {
 	now := time.Now()
 	for node := range c.state.HomeCounts() {
 		state, _ := c.seen(node, now)
 		if state == StateDraining {
-			c.moveRooms(ctx, r, node, store.ReasonDrain)
+			c.moveRooms(ctx, node, store.ReasonDrain)
 		}
 		if node == c.Self() {
 			continue
@@ -34,14 +30,14 @@ func (c *Cluster) reconcile(ctx context.Context, r *raft.Raft) {
 			after = placementAnew
 		}
 		if c.leading.claim(node, after, now) {
-			c.moveRooms(ctx, r, node, store.ReasonAnew)
+			c.moveRooms(ctx, node, store.ReasonAnew)
 			c.leading.unclaim(node)
 		}
 	}
 }
 
 // moveRooms gives the rooms of a node that is silent or to be left new homes.
-func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID, reason store.Reason) {
+func (c *Cluster) moveRooms(ctx context.Context, from store.NodeID, reason store.Reason) {
 	rooms := c.state.HomesOf(from)
 	if !slices.ContainsFunc(c.candidates(time.Now()), func(m Candidate) bool { return m.ID != from && m.fit() }) {
 		c.metrics.placements.WithLabelValues("no_node").Inc()
@@ -49,6 +45,11 @@ func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID
 		return
 	}
 	c.log.Warn("moving the rooms of a node", keyPeer, from, "reason", reason, "rooms", len(rooms))
+	c.placing.changed() // the node has just become one that is left
+	var hint Hint
+	if n, ok := c.state.Node(from); ok {
+		hint.Region = n.Region
+	}
 	for batch := range slices.Chunk(rooms, movesAtOnce) {
 		if ctx.Err() != nil {
 			return
@@ -59,8 +60,8 @@ func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID
 			if !ok || home.Node != from {
 				continue
 			}
-			to, err := c.chooseAnew(room, from)
-			if err != nil {
+			to, err := c.chooseAnew(room, hint)
+			if err != nil || to == from {
 				c.metrics.placements.WithLabelValues("no_node").Inc()
 				c.log.Warn("room stays where it is", keyRoom, room.String(), "error", err)
 				continue
@@ -70,13 +71,7 @@ func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID
 		if len(moves) == 0 {
 			continue
 		}
-		cmd := store.NewAssignHomes(time.Now(), moves)
-		data, err := cmd.Encode()
-		if err != nil {
-			c.log.Error("rooms cannot be moved", keyPeer, from, "error", err)
-			continue
-		}
-		result, _, err := c.apply(cmd, data)
+		result, _, err := c.commit(store.NewAssignHomes(time.Now(), moves))
 		if err != nil {
 			c.log.Warn("moving rooms", keyPeer, from, "error", err)
 			return // the next round, or the next leader, goes on
@@ -89,74 +84,17 @@ func (c *Cluster) moveRooms(ctx context.Context, r *raft.Raft, from store.NodeID
 	}
 }
 
-// chooseAnew prefers nodes where the room's participants are.
-func (c *Cluster) chooseAnew(room store.RoomID, not store.NodeID) (store.NodeID, error) {
-	candidates := slices.DeleteFunc(c.candidates(time.Now()), func(m Candidate) bool { return m.ID == not })
-	var hint Hint
+// chooseAnew prefers nodes where the room's participants are, then the region
+// of the home before.
+func (c *Cluster) chooseAnew(room store.RoomID, hint Hint) (store.NodeID, error) {
 	if c.config.Prefer != nil {
-		preferred := c.config.Prefer(room)
-		near := slices.DeleteFunc(slices.Clone(candidates), func(m Candidate) bool { return !slices.Contains(preferred, m.ID) })
-		if id, err := c.choose(near, room, hint); err == nil {
-			return id, nil
+		if preferred := c.config.Prefer(room); len(preferred) > 0 {
+			if id, err := c.choose(room, hint, preferred...); err == nil {
+				return id, nil
+			}
 		}
 	}
-	return c.choose(candidates, room, hint)
-}
-
-// placements are the decisions of the last moments, whose load nobody has
-// measured yet.
-type placements struct {
-	mu     sync.Mutex // guards recent, and orders decisions
-	recent []placement
-}
-
-type placement struct {
-	node store.NodeID
-	at   time.Time
-}
-
-func newPlacements() *placements { return new(placements) }
-
-func (p *placements) reset() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.recent = nil
-}
-
-// choose decides, and counts the decision in those that follow.
-func (c *Cluster) choose(candidates []Candidate, room store.RoomID, hint Hint) (store.NodeID, error) {
-	p, now := c.placing, time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	settled, _ := slices.BinarySearchFunc(p.recent, now.Add(-loadSettle), func(r placement, t time.Time) int { return r.at.Compare(t) })
-	p.recent = p.recent[settled:]
-	fresh := make(map[store.NodeID]int)
-	for _, r := range p.recent {
-		fresh[r.node]++
-	}
-	for i := range candidates {
-		candidates[i].Fresh = fresh[candidates[i].ID]
-	}
-	id, err := Place(candidates, room, hint)
-	if err == nil {
-		p.recent = append(p.recent, placement{node: id, at: now})
-	}
-	return id, err
-}
-
-// candidates are all nodes as the leader sees them. One that has renewed no
-// lease lately could not act as a home.
-func (c *Cluster) candidates(now time.Time) []Candidate {
-	nodes, rooms := c.state.Nodes(), c.state.HomeCounts()
-	all := make([]Candidate, 0, len(nodes))
-	for _, n := range nodes {
-		state, load := c.seen(n.ID, now)
-		if state == StateAlive && c.leading.silence(n.ID, now) > lease {
-			state = StateSuspect
-		}
-		all = append(all, Candidate{ID: n.ID, Region: n.Region, State: state, Roles: n.Roles, Load: load, Rooms: rooms[n.ID]})
-	}
-	return all
+	return c.choose(room, hint)
 }
 
 // Place gives a room's home. If it has none, the leader decides on one, near
@@ -207,41 +145,24 @@ func (c *Cluster) servePlace(ctx context.Context, q *clusterpb.PlaceRequest) *cl
 	if err := room.Validate(); err != nil {
 		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 	}
-	for {
-		index := c.replica.index()
-		if home, ok := c.state.Home(room); ok {
-			return c.placed(home, max(index, c.replica.index()))
-		}
-		hint := Hint{Node: store.NodeID(q.GetHintNode()), Region: q.GetHintRegion()}
-		node, err := c.choose(c.candidates(time.Now()), room, hint)
-		if err != nil {
-			c.metrics.placements.WithLabelValues("no_node").Inc()
-			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NO_NODE, Detail: err.Error()}
-		}
-		if reply := c.assign(ctx, store.NewAssignHome(time.Now(), room, node, 0, store.ReasonNew)); reply != nil {
-			return reply
-		}
+	hint := Hint{Node: store.NodeID(q.GetHintNode()), Region: q.GetHintRegion()}
+	r := c.place(ctx, room, hint)
+	if r.err == nil {
+		c.metrics.placements.WithLabelValues(string(r.home.Reason)).Inc()
+		return c.placed(r.home, r.index)
 	}
+	return c.notPlaced(r.err)
 }
 
-// assign commits one assignment as the leader. nil: somebody else was quicker,
-// look again.
-func (c *Cluster) assign(ctx context.Context, cmd store.Command) *clusterpb.PlaceReply {
-	data, err := cmd.Encode()
-	if err != nil {
-		return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
+// notPlaced is the answer that a room has no home, or no new one.
+func (c *Cluster) notPlaced(err error) *clusterpb.PlaceReply {
+	reply := &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
+	switch reply.Status {
+	case clusterpb.Status_STATUS_FULL, clusterpb.Status_STATUS_NO_NODE:
+		c.metrics.placements.WithLabelValues("no_node").Inc()
+	default:
 	}
-	result, index, err := c.apply(cmd, data)
-	switch {
-	case err != nil:
-		return &clusterpb.PlaceReply{Status: statusOf(err), LeaderId: string(c.leader()), Detail: err.Error()}
-	case result.Err == nil:
-		c.metrics.placements.WithLabelValues(string(result.Home.Reason)).Inc()
-		return c.placed(result.Home, index)
-	case errors.Is(result.Err, store.ErrStaleEpoch) && ctx.Err() == nil:
-		return nil
-	}
-	return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_UNKNOWN, Detail: result.Err.Error()}
+	return reply
 }
 
 // placed is the answer that a room has this home since an index at the latest.

@@ -58,6 +58,8 @@ const (
 	// for loadStale is shown as suspect.
 	loadInterval = time.Second
 	loadStale    = 4 * loadInterval
+	// viewFresh is how old the leader's view of loads may be when it decides.
+	viewFresh = 100 * time.Millisecond
 	// loadSettle is how long a new room takes until its load is measured.
 	loadSettle = 10 * time.Second
 

@@ -158,3 +158,13 @@ func successor(voters []votingServer) store.NodeID {
 	}
 	return ""
 }
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -113,7 +113,7 @@ func BenchmarkCapture300kHomes(b *testing.B) {
 		}
 		capture = max(capture, time.Since(began))
 		for j := range 20 {
-			homes := make([]Assignment, MaxAssignments)
+			homes := make([]Assignment, 256)
 			for k := range homes {
 				homes[k] = Assignment{Room: room(fmt.Sprint(i, j, k)), Node: "n1", Reason: ReasonNew}
 			}

@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,18 @@ func TestCommandSurvivesTheLog(t *testing.T) {
 	}
 }
 
+// The largest batch of homes fits a command, whatever the rooms are called.
+func TestAssignHomesFits(t *testing.T) {
+	name := strings.Repeat("<", MaxAssignedNames/MaxAssignments-MaxBackendID/2)
+	homes := make([]Assignment, MaxAssignments)
+	for i := range homes {
+		homes[i] = Assignment{RoomID{BackendID(strings.Repeat("&", MaxBackendID/2)), name}, NodeID(strings.Repeat("n", MaxNodeID)), math.MaxUint64, ReasonDrain}
+	}
+	if b, err := NewAssignHomes(t0, homes).Encode(); err != nil || len(b) > MaxCommand {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
 // A clock of another zone, and its monotonic part, must not reach the log.
 func TestCommandTimeIsPlain(t *testing.T) {
 	at := time.Now().In(time.FixedZone("somewhere", 3600))
@@ -95,65 +109,66 @@ func TestConstructorsRefuse(t *testing.T) {
 	pair := testConversation("abcd", "alice")
 	pair.Type = OneToOne
 	for name, c := range map[string]Command{
-		"no cluster id":            NewClusterInit(t0, Identity{CACert: []byte("c"), SealedCAKey: []byte("k")}),
-		"no certificate":           NewClusterInit(t0, Identity{ClusterID: "c", SealedCAKey: []byte("k")}),
-		"huge certificate":         NewClusterInit(t0, Identity{ClusterID: "c", CACert: make([]byte, MaxCertificate+1), SealedCAKey: []byte("k")}),
-		"too many secrets":         NewClusterInit(t0, testIdentity(), make([]Secret, MaxSecrets+1)...),
-		"short secret":             NewPutSecret(t0, Secret{Name: "seal", Key: []byte("short")}),
-		"secret without a name":    NewPutSecret(t0, Secret{Key: make([]byte, 32)}),
-		"node id":                  node(func(n *Node) { n.ID = "N 1" }),
-		"node without versions":    node(func(n *Node) { n.Commands = 0 }),
-		"node URL scheme":          node(func(n *Node) { n.PublicURL = "javascript:alert(1)" }),
-		"node URL with a user":     node(func(n *Node) { n.PublicURL = "https://a:b@example.org" }),
-		"node URL with a query":    node(func(n *Node) { n.PublicURL = "https://example.org/?a=b" }),
-		"node URL length":          node(func(n *Node) { n.PublicURL = "https://example.org/" + long }),
-		"node address":             node(func(n *Node) { n.ClusterAddr = long }),
-		"node region":              node(func(n *Node) { n.Region = "eu\n" }),
-		"node roles":               node(func(n *Node) { n.Roles = make([]string, MaxRoles+1) }),
-		"node role":                node(func(n *Node) { n.Roles = []string{""} }),
-		"room without a name":      NewAssignHome(t0, RoomID{}, "n1", 0, ReasonNew),
-		"room name not UTF-8":      NewAssignHome(t0, room("a\xff"), "n1", 0, ReasonNew),
-		"no reason":                NewAssignHome(t0, room("abc"), "n1", 0, ""),
-		"no assignments":           NewAssignHomes(t0, nil),
-		"too many assignments":     NewAssignHomes(t0, make([]Assignment, MaxAssignments+1)),
-		"an assignment of many":    NewAssignHomes(t0, []Assignment{{room("abc"), "n1", 0, ReasonNew}, {room(long), "n1", 0, ReasonNew}}),
-		"drain of nobody":          NewSetDrain(t0, "", true, ""),
-		"drain with a long reason": NewSetDrain(t0, "n1", true, long),
-		"room name length":         NewReleaseRoom(t0, room(long), 1),
-		"backend with a tilde":     NewAssignHome(t0, RoomID{"a~b", "c"}, "n1", 0, ReasonNew),
-		"embedded with a tilde":    NewAssignHome(t0, room("a~b"), "n1", 0, ReasonNew),
-		"empty join token":         NewCreateJoinToken(t0, TokenHash{}, t0),
-		"join token for ever":      NewCreateJoinToken(t0, HashToken("t"), time.Date(10001, 1, 1, 0, 0, 0, 0, time.UTC)),
-		"join without a token":     NewUseJoinToken(t0, TokenHash{}, NewJoiner("n1", nil)),
-		"join without a node":      NewUseJoinToken(t0, HashToken("t"), NewJoiner("", nil)),
-		"join without a key":       NewUseJoinToken(t0, HashToken("t"), Joiner{Node: "n1"}),
-		"join with a long key":     NewUseJoinToken(t0, HashToken("t"), Joiner{Node: "n1", Key: long}),
-		"user without an id":       NewPutUser(t0, testUser("")),
-		"user id with a slash":     NewPutUser(t0, testUser("a/b")),
-		"user id with a line feed": NewPutUser(t0, testUser("a\nb")),
-		"user id of dots":          NewPutUser(t0, testUser("..")),
-		"user id length":           NewRemoveUser(t0, long),
-		"user without a password":  NewPutUser(t0, User{ID: "alice"}),
-		"user display name":        NewPutUser(t0, User{ID: "alice", PasswordHash: "h", DisplayName: strings.Repeat("ä", MaxDisplayName+1)}),
-		"login without a user":     NewPutLogin(t0, Login{TokenHash: HashToken("l")}),
-		"login without a token":    NewPutLogin(t0, Login{User: "alice"}),
-		"short conversation token": conversation(func(c *Conversation) { c.Token = "abc" }),
-		"conversation token":       conversation(func(c *Conversation) { c.Token = "ab/cd" }),
-		"conversation type":        conversation(func(c *Conversation) { c.Type = 9 }),
-		"conversation name":        conversation(func(c *Conversation) { c.Name = long }),
-		"conversation description": conversation(func(c *Conversation) { c.Description = long }),
-		"conversation owner":       conversation(func(c *Conversation) { c.Owner = "" }),
-		"too many attendees":       NewCreateConversation(t0, testConversation("abcd", "alice"), make([]Attendee, MaxFirstAttendees+1)...),
-		"one-to-one of one":        NewCreateConversation(t0, pair, testAttendee("alice")),
-		"one-to-one with oneself":  NewCreateConversation(t0, pair, testAttendee("alice"), testAttendee("alice")),
-		"actor type":               attendee(func(a *Attendee) { a.ActorType = "robots" }),
-		"actor id":                 attendee(func(a *Attendee) { a.ActorID = "" }),
-		"participant type":         attendee(func(a *Attendee) { a.ParticipantType = 0 }),
-		"permissions":              attendee(func(a *Attendee) { a.Permissions = -1 }),
-		"attendee's display name":  attendee(func(a *Attendee) { a.DisplayName = "a\x00b" }),
-		"rename":                   NewRenameConversation(t0, "abcd", "a\nb"),
-		"delete":                   NewDeleteConversation(t0, ""),
-		"remove attendee":          NewRemoveAttendee(t0, "abcd", "", "alice"),
+		"no cluster id":             NewClusterInit(t0, Identity{CACert: []byte("c"), SealedCAKey: []byte("k")}),
+		"no certificate":            NewClusterInit(t0, Identity{ClusterID: "c", SealedCAKey: []byte("k")}),
+		"huge certificate":          NewClusterInit(t0, Identity{ClusterID: "c", CACert: make([]byte, MaxCertificate+1), SealedCAKey: []byte("k")}),
+		"too many secrets":          NewClusterInit(t0, testIdentity(), make([]Secret, MaxSecrets+1)...),
+		"short secret":              NewPutSecret(t0, Secret{Name: "seal", Key: []byte("short")}),
+		"secret without a name":     NewPutSecret(t0, Secret{Key: make([]byte, 32)}),
+		"node id":                   node(func(n *Node) { n.ID = "N 1" }),
+		"node without versions":     node(func(n *Node) { n.Commands = 0 }),
+		"node URL scheme":           node(func(n *Node) { n.PublicURL = "javascript:alert(1)" }),
+		"node URL with a user":      node(func(n *Node) { n.PublicURL = "https://a:b@example.org" }),
+		"node URL with a query":     node(func(n *Node) { n.PublicURL = "https://example.org/?a=b" }),
+		"node URL length":           node(func(n *Node) { n.PublicURL = "https://example.org/" + long }),
+		"node address":              node(func(n *Node) { n.ClusterAddr = long }),
+		"node region":               node(func(n *Node) { n.Region = "eu\n" }),
+		"node roles":                node(func(n *Node) { n.Roles = make([]string, MaxRoles+1) }),
+		"node role":                 node(func(n *Node) { n.Roles = []string{""} }),
+		"room without a name":       NewAssignHome(t0, RoomID{}, "n1", 0, ReasonNew),
+		"room name not UTF-8":       NewAssignHome(t0, room("a\xff"), "n1", 0, ReasonNew),
+		"no reason":                 NewAssignHome(t0, room("abc"), "n1", 0, ""),
+		"no assignments":            NewAssignHomes(t0, nil),
+		"too many assignments":      NewAssignHomes(t0, make([]Assignment, MaxAssignments+1)),
+		"an assignment of many":     NewAssignHomes(t0, []Assignment{{room("abc"), "n1", 0, ReasonNew}, {room(long), "n1", 0, ReasonNew}}),
+		"assignments of long names": NewAssignHomes(t0, slices.Repeat([]Assignment{{room(long[:MaxRoomName]), "n1", 0, ReasonNew}}, 300)),
+		"drain of nobody":           NewSetDrain(t0, "", true, ""),
+		"drain with a long reason":  NewSetDrain(t0, "n1", true, long),
+		"room name length":          NewReleaseRoom(t0, room(long), 1),
+		"backend with a tilde":      NewAssignHome(t0, RoomID{"a~b", "c"}, "n1", 0, ReasonNew),
+		"embedded with a tilde":     NewAssignHome(t0, room("a~b"), "n1", 0, ReasonNew),
+		"empty join token":          NewCreateJoinToken(t0, TokenHash{}, t0),
+		"join token for ever":       NewCreateJoinToken(t0, HashToken("t"), time.Date(10001, 1, 1, 0, 0, 0, 0, time.UTC)),
+		"join without a token":      NewUseJoinToken(t0, TokenHash{}, NewJoiner("n1", nil)),
+		"join without a node":       NewUseJoinToken(t0, HashToken("t"), NewJoiner("", nil)),
+		"join without a key":        NewUseJoinToken(t0, HashToken("t"), Joiner{Node: "n1"}),
+		"join with a long key":      NewUseJoinToken(t0, HashToken("t"), Joiner{Node: "n1", Key: long}),
+		"user without an id":        NewPutUser(t0, testUser("")),
+		"user id with a slash":      NewPutUser(t0, testUser("a/b")),
+		"user id with a line feed":  NewPutUser(t0, testUser("a\nb")),
+		"user id of dots":           NewPutUser(t0, testUser("..")),
+		"user id length":            NewRemoveUser(t0, long),
+		"user without a password":   NewPutUser(t0, User{ID: "alice"}),
+		"user display name":         NewPutUser(t0, User{ID: "alice", PasswordHash: "h", DisplayName: strings.Repeat("ä", MaxDisplayName+1)}),
+		"login without a user":      NewPutLogin(t0, Login{TokenHash: HashToken("l")}),
+		"login without a token":     NewPutLogin(t0, Login{User: "alice"}),
+		"short conversation token":  conversation(func(c *Conversation) { c.Token = "abc" }),
+		"conversation token":        conversation(func(c *Conversation) { c.Token = "ab/cd" }),
+		"conversation type":         conversation(func(c *Conversation) { c.Type = 9 }),
+		"conversation name":         conversation(func(c *Conversation) { c.Name = long }),
+		"conversation description":  conversation(func(c *Conversation) { c.Description = long }),
+		"conversation owner":        conversation(func(c *Conversation) { c.Owner = "" }),
+		"too many attendees":        NewCreateConversation(t0, testConversation("abcd", "alice"), make([]Attendee, MaxFirstAttendees+1)...),
+		"one-to-one of one":         NewCreateConversation(t0, pair, testAttendee("alice")),
+		"one-to-one with oneself":   NewCreateConversation(t0, pair, testAttendee("alice"), testAttendee("alice")),
+		"actor type":                attendee(func(a *Attendee) { a.ActorType = "robots" }),
+		"actor id":                  attendee(func(a *Attendee) { a.ActorID = "" }),
+		"participant type":          attendee(func(a *Attendee) { a.ParticipantType = 0 }),
+		"permissions":               attendee(func(a *Attendee) { a.Permissions = -1 }),
+		"attendee's display name":   attendee(func(a *Attendee) { a.DisplayName = "a\x00b" }),
+		"rename":                    NewRenameConversation(t0, "abcd", "a\nb"),
+		"delete":                    NewDeleteConversation(t0, ""),
+		"remove attendee":           NewRemoveAttendee(t0, "abcd", "", "alice"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !errors.Is(c.Err(), ErrInvalid) {

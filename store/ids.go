@@ -52,6 +52,9 @@ func (r RoomID) String() string {
 	return string(r.Backend) + "~" + r.Name
 }
 
+// Len is how many bytes backend and name have.
+func (r RoomID) Len() int { return len(r.Backend) + len(r.Name) }
+
 // ParseRoomID reads what String wrote, and nothing else.
 func ParseRoomID(s string) (RoomID, error) {
 	backend, name, found := strings.Cut(s, "~")

@@ -86,9 +86,13 @@ func NewAssignHome(at time.Time, room RoomID, node NodeID, prevEpoch uint64, rea
 
 func (o *assignHome) validate() error { return Assignment(*o).validate() }
 
-// MaxAssignments is how many homes one command assigns: it fits MaxCommand
-// whatever the rooms are called.
-const MaxAssignments = 256
+// MaxAssignments is how many homes one command assigns. MaxAssignedNames is how
+// long the names of their rooms may be together (RoomID.Len), so that the
+// command fits MaxCommand however they are escaped.
+const (
+	MaxAssignments   = 1024
+	MaxAssignedNames = 64 << 10
+)
 
 type assignHomes struct {
 	Homes []Assignment `json:"homes"`
@@ -104,10 +108,15 @@ func (o *assignHomes) validate() error {
 	if len(o.Homes) == 0 || len(o.Homes) > MaxAssignments {
 		return fmt.Errorf("%w: %d assignments", ErrInvalid, len(o.Homes))
 	}
+	names := 0
 	for _, a := range o.Homes {
 		if err := a.validate(); err != nil {
 			return err
 		}
+		names += a.Room.Len()
+	}
+	if names > MaxAssignedNames {
+		return fmt.Errorf("%w: rooms with names of %d bytes", ErrInvalid, names)
 	}
 	return nil
 }
