@@ -66,6 +66,7 @@ type Cluster struct {
 	placing   *placements
 	removals  removals
 	batches   batches
+	settling  *settling
 	joinLimit *rate.Limiter
 	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
@@ -147,7 +148,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	c := &Cluster{
 		config: cfg, log: deps.Logger, load: deps.Load, network: network,
 		db: db, peers: peers,
-		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(),
+		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(), settling: newSettling(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst), leaseTime: lease,
 		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
 		boot:   time.Now().UnixNano(),
@@ -236,7 +237,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	work, workCtx := errgroup.WithContext(workCtx)
 	for _, worker := range []func(context.Context) error{
-		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate,
+		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate, c.settle,
 	} {
 		work.Go(func() error {
 			err := worker(workCtx)
@@ -275,8 +276,16 @@ func (c *Cluster) handOver() {
 
 // decided hands on what was applied. Raft's state machine waits meanwhile.
 func (c *Cluster) decided(events ...store.Event) {
-	if c.isReady() { // before, these are old news
-		c.placing.follow(events, c.leading.acts(), time.Now())
+	now, ready := time.Now(), c.isReady()
+	for _, e := range events {
+		if e.Kind == store.EventRestored {
+			c.settling.restored(c.state.LastEpoch(), now)
+		}
+	}
+	// Before this node is ready these are old news.
+	c.settling.follow(c.Self(), events, ready, now)
+	if ready {
+		c.placing.follow(events, c.leading.acts(), now)
 	}
 	c.watchers.publish(events...)
 }

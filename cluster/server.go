@@ -55,6 +55,19 @@ func (s *server) Move(ctx context.Context, q *clusterpb.MoveRequest) (*clusterpb
 	return s.c.serveMove(ctx, q), nil
 }
 
+// Applied waits until this node has applied an entry.
+func (s *server) Applied(ctx context.Context, q *clusterpb.AppliedRequest) (*clusterpb.AppliedReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, placementAnew) // after it nobody waits
+	defer cancel()
+	if err := s.c.replica.wait(ctx, q.GetIndex()); err != nil {
+		return nil, status.FromContextError(err).Err()
+	}
+	return &clusterpb.AppliedReply{}, nil
+}
+
 // Announce writes the caller's record.
 func (s *server) Announce(ctx context.Context, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {
 	id, ok := rpc.PeerID(ctx)

@@ -118,6 +118,13 @@ func (v *View) Home(room RoomID) (Home, bool) {
 	return v.mem.homes.get(room)
 }
 
+// LastEpoch is the highest epoch that was ever given to a home.
+func (v *View) LastEpoch() uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.mem.lastEpoch
+}
+
 // Homes is a copy of all homes. With many rooms it is dear: HomeCounts and
 // HomesOf often do.
 func (v *View) Homes() map[RoomID]Home {

@@ -351,6 +351,86 @@ func (x *MoveRequest) GetTo() string {
 	return ""
 }
 
+type AppliedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppliedRequest) Reset() {
+	*x = AppliedRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppliedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppliedRequest) ProtoMessage() {}
+
+func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppliedRequest.ProtoReflect.Descriptor instead.
+func (*AppliedRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AppliedRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type AppliedReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppliedReply) Reset() {
+	*x = AppliedReply{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppliedReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppliedReply) ProtoMessage() {}
+
+func (x *AppliedReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppliedReply.ProtoReflect.Descriptor instead.
+func (*AppliedReply) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
+}
+
 type PlaceReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
@@ -364,7 +444,7 @@ type PlaceReply struct {
 
 func (x *PlaceReply) Reset() {
 	*x = PlaceReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +456,7 @@ func (x *PlaceReply) String() string {
 func (*PlaceReply) ProtoMessage() {}
 
 func (x *PlaceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +469,7 @@ func (x *PlaceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceReply.ProtoReflect.Descriptor instead.
 func (*PlaceReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PlaceReply) GetStatus() Status {
@@ -438,7 +518,7 @@ type AnnounceRequest struct {
 
 func (x *AnnounceRequest) Reset() {
 	*x = AnnounceRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +530,7 @@ func (x *AnnounceRequest) String() string {
 func (*AnnounceRequest) ProtoMessage() {}
 
 func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +543,7 @@ func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceRequest.ProtoReflect.Descriptor instead.
 func (*AnnounceRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AnnounceRequest) GetNode() []byte {
@@ -502,7 +582,7 @@ type AnnounceReply struct {
 
 func (x *AnnounceReply) Reset() {
 	*x = AnnounceReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +594,7 @@ func (x *AnnounceReply) String() string {
 func (*AnnounceReply) ProtoMessage() {}
 
 func (x *AnnounceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +607,7 @@ func (x *AnnounceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceReply.ProtoReflect.Descriptor instead.
 func (*AnnounceReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AnnounceReply) GetStatus() Status {
@@ -592,7 +672,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +684,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +697,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Peer) GetId() string {
@@ -661,7 +741,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +753,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +766,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RenewRequest) GetLogIndex() uint64 {
@@ -732,7 +812,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +824,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +837,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewReply) GetStatus() Status {
@@ -806,7 +886,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +898,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +911,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Health) GetHealthy() bool {
@@ -857,7 +937,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +949,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +962,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveRequest) GetNode() string {
@@ -904,7 +984,7 @@ type RemoveReply struct {
 
 func (x *RemoveReply) Reset() {
 	*x = RemoveReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +996,7 @@ func (x *RemoveReply) String() string {
 func (*RemoveReply) ProtoMessage() {}
 
 func (x *RemoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1009,7 @@ func (x *RemoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveReply.ProtoReflect.Descriptor instead.
 func (*RemoveReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveReply) GetStatus() Status {
@@ -969,7 +1049,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1061,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1074,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRequest) GetIndex() uint64 {
@@ -1019,7 +1099,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1111,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1124,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchReply) GetIndex() uint64 {
@@ -1094,7 +1174,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1186,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1199,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -1157,7 +1237,7 @@ type Consensus struct {
 
 func (x *Consensus) Reset() {
 	*x = Consensus{}
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1249,7 @@ func (x *Consensus) String() string {
 func (*Consensus) ProtoMessage() {}
 
 func (x *Consensus) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1262,7 @@ func (x *Consensus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Consensus.ProtoReflect.Descriptor instead.
 func (*Consensus) Descriptor() ([]byte, []int) {
-	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Consensus) GetLeaderId() string {
@@ -1242,7 +1322,10 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\vMoveRequest\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
 	"\x04room\x18\x02 \x01(\tR\x04room\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\x9d\x01\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"&\n" +
+	"\x0eAppliedRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\x0e\n" +
+	"\fAppliedReply\"\x9d\x01\n" +
 	"\n" +
 	"PlaceReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
@@ -1325,11 +1408,12 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x12\x12\n" +
 	"\x0eSTATUS_REFUSED\x10\x14\x12\x17\n" +
 	"\x13STATUS_NO_SUCH_NODE\x10\x15\x12\x16\n" +
-	"\x12STATUS_ROLLED_BACK\x10\x162\x8c\x04\n" +
+	"\x12STATUS_ROLLED_BACK\x10\x162\xd9\x04\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
 	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
-	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12N\n" +
+	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12K\n" +
+	"\aApplied\x12 .talkd.cluster.v1.AppliedRequest\x1a\x1e.talkd.cluster.v1.AppliedReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
 	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReply\x12G\n" +
 	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01\x12H\n" +
@@ -1348,53 +1432,57 @@ func file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_internal_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(Status)(0),             // 0: talkd.cluster.v1.Status
 	(*ProposeRequest)(nil),  // 1: talkd.cluster.v1.ProposeRequest
 	(*ProposeReply)(nil),    // 2: talkd.cluster.v1.ProposeReply
 	(*PlaceRequest)(nil),    // 3: talkd.cluster.v1.PlaceRequest
 	(*MoveRequest)(nil),     // 4: talkd.cluster.v1.MoveRequest
-	(*PlaceReply)(nil),      // 5: talkd.cluster.v1.PlaceReply
-	(*AnnounceRequest)(nil), // 6: talkd.cluster.v1.AnnounceRequest
-	(*AnnounceReply)(nil),   // 7: talkd.cluster.v1.AnnounceReply
-	(*Peer)(nil),            // 8: talkd.cluster.v1.Peer
-	(*RenewRequest)(nil),    // 9: talkd.cluster.v1.RenewRequest
-	(*RenewReply)(nil),      // 10: talkd.cluster.v1.RenewReply
-	(*Health)(nil),          // 11: talkd.cluster.v1.Health
-	(*RemoveRequest)(nil),   // 12: talkd.cluster.v1.RemoveRequest
-	(*RemoveReply)(nil),     // 13: talkd.cluster.v1.RemoveReply
-	(*WatchRequest)(nil),    // 14: talkd.cluster.v1.WatchRequest
-	(*WatchReply)(nil),      // 15: talkd.cluster.v1.WatchReply
-	(*Change)(nil),          // 16: talkd.cluster.v1.Change
-	(*Consensus)(nil),       // 17: talkd.cluster.v1.Consensus
+	(*AppliedRequest)(nil),  // 5: talkd.cluster.v1.AppliedRequest
+	(*AppliedReply)(nil),    // 6: talkd.cluster.v1.AppliedReply
+	(*PlaceReply)(nil),      // 7: talkd.cluster.v1.PlaceReply
+	(*AnnounceRequest)(nil), // 8: talkd.cluster.v1.AnnounceRequest
+	(*AnnounceReply)(nil),   // 9: talkd.cluster.v1.AnnounceReply
+	(*Peer)(nil),            // 10: talkd.cluster.v1.Peer
+	(*RenewRequest)(nil),    // 11: talkd.cluster.v1.RenewRequest
+	(*RenewReply)(nil),      // 12: talkd.cluster.v1.RenewReply
+	(*Health)(nil),          // 13: talkd.cluster.v1.Health
+	(*RemoveRequest)(nil),   // 14: talkd.cluster.v1.RemoveRequest
+	(*RemoveReply)(nil),     // 15: talkd.cluster.v1.RemoveReply
+	(*WatchRequest)(nil),    // 16: talkd.cluster.v1.WatchRequest
+	(*WatchReply)(nil),      // 17: talkd.cluster.v1.WatchReply
+	(*Change)(nil),          // 18: talkd.cluster.v1.Change
+	(*Consensus)(nil),       // 19: talkd.cluster.v1.Consensus
 }
 var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
 	0,  // 1: talkd.cluster.v1.PlaceReply.status:type_name -> talkd.cluster.v1.Status
 	0,  // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
-	8,  // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
+	10, // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
 	0,  // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
-	11, // 5: talkd.cluster.v1.RenewReply.health:type_name -> talkd.cluster.v1.Health
+	13, // 5: talkd.cluster.v1.RenewReply.health:type_name -> talkd.cluster.v1.Health
 	0,  // 6: talkd.cluster.v1.RemoveReply.status:type_name -> talkd.cluster.v1.Status
-	16, // 7: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
-	17, // 8: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
+	18, // 7: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
+	19, // 8: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
 	1,  // 9: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
 	3,  // 10: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
 	4,  // 11: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
-	6,  // 12: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	9,  // 13: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	14, // 14: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
-	12, // 15: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
-	2,  // 16: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	5,  // 17: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	5,  // 18: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
-	7,  // 19: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	10, // 20: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	15, // 21: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
-	13, // 22: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
+	5,  // 12: talkd.cluster.v1.Cluster.Applied:input_type -> talkd.cluster.v1.AppliedRequest
+	8,  // 13: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	11, // 14: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	16, // 15: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
+	14, // 16: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
+	2,  // 17: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	7,  // 18: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 19: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	6,  // 20: talkd.cluster.v1.Cluster.Applied:output_type -> talkd.cluster.v1.AppliedReply
+	9,  // 21: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	12, // 22: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	17, // 23: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
+	15, // 24: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
+	17, // [17:25] is the sub-list for method output_type
+	9,  // [9:17] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -1411,7 +1499,7 @@ func file_cluster_internal_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_internal_clusterpb_cluster_proto_rawDesc), len(file_cluster_internal_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

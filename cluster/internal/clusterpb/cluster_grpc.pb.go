@@ -22,6 +22,7 @@ const (
 	Cluster_Propose_FullMethodName  = "/talkd.cluster.v1.Cluster/Propose"
 	Cluster_Place_FullMethodName    = "/talkd.cluster.v1.Cluster/Place"
 	Cluster_Move_FullMethodName     = "/talkd.cluster.v1.Cluster/Move"
+	Cluster_Applied_FullMethodName  = "/talkd.cluster.v1.Cluster/Applied"
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
 	Cluster_Renew_FullMethodName    = "/talkd.cluster.v1.Cluster/Renew"
 	Cluster_Watch_FullMethodName    = "/talkd.cluster.v1.Cluster/Watch"
@@ -42,6 +43,9 @@ type ClusterClient interface {
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*PlaceReply, error)
+	// Applied answers when the called node has applied an entry of the log: a
+	// new home asks the one before whether it has stopped. Any node is asked.
+	Applied(ctx context.Context, in *AppliedRequest, opts ...grpc.CallOption) (*AppliedReply, error)
 	// Announce writes the caller's member record and, if it is a server, makes it
 	// part of Raft. It is the one call that a removed node may make: it is told.
 	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceReply, error)
@@ -87,6 +91,16 @@ func (c *clusterClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlaceReply)
 	err := c.cc.Invoke(ctx, Cluster_Move_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) Applied(ctx context.Context, in *AppliedRequest, opts ...grpc.CallOption) (*AppliedReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AppliedReply)
+	err := c.cc.Invoke(ctx, Cluster_Applied_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +170,9 @@ type ClusterServer interface {
 	Place(context.Context, *PlaceRequest) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(context.Context, *MoveRequest) (*PlaceReply, error)
+	// Applied answers when the called node has applied an entry of the log: a
+	// new home asks the one before whether it has stopped. Any node is asked.
+	Applied(context.Context, *AppliedRequest) (*AppliedReply, error)
 	// Announce writes the caller's member record and, if it is a server, makes it
 	// part of Raft. It is the one call that a removed node may make: it is told.
 	Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error)
@@ -185,6 +202,9 @@ func (UnimplementedClusterServer) Place(context.Context, *PlaceRequest) (*PlaceR
 }
 func (UnimplementedClusterServer) Move(context.Context, *MoveRequest) (*PlaceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Move not implemented")
+}
+func (UnimplementedClusterServer) Applied(context.Context, *AppliedRequest) (*AppliedReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Applied not implemented")
 }
 func (UnimplementedClusterServer) Announce(context.Context, *AnnounceRequest) (*AnnounceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Announce not implemented")
@@ -273,6 +293,24 @@ func _Cluster_Move_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_Applied_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AppliedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Applied(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Applied_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Applied(ctx, req.(*AppliedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Cluster_Announce_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AnnounceRequest)
 	if err := dec(in); err != nil {
@@ -356,6 +394,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Move",
 			Handler:    _Cluster_Move_Handler,
+		},
+		{
+			MethodName: "Applied",
+			Handler:    _Cluster_Applied_Handler,
 		},
 		{
 			MethodName: "Announce",
