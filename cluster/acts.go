@@ -28,44 +28,49 @@ func (c *Cluster) Acts(room store.RoomID, epoch uint64) bool {
 	return ok && home.Node == c.Self() && home.Epoch == epoch && c.Lease() && c.settling.settled(room, home, time.Now())
 }
 
-// settling are the assignments of the last moments: whether the homes before
-// may still act.
+// settling are the assignments of the last moments: whether homes before may
+// still act.
 type settling struct {
 	asks chan ask
 
-	mu    sync.Mutex // guards what follows
-	last  uint64     // epoch that is looked at here
-	marks []mark     // the oldest first
-	floor uint64     // epochs up to it are settled by time
-	whole uint64     // epochs up to it came as a whole: what was before is not known
-
-	confirmed map[store.RoomID]uint64  // the home before has said that it stopped
-	released  map[store.RoomID]release // homes
-	reused    map[store.RoomID]uint64  // placed again by another node's release
+	mu     sync.Mutex // guards what follows
+	last   uint64     // epoch that was looked at here
+	marks  []mark     // the oldest first
+	floor  uint64     // epochs up to it are settled by time
+	whole  uint64     // epochs up to it came as a whole: what was before is not known
+	former map[store.RoomID]former
+	waits  map[store.RoomID]wait // of rooms whose home this node is
 }
 
-// release is the end of a home.
-type release struct {
-	store.Home
-	at time.Time
+// former are the homes that a room had in the last moments.
+type former struct {
+	nodes []store.NodeID
+	until time.Time // the last of them
 }
 
-// mark says that assignments up to an epoch were applied before a time.
+// wait is for homes before that have not said that they stopped.
+type wait struct {
+	epoch uint64
+	nodes []store.NodeID
+}
+
+// mark says that assignments up to an epoch were applied before its time had
+// ended, which takes markEvery.
 type mark struct {
-	at    time.Time
+	began time.Time
 	epoch uint64
 }
 
-// ask is a question to the home before.
+// ask is a question to a home before.
 type ask struct {
-	room     store.RoomID
-	epoch    uint64
-	index    uint64
-	previous store.NodeID
+	room  store.RoomID
+	epoch uint64
+	index uint64
+	node  store.NodeID
 }
 
 const (
-	// markEvery is how far marks are apart at least.
+	// markEvery is how far marks are apart.
 	markEvery = 100 * time.Millisecond
 	// asksWaiting bounds the questions; beyond it time settles.
 	asksWaiting = 4096
@@ -77,8 +82,7 @@ const (
 
 func newSettling() *settling {
 	return &settling{
-		asks: make(chan ask, asksWaiting), confirmed: make(map[store.RoomID]uint64),
-		released: make(map[store.RoomID]release), reused: make(map[store.RoomID]uint64),
+		asks: make(chan ask, asksWaiting), former: make(map[store.RoomID]former), waits: make(map[store.RoomID]wait),
 	}
 }
 
@@ -87,29 +91,53 @@ func newSettling() *settling {
 func (s *settling) follow(self store.NodeID, events []store.Event, asking bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.age(now)
 	for _, e := range events {
 		switch e.Kind {
 		case store.EventHomeReleased:
-			if e.Home.Node != self {
-				s.released[e.Room] = release{e.Home, now}
-			}
+			s.leave(e.Room, e.Home.Node, now)
 		case store.EventHomeAssigned:
-			before := e.Previous
-			if r, ok := s.released[e.Room]; ok {
-				delete(s.released, e.Room)
-				if e.Home.Reason == store.ReasonNew && e.Node == self {
-					before, s.reused[e.Room] = r.Home, e.Home.Epoch
-				}
+			if e.Previous.Epoch != 0 && e.Home.Reason != store.ReasonAnew {
+				s.leave(e.Room, e.Previous.Node, now)
 			}
-			if asking && e.Node == self && s.overlaps(e.Room, e.Home, now) && before.Node != self && before.Node != "" {
-				select {
-				case s.asks <- ask{room: e.Room, epoch: e.Home.Epoch, index: e.Index, previous: before.Node}:
-				default:
-				}
+			delete(s.waits, e.Room)
+			if e.Node == self {
+				s.begin(self, e, asking)
 			}
 			s.reach(e.Home.Epoch, now)
 		default:
 		}
+	}
+}
+
+// leave notes that a room has another home now, or none.
+func (s *settling) leave(room store.RoomID, node store.NodeID, now time.Time) {
+	f := s.former[room]
+	if !slices.Contains(f.nodes, node) {
+		f.nodes = append(f.nodes, node)
+	}
+	f.until = now
+	s.former[room] = f
+}
+
+// begin notes that this node is the home of a room.
+func (s *settling) begin(self store.NodeID, e store.Event, asking bool) {
+	w := wait{epoch: e.Home.Epoch}
+	for _, node := range s.former[e.Room].nodes {
+		if node == self {
+			continue
+		}
+		w.nodes = append(w.nodes, node)
+		if !asking {
+			continue
+		}
+		select {
+		case s.asks <- ask{room: e.Room, epoch: e.Home.Epoch, index: e.Index, node: node}:
+		default:
+		}
+	}
+	if len(w.nodes) > 0 {
+		s.waits[e.Room] = w
 	}
 }
 
@@ -123,56 +151,55 @@ func (s *settling) restored(epoch uint64, now time.Time) {
 
 func (s *settling) reach(epoch uint64, now time.Time) {
 	s.last = max(s.last, epoch)
-	if n := len(s.marks); n == 0 || now.Sub(s.marks[n-1].at) >= markEvery {
-		s.marks = append(s.marks, mark{now, s.last})
+	if n := len(s.marks); n == 0 || now.Sub(s.marks[n-1].began) >= markEvery {
+		s.marks = append(s.marks, mark{began: now})
 	}
-}
-
-// overlaps says that the home before may act until it hears of the assignment.
-func (s *settling) overlaps(room store.RoomID, home store.Home, now time.Time) bool {
-	switch home.Reason {
-	case store.ReasonMove, store.ReasonDrain:
-		return true
-	case store.ReasonNew:
-		return s.reused[room] == home.Epoch || home.Epoch <= s.whole && now.Sub(home.Created) < newFor
-	default:
-		return false
-	}
+	s.marks[len(s.marks)-1].epoch = s.last
 }
 
 func (s *settling) settled(room store.RoomID, home store.Home, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.marks); n == 0 && s.floor < s.last || n > 0 && s.marks[n-1].epoch < s.last {
-		s.marks = append(s.marks, mark{now, s.last}) // what came since the last mark
+	s.age(now)
+	switch w, waits := s.waits[room]; {
+	case home.Epoch > s.last:
+		return false // it is being applied
+	case home.Epoch <= s.floor:
+		return true
+	case home.Epoch <= s.whole:
+		return home.Reason == store.ReasonAnew || home.Reason == store.ReasonNew && now.Sub(home.Created) > newFor
+	default:
+		return !waits || w.epoch != home.Epoch
 	}
+}
+
+// age lets time settle what is old, and forgets it.
+func (s *settling) age(now time.Time) {
 	old := 0
-	for old < len(s.marks) && now.Sub(s.marks[old].at) >= placementAnew {
+	for old < len(s.marks) && now.Sub(s.marks[old].began) >= markEvery+placementAnew {
 		s.floor = s.marks[old].epoch
 		old++
 	}
-	if old > 0 {
-		s.marks = slices.Delete(s.marks, 0, old)
-		s.forget(now)
+	if old == 0 {
+		return
 	}
-	return home.Epoch <= s.last && (home.Epoch <= s.floor || s.confirmed[room] == home.Epoch || !s.overlaps(room, home, now))
+	s.marks = slices.Delete(s.marks, 0, old)
+	maps.DeleteFunc(s.waits, func(_ store.RoomID, w wait) bool { return w.epoch <= s.floor })
+	maps.DeleteFunc(s.former, func(_ store.RoomID, f former) bool { return now.Sub(f.until) >= placementAnew })
 }
 
-// forget drops what time has settled.
-func (s *settling) forget(now time.Time) {
-	past := func(_ store.RoomID, epoch uint64) bool { return epoch <= s.floor }
-	maps.DeleteFunc(s.confirmed, past)
-	maps.DeleteFunc(s.reused, past)
-	maps.DeleteFunc(s.released, func(_ store.RoomID, r release) bool { return now.Sub(r.at) >= placementAnew })
-}
-
-// confirm notes that the homes before have stopped acting.
+// confirm notes that a home before has stopped acting.
 func (s *settling) confirm(asks []ask) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range asks {
-		if a.epoch > s.floor {
-			s.confirmed[a.room] = a.epoch
+		w, ok := s.waits[a.room]
+		if !ok || w.epoch != a.epoch {
+			continue
+		}
+		w.nodes = slices.DeleteFunc(w.nodes, func(n store.NodeID) bool { return n == a.node })
+		if s.waits[a.room] = w; len(w.nodes) == 0 {
+			delete(s.waits, a.room)
 		}
 	}
 }
@@ -195,7 +222,7 @@ func (c *Cluster) settle(ctx context.Context) error {
 		}
 		by := make(map[store.NodeID][]ask)
 		for _, a := range asks {
-			by[a.previous] = append(by[a.previous], a)
+			by[a.node] = append(by[a.node], a)
 		}
 		for node, asks := range by {
 			calls.Go(func() error {

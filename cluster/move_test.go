@@ -34,6 +34,10 @@ func TestMove(t *testing.T) {
 	if !ok || moved.Node != to.ID || moved.Epoch <= home.Epoch || moved.Reason != store.ReasonMove || !moved.Created.Equal(home.Created) {
 		t.Errorf("home %+v, before %+v", moved, home)
 	}
+	k.Await("the new home to act", func() bool { return to.Acts(room(1), moved.Epoch) })
+	if k.ByID(home.Node).Acts(room(1), home.Epoch) {
+		t.Error("two homes act")
+	}
 	if e := <-events; e.Kind != store.EventHomeAssigned || e.Home != moved || e.Previous != home {
 		t.Errorf("event %+v", e)
 	}
