@@ -132,7 +132,7 @@ func Run(ctx context.Context, o Options, started func(Started), ready func(Ready
 		}
 		started(Started{Node: p.id, PID: p.cmd.Process.Pid, Argv: p.cmd.Args, HTTP: p.http, Admin: p.admin, Token: token})
 	}
-	leader, err := first.leader(ctx)
+	leader, err := first.awaitVoters(ctx, o.Nodes)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,14 @@ type process struct {
 
 // awaitReady polls the node's own answer, until it takes traffic.
 func (p *process) awaitReady(ctx context.Context) error {
+	return p.await(ctx, "is not ready", func() bool {
+		_, err := p.call(ctx, http.MethodGet, "/readyz", nil)
+		return err == nil
+	})
+}
+
+// await polls; otherwise is what is said of the node when that was in vain.
+func (p *process) await(ctx context.Context, otherwise string, holds func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -37,9 +45,9 @@ func (p *process) awaitReady(ctx context.Context) error {
 		case <-p.exited:
 			return fmt.Errorf("%s ended at its start (%s):\n%s", p.id, p.cmd.ProcessState, p.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its log ends:\n%s", p.id, context.Cause(ctx), p.tail())
+			return fmt.Errorf("%s %s: %w; its log ends:\n%s", p.id, otherwise, context.Cause(ctx), p.tail())
 		case <-tick.C:
-			if _, err := p.call(ctx, http.MethodGet, "/readyz", nil); err == nil {
+			if holds() {
 				return nil
 			}
 		}
@@ -71,15 +79,37 @@ func (o Options) invite(ctx context.Context, first, joining *process) error {
 	return os.WriteFile(joining.joinTokenFile, []byte(made.Token+"\n"), 0o600)
 }
 
-func (p *process) leader(ctx context.Context) (string, error) {
-	answer, err := p.call(ctx, http.MethodGet, "/admin/v1/cluster", nil)
-	if err != nil {
-		return "", err
+// awaitVoters waits until all servers vote that should, so that any of them may
+// be killed from then on, and gives the leader.
+func (p *process) awaitVoters(ctx context.Context, servers int) (leader string, err error) {
+	want := min(servers, 5)
+	if want > 2 && want%2 == 0 {
+		want-- // the last is a spare
 	}
-	var cluster struct {
-		Leader string `json:"leader"`
-	}
-	return cluster.Leader, json.Unmarshal(answer, &cluster)
+	err = p.await(ctx, "has too few voters", func() bool {
+		answer, err := p.call(ctx, http.MethodGet, "/admin/v1/cluster", nil)
+		if err != nil {
+			return false
+		}
+		var cluster struct {
+			Leader string `json:"leader"`
+			Nodes  []struct {
+				Raft string `json:"raft"`
+			} `json:"nodes"`
+		}
+		if json.Unmarshal(answer, &cluster) != nil {
+			return false
+		}
+		voters := 0
+		for _, n := range cluster.Nodes {
+			if n.Raft == "voter" {
+				voters++
+			}
+		}
+		leader = cluster.Leader
+		return voters >= want && leader != ""
+	})
+	return leader, err
 }
 
 // call asks the node's admin listener.
