@@ -49,8 +49,9 @@ type Cluster struct {
 	metrics *metrics
 
 	record    store.Node // of this node, as it announces it
-	boot      int64      // tells this start from others
-	logStart  uint64     // where the log ended at this start
+	started   time.Time
+	boot      int64  // tells this start from others
+	logStart  uint64 // where the log ended at this start
 	identity  identityRef
 	db        *raftboltdb.BoltStore
 	mesh      *rpc.Mesh
@@ -72,6 +73,7 @@ type Cluster struct {
 
 	raft        atomic.Pointer[raft.Raft]        // of a server; nil until the node has joined
 	heldUntil   atomic.Pointer[time.Time]        // nil: no lease
+	renewed     atomic.Pointer[time.Time]        // when the lease was renewed last
 	health      atomic.Pointer[clusterpb.Health] // as the leader said last
 	bootstraps  atomic.Pointer[bootstrap]        // what this node has still to propose
 	ready       chan struct{}
@@ -151,7 +153,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(), settling: newSettling(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst), leaseTime: lease,
 		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
-		boot:   time.Now().UnixNano(),
+		started: time.Now(), boot: time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 		followers: newFollowers(),
 		record: store.Node{

@@ -1,6 +1,9 @@
 package cluster
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of proposals and placement. Refusals of a command are errors of
 // package store.
@@ -9,6 +12,9 @@ var (
 	ErrNotReady = errors.New("node is not ready")
 	// ErrNoLeader means that no leader was found in time. Nothing was done.
 	ErrNoLeader = errors.New("cluster has no leader")
+	// ErrNoQuorum is an ErrNoLeader that has lasted: too few voters are in reach
+	// to elect one. What runs goes on; nothing can be decided. Nothing was done.
+	ErrNoQuorum = fmt.Errorf("%w, and no majority of the voters to elect one", ErrNoLeader)
 	// ErrUnknownOutcome means that the leader or the way to it was lost while
 	// the command was under way: it may be committed or not.
 	ErrUnknownOutcome = errors.New("outcome unknown")

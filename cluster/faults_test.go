@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -326,4 +327,121 @@ func gossipDoesNotDecide(t *testing.T, k *clustertest.Kit, id store.RoomID) bool
 		t.Errorf("placed anew %s after the last renewal could have come", took)
 	}
 	return true
+}
+
+// A minority, of a cluster large enough to have one of two: it decides nothing,
+// and says so, with what is missing, when an election should have been over; the
+// majority goes on. Nobody waits for what cannot come.
+func TestMinority(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 5)
+	settled(k)
+	leader, followers := k.AwaitLeader(), k.Followers()
+	minority, majority := []*clustertest.Node{leader, followers[0]}, followers[1:]
+	home := assign(t, k, room(1), leader.ID)
+	kept := assign(t, k, room(2), followers[1].ID)
+	oneHome(t, k, room(1), room(2))
+	for _, a := range minority {
+		for _, b := range majority {
+			k.Net.Cut(a.ID, b.ID)
+		}
+	}
+	elected := k.AwaitLeader(majority...)
+	if _, err := elected.Place(within(t), room(3), cluster.Hint{}); err != nil {
+		t.Errorf("the majority places no room: %v", err)
+	}
+	awaitMoved(t, k, room(1), home, majority...)
+	for _, n := range minority {
+		k.Await("the minority to know", func() bool { return !n.Lease() && n.Status().Leader == "" })
+		var err error
+		k.Await("a clear word of "+string(n.ID), func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err = n.Place(ctx, room(4), cluster.Hint{})
+			return errors.Is(err, cluster.ErrNoQuorum) && strings.Contains(err.Error(), "3 of 5 voters are missing")
+		})
+		if !errors.Is(err, cluster.ErrNoLeader) {
+			t.Errorf("%s: %v", n.ID, err)
+		}
+		began := time.Now()
+		if _, err := n.Propose(within(t), store.NewReleaseRoom(began, room(1), home.Epoch)); !errors.Is(err, cluster.ErrNoQuorum) {
+			t.Errorf("%s proposes: %v", n.ID, err)
+		}
+		if err := n.Remove(within(t), followers[1].ID); !errors.Is(err, cluster.ErrNoQuorum) {
+			t.Errorf("%s removes: %v", n.ID, err)
+		}
+		if took := time.Since(began); took > clustertest.Patience/4 {
+			t.Errorf("that took %s", took)
+		}
+		if got, ok := n.Lookup(room(2)); !ok || got != kept {
+			t.Errorf("%s forgot where a room is: %+v", n.ID, got)
+		}
+	}
+	k.Net.Heal()
+	settled(k)
+	for _, n := range minority {
+		if _, err := n.Place(within(t), room(4), cluster.Hint{}); err != nil {
+			t.Errorf("%s after the cut: %v", n.ID, err)
+		}
+	}
+}
+
+// Without a majority what runs goes on, new decisions are refused, and all is
+// well as soon as one voter is back.
+func TestQuorumLost(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 3)
+	settled(k)
+	leader, followers := k.AwaitLeader(), k.Followers()
+	home := assign(t, k, room(1), leader.ID)
+	oneHome(t, k, room(1))
+	for _, n := range followers {
+		n.Kill()
+	}
+	k.Await("the leader to step down", func() bool { return leader.Status().Leader == "" && !leader.Lease() })
+	var err error
+	k.Await("a clear word", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = leader.Place(ctx, room(2), cluster.Hint{})
+		return errors.Is(err, cluster.ErrNoQuorum) && strings.Contains(err.Error(), "2 of 3 voters are missing")
+	})
+	t.Log(err)
+	if got, ok := leader.Lookup(room(1)); !ok || got != home {
+		t.Errorf("the room is %+v", got)
+	}
+	if s := leader.Status(); s.Quorum || s.Healthy || s.Tolerance != 0 {
+		t.Errorf("status %+v", s)
+	}
+	followers[0].Start()
+	followers[0].AwaitReady()
+	if _, err := leader.Place(within(t), room(2), cluster.Hint{}); err != nil {
+		t.Errorf("with a majority again: %v", err)
+	}
+}
+
+// The leader is cut from one follower only, which sees the other: nobody is
+// elected over the head of those two, and a home that gossip sees and that cannot
+// reach the leader is replaced before long.
+func TestOneLinkOfTheLeader(t *testing.T) {
+	t.Parallel()
+	k := clustertest.Start(t, 3)
+	settled(k)
+	leader, followers := k.AwaitLeader(), k.Followers()
+	home := assign(t, k, room(1), followers[0].ID)
+	oneHome(t, k, room(1))
+	term, cut := leader.Status().Term, time.Now()
+	k.Net.Cut(leader.ID, followers[0].ID)
+	now := awaitMoved(t, k, room(1), home, leader, followers[1])
+	took := time.Since(cut)
+	t.Logf("placed anew on %s after %s", now.Node, took.Round(time.Millisecond))
+	if took < cluster.PlacementAnew-cluster.LeaseRenew {
+		t.Error("placed anew while the lease of the old home could hold")
+	}
+	if s := leader.Status(); s.Leader == leader.ID && s.Term != term {
+		t.Errorf("term %d, was %d", s.Term, term)
+	}
+	k.Net.Heal()
+	settled(k)
+	place(t, followers[0], room(2))
 }

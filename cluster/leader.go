@@ -25,6 +25,7 @@ type leadership struct {
 	paused   bool // another node may be about to lead: no leases
 	stopping bool // so is this node, for good
 	verified time.Time
+	former   store.NodeID // who led before; maybe it died
 	renewed  map[store.NodeID]time.Time
 	moving   map[store.NodeID]bool // nodes whose rooms are being placed anew
 }
@@ -32,13 +33,13 @@ type leadership struct {
 func newLeadership() *leadership { return &leadership{} }
 
 // begin notes a term in which this node leads; false if it is known already.
-func (l *leadership) begin(term uint64, now time.Time) bool {
+func (l *leadership) begin(term uint64, former store.NodeID, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.term == term {
 		return false
 	}
-	l.term, l.since, l.caughtUp, l.verified = term, now, false, time.Time{}
+	l.term, l.former, l.since, l.caughtUp, l.verified = term, former, now, false, time.Time{}
 	l.renewed, l.moving = make(map[store.NodeID]time.Time), make(map[store.NodeID]bool)
 	return true
 }
@@ -91,9 +92,13 @@ func (c *Cluster) lead(ctx context.Context) error {
 	defer servers.stop()
 	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
+	var former store.NodeID
 	for {
-		if err := c.leadOnce(ctx, r, servers); err != nil {
+		if err := c.leadOnce(ctx, r, servers, former); err != nil {
 			return err
+		}
+		if leader := c.leader(); leader != "" {
+			former = leader
 		}
 		select {
 		case <-ctx.Done():
@@ -108,7 +113,7 @@ func (c *Cluster) lead(ctx context.Context) error {
 	}
 }
 
-func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot) error {
+func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot, former store.NodeID) error {
 	term := r.CurrentTerm()
 	if r.State() != raft.Leader {
 		if c.leading.end() {
@@ -116,7 +121,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot) er
 		}
 		return nil
 	}
-	if now := time.Now(); c.leading.begin(term, now) {
+	if now := time.Now(); c.leading.begin(term, former, now) {
 		servers.stop() // what it knew is of another term
 		c.hearing.reset(now)
 		c.placing.changed()

@@ -10,7 +10,7 @@ import (
 // majority.
 func leading(term uint64) *leadership {
 	l := newLeadership()
-	l.begin(term, time.Now())
+	l.begin(term, "", time.Now())
 	l.setCaughtUp(term)
 	l.setVerified(term, time.Now())
 	return l
@@ -81,11 +81,14 @@ func TestANewTermCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := leading(1)
 		time.Sleep(time.Hour)
-		if !l.begin(3, time.Now()) || l.begin(3, time.Now()) {
+		if !l.begin(3, "n9", time.Now()) || l.begin(3, "n9", time.Now()) {
 			t.Error("a term begins once")
 		}
 		if l.acts() {
 			t.Error("acts before it has caught up")
+		}
+		if !l.unheard("n9") || l.unheard("n2") {
+			t.Error("who led before may be dead")
 		}
 		l.setCaughtUp(1)
 		if l.acts() {

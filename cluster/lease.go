@@ -37,6 +37,7 @@ func (c *Cluster) renewLease(ctx context.Context) error {
 		if c.renewOnce(ctx) && ctx.Err() == nil && !c.stopping() {
 			until := sent.Add(c.leaseTime)
 			c.heldUntil.Store(&until)
+			c.renewed.Store(&sent)
 		}
 		if now := c.Lease(); now != held {
 			held = now
@@ -178,6 +179,15 @@ func (l *leadership) grant(node store.NodeID, now time.Time) bool {
 	}
 	l.renewed[node] = now
 	return true
+}
+
+// unheard is the node that led before, until it shows that it lives: a leader
+// that was lost is no home for a new room, though gossip may not know yet.
+func (l *leadership) unheard(node store.NodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, heard := l.renewed[node]
+	return node == l.former && !heard
 }
 
 // silence is how long a node has renewed nothing with this leader.

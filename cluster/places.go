@@ -79,7 +79,7 @@ func (c *Cluster) candidates(now time.Time) []Candidate {
 	all := make([]Candidate, 0, len(nodes))
 	for _, n := range nodes {
 		state, load := c.seen(n.ID, now)
-		if leads && state == StateAlive && c.leading.silence(n.ID, now) > lease {
+		if leads && state == StateAlive && (c.leading.silence(n.ID, now) > lease || c.leading.unheard(n.ID)) {
 			state = StateSuspect
 		}
 		all = append(all, Candidate{ID: n.ID, Region: n.Region, State: state, Roles: n.Roles, Load: load, Rooms: rooms[n.ID]})

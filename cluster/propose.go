@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -152,7 +153,7 @@ func atLeader[R leaderReply](
 	}
 	doubt := false // an attempt may have done something
 	for {
-		reply, asked, err := askLeader(ctx, c, local, remote)
+		reply, asked, err := askLeader(ctx, c, again, local, remote)
 		switch {
 		case status.Code(err) == codes.PermissionDenied:
 			return none, ErrRemoved
@@ -165,6 +166,11 @@ func atLeader[R leaderReply](
 				return reply, err
 			}
 			doubt = doubt || reply.GetStatus() == clusterpb.Status_STATUS_UNKNOWN
+		}
+		if c.identity.p.Load() != nil && !doubt {
+			if err := c.leaderless(time.Now()); err != nil {
+				return none, err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -185,7 +191,7 @@ func atLeader[R leaderReply](
 // askLeader makes one attempt. asked tells whether the leader may have seen
 // it.
 func askLeader[R leaderReply](
-	ctx context.Context, c *Cluster,
+	ctx context.Context, c *Cluster, again repeat,
 	local func(context.Context) R, remote func(context.Context, clusterpb.ClusterClient) (R, error),
 ) (reply R, asked bool, err error) {
 	leader := c.leader()
@@ -195,14 +201,42 @@ func askLeader[R leaderReply](
 	case c.Self():
 		return local(ctx), true, nil
 	}
-	connecting, cancel := context.WithTimeout(ctx, forwardConnect)
+	leads, done := c.whileLeads(ctx, leader)
+	defer done()
+	connecting, cancel := context.WithTimeout(leads, forwardConnect)
 	conn, err := c.mesh.Connected(connecting, leader)
 	cancel()
 	if err != nil {
 		return reply, false, err
 	}
+	if again == idempotent {
+		ctx = leads // the next leader is asked the same
+	}
 	reply, err = remote(ctx, clusterpb.NewClusterClient(conn))
 	return reply, true, err
+}
+
+// whileLeads ends when this node hears that another leads: a leader that died or
+// hangs must not be waited for. done must be called.
+func (c *Cluster) whileLeads(ctx context.Context, leader store.NodeID) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	changes, unwatch := c.leaders.watch()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for c.leader() == leader {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changes:
+			}
+		}
+		cancel()
+	})
+	return ctx, func() {
+		cancel()
+		wg.Wait()
+		unwatch()
+	}
 }
 
 // outcome is what a reply says; not done means that the leader is elsewhere.

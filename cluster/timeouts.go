@@ -19,7 +19,7 @@ import (
 //
 // A new leader knows no renewals. It counts from its own election: the leader
 // before it granted leases only while it knew a majority behind it, hence
-// before that majority elected another (leaseVerified < raftElection).
+// before that majority could elect another (leaseVerified < raftHeartbeat).
 //
 // Gossip decides nothing about safety. It finds the dead sooner than the lease
 // does, so that nobody waits for a node that is only slow.
@@ -28,7 +28,26 @@ import (
 //	0-1.2  its turn to be probed comes, the probe fails: suspect
 //	1.6-2.8 nobody has heard from it: dead
 //	2.6    its lease has run out for certain: rooms are placed anew
-//	+2     if it was the leader, the others elect one first, and count from there
+//
+//	0 s    SIGKILL of the leader
+//	0.6-1.2 a follower has not heard of it: election
+//	0.7-1.4 another one leads: new rooms are placed again
+//	3.3-4.0 rooms of the dead one are placed anew: the new leader counts from its
+//	        election, as it cannot know what was granted
+//
+//	0 s    SIGSTOP of a home, or its way to the leader is cut
+//	2.0    its lease has run out: it takes nobody in
+//	2.6    gossip has it dead too: its rooms are placed anew
+//	4.0    gossip still sees it: its rooms are placed anew all the same
+//
+// A starved machine stops a process for hundreds of milliseconds and makes a
+// fsync last as long. A follower that hears nothing for raftHeartbeat asks
+// whether it would be elected (pre-vote); the others refuse while they hear the
+// leader, so one starved follower deposes nobody. If a majority is starved an
+// election is held: it costs new decisions a second, leases survive it, and
+// running rooms notice nothing. An election itself costs eight fsyncs, hence
+// raftElection is longer than raftHeartbeat: candidates that wait for slow disks
+// must not start over at the same time.
 const (
 	// Gossip. A node is probed every gossipProbe by each of n-1 others in
 	// turn; an answer takes milliseconds in a region, gossipProbeTimeout also
@@ -63,15 +82,19 @@ const (
 	// loadSettle is how long a new room takes until its load is measured.
 	loadSettle = 10 * time.Second
 
-	// Raft. The library's own defaults: election after 1-2 s without a leader,
-	// which survives a slow disk; the old leader steps down before that.
-	raftHeartbeat   = time.Second
+	// Raft. A follower misses the leader after 1-2 raftHeartbeat; a candidate
+	// starts over after 1-2 raftElection; a leader without a majority steps down
+	// after raftLeaderLease, before another can be elected.
+	raftHeartbeat   = 600 * time.Millisecond
 	raftElection    = time.Second
 	raftLeaderLease = 500 * time.Millisecond
-	raftCommit      = 50 * time.Millisecond
-	raftIO          = 2 * time.Second // of one message between two nodes
-	raftApply       = 5 * time.Second // until a command is taken into the log
-	raftTransfer    = 2 * time.Second // of leadership, at a stop
+	// raftCommit, 1-2 of it, is when followers learn that the last entry is
+	// committed if none follows it: whoever proposed at a follower waits for that.
+	// It costs a message to each server as often.
+	raftCommit   = 10 * time.Millisecond
+	raftIO       = 2 * time.Second // of one message between two nodes
+	raftApply    = 5 * time.Second // until a command is taken into the log
+	raftTransfer = 2 * time.Second // of leadership, at a stop
 
 	// Leases.
 	leaseRenew = 400 * time.Millisecond
@@ -79,15 +102,17 @@ const (
 	leaseRPC   = 800 * time.Millisecond // until a renewal is given up
 	// leaseVerified is how recently a leader must have heard a majority to
 	// grant leases.
-	leaseVerified = 800 * time.Millisecond
+	leaseVerified = 450 * time.Millisecond
 	// placementAnew is how long a node must have been silent before its rooms
 	// go elsewhere. The 600 ms over the lease are for clocks that run at
 	// different speeds and for processes that are descheduled between looking
 	// at the lease and acting on it.
 	placementAnew = lease + 600*time.Millisecond
 	// placementAnewAlive is for a node that gossip sees but that renews no
-	// lease: it hangs or cannot reach the leader, and serves nobody as a home.
-	placementAnewAlive = 10 * time.Second
+	// lease: it cannot reach the leader, or its goroutines hang, and it has taken
+	// nobody in for two seconds. Ten renewals in a row have failed by then: what is
+	// only slow or lossy gets one through.
+	placementAnewAlive = 2 * lease
 	reconcileInterval  = 250 * time.Millisecond
 
 	// Servers, as autopilot sees them; see chooseVoters. voterInterval is how
@@ -125,7 +150,9 @@ const (
 	certificateLeeway = time.Hour // for clocks that differ
 	caTTL             = 10 * 365 * 24 * time.Hour
 
-	// Proposals.
+	// Proposals. leaderPatience is how long a node without a leader believes that
+	// one is being elected: twice raftHeartbeat, and an election that failed.
+	leaderPatience = 3 * time.Second
 	proposeTimeout = 10 * time.Second       // when the caller's context has no deadline
 	proposeRetry   = 100 * time.Millisecond // between attempts to find the leader
 	forwardConnect = time.Second            // to the leader

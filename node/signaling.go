@@ -115,7 +115,11 @@ func (n *Node) places() places {
 
 // Place is the cluster's, for somebody who is here.
 func (p places) Place(ctx context.Context, room store.RoomID) (store.Home, error) {
-	return p.Cluster.Place(ctx, room, p.hint)
+	home, err := p.Cluster.Place(ctx, room, p.hint)
+	if errors.Is(err, cluster.ErrNoQuorum) {
+		err = fmt.Errorf("%w: %w", signaling.ErrUndecided, err)
+	}
+	return home, err
 }
 
 func (p places) Release(ctx context.Context, room store.RoomID, epoch uint64) error {

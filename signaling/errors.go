@@ -15,6 +15,9 @@ var (
 	// ErrDetached: the home of the room has lost contact with the cluster, or
 	// this node has lost contact with the home.
 	ErrDetached = errors.New("the room is detached from the cluster")
+	// ErrUndecided: nobody can decide where the room is at home, and waiting does
+	// not help. Places says so.
+	ErrUndecided = errors.New("the cluster can decide nothing now")
 	// ErrNotHome: the node that was asked is not the home of the room.
 	ErrNotHome = errors.New("not the home of the room")
 	// ErrNotListening: the peer has no session that may hear the publication.

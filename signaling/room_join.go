@@ -109,6 +109,9 @@ func (s *Session) tryRoom(ctx context.Context, id store.RoomID, m *wire.ClientMe
 	home, err := s.hub.deps.Places.Place(ctx, id)
 	if err != nil {
 		s.hub.log.Debug("no home", keyRoom, id.String(), keyError, err)
+		if errors.Is(err, ErrUndecided) {
+			return fmt.Errorf("%w: %w", detached(), err)
+		}
 		return fmt.Errorf("%w: %w", ErrDetached, err)
 	}
 	r, err := s.hub.openReplica(id, home)
