@@ -28,7 +28,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
@@ -53,7 +52,7 @@ type Cluster struct {
 	boot      int64  // tells this start from others
 	logStart  uint64 // where the log ended at this start
 	identity  identityRef
-	db        *raftboltdb.BoltStore
+	db        *logStore
 	mesh      *rpc.Mesh
 	gossip    *gossip
 	peers     *peerBook
@@ -103,7 +102,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		}
 	}()
 
-	var db *raftboltdb.BoltStore
+	var db *logStore
 	if cfg.server() {
 		if db, err = openLog(cfg.DataDir); err != nil {
 			return nil, err
@@ -163,6 +162,9 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 	}
 	if err := c.record.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if db != nil {
+		db.fail = c.fail
 	}
 	c.identity.p.Store(id)
 	c.metrics = newMetrics()

@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
@@ -23,27 +19,12 @@ import (
 // configuration.
 
 const (
-	fileLog         = "raft.db"
 	snapshotsKept   = 2
 	raftConnections = 3 // kept per node
-	leaderBacklog   = 8
+	// logsCached spares reading what was just written, for those it is sent to.
+	logsCached    = 512
+	leaderBacklog = 8
 )
-
-// openLog opens Raft's log and terms. Its lock is the log's own, beside the one
-// that the node takes on the data directory.
-func openLog(dir string) (*raftboltdb.BoltStore, error) {
-	db, err := raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(dir, fileLog),
-		BoltOptions: &bbolt.Options{Timeout: lockTimeout},
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("raft log: %w", err)
-	}
-	return db, nil
-}
 
 // startRaft starts Raft; first says that this node may be its only member. The
 // returned function stops it and waits for its goroutines.
@@ -65,19 +46,41 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 		MaxPool: raftConnections, Timeout: raftIO, Logger: logger,
 	})
 	stopTransport := func() { _ = transport.Close() } // always nil
-	if first {
-		used, err := raft.HasExistingState(c.db, c.db, snapshots)
-		if err == nil && !used {
-			err = raft.BootstrapCluster(config, c.db, c.db, snapshots, transport, raft.Configuration{
-				Servers: []raft.Server{{ID: config.LocalID, Address: transport.LocalAddr()}},
-			})
-		}
-		if err != nil {
-			stopTransport()
-			return nil, nil, fmt.Errorf("raft: %w", err)
-		}
+	// Raft ends a goroutine of its own when the log cannot be read, see logStore.
+	logs, err := raft.NewLogCache(logsCached, c.db)
+	if err != nil {
+		stopTransport()
+		return nil, nil, fmt.Errorf("raft: %w", err)
 	}
-	r, err := raft.NewRaft(config, machine, c.db, c.db, snapshots, transport)
+	var r *raft.Raft
+	err = ErrLogDamaged
+	begun := make(chan struct{})
+	go func() {
+		defer close(begun)
+		if first {
+			var used bool
+			if used, err = raft.HasExistingState(c.db, c.db, snapshots); err == nil && !used {
+				err = raft.BootstrapCluster(config, c.db, c.db, snapshots, transport, raft.Configuration{
+					Servers: []raft.Server{{ID: config.LocalID, Address: transport.LocalAddr()}},
+				})
+			}
+			if err != nil {
+				return
+			}
+			err = ErrLogDamaged
+		}
+		started := guarded(func() (err error) {
+			r, err = raft.NewRaft(config, machine, logs, c.db, snapshots, transport)
+			return err
+		})
+		if err = started; errors.Is(err, errDamaged) {
+			err = c.db.explain(err)
+		}
+	}()
+	<-begun
+	if broken := c.db.broken.Load(); broken != nil {
+		err = *broken
+	}
 	if err != nil {
 		stopTransport()
 		return nil, nil, fmt.Errorf("raft: %w", err)

@@ -38,6 +38,11 @@ var (
 	ErrConfig = errors.New("invalid cluster configuration")
 	// ErrLocked means that another process runs on the data directory.
 	ErrLocked = errors.New("data directory is in use by another process")
+	// ErrDiskFull means that the Raft log could not be written. Nothing that was
+	// confirmed is lost.
+	ErrDiskFull = errors.New("the disk is full: free some space and start the node again")
+	// ErrLogDamaged means that the Raft log could not be read.
+	ErrLogDamaged = errors.New("the Raft log is damaged: remove the node (talkd cluster remove on another node), empty node.data and join again with a new join token")
 	// ErrIdentity means that the data directory belongs to another node or is
 	// incomplete.
 	ErrIdentity = errors.New("data directory does not fit")

@@ -85,7 +85,7 @@ func (s *State) apply(entries []entry) ([]Applied, error) {
 			err = e.err
 		}
 		if err != nil && !isRefusal(err) {
-			return nil, fmt.Errorf("entry %d, %s: %w", e.index, e.cmd, err)
+			return nil, fmt.Errorf("entry %d, %s: %w", e.index, e.cmd, s.db.explain(err))
 		}
 		a.Result.Err = err
 		for j := range a.Events {
@@ -95,7 +95,7 @@ func (s *State) apply(entries []entry) ([]Applied, error) {
 		applied[i] = a
 	}
 	if err := tx.commit(); err != nil {
-		return nil, fmt.Errorf("entries up to %d: %w", last, err)
+		return nil, fmt.Errorf("entries up to %d: %w", last, s.db.explain(err))
 	}
 
 	s.mu.Lock()

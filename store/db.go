@@ -60,7 +60,7 @@ func openDB(dir string) (*DB, error) {
 	}
 	d := &DB{dir: dir, snapshots: map[*Snapshot]struct{}{}}
 	if err := d.open(context.Background()); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(), err)
+		return nil, fmt.Errorf("%s: %w", d.path(), d.explain(err))
 	}
 	return d, nil
 }
