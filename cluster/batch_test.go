@@ -60,6 +60,7 @@ func TestPlacementsTogether(t *testing.T) {
 func TestNewLeaderKnowsWhatIsFresh(t *testing.T) {
 	t.Parallel()
 	k := clustertest.Start(t, 3)
+	settled(k)
 	old := k.AwaitLeader()
 	for i := range 30 {
 		if _, err := old.Propose(within(t), store.NewAssignHome(time.Now(), room(1000+i), "n1", 0, store.ReasonNew)); err != nil {

@@ -158,7 +158,7 @@ func TestRemove(t *testing.T) {
 
 	// Its certificate opens nothing any more.
 	for _, n := range []*clustertest.Node{leader, stays} {
-		if err := knock(t, gone, n, rpc.ProtoRaft); !errors.Is(err, io.EOF) {
+		if err := knock(t, k, gone, n, rpc.ProtoRaft); !errors.Is(err, io.EOF) {
 			t.Errorf("Raft's port of %s: %v", n.ID, err)
 		}
 	}
@@ -199,7 +199,7 @@ func TestRemove(t *testing.T) {
 
 // knock connects with the certificate that a node has on disk, and tells how
 // the other end answers.
-func knock(t *testing.T, as, at *clustertest.Node, proto string) error {
+func knock(t *testing.T, k *clustertest.Kit, as, at *clustertest.Node, proto string) error {
 	t.Helper()
 	file := func(name string) string { return filepath.Join(as.Config.DataDir, name) }
 	cert, err := tls.LoadX509KeyPair(file("node.crt"), file("node.key"))
@@ -207,13 +207,14 @@ func knock(t *testing.T, as, at *clustertest.Node, proto string) error {
 		t.Fatal(err)
 	}
 	addr, _ := at.Addr()
-	conn, err := (&tls.Dialer{Config: &tls.Config{
-		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{proto}, Certificates: []tls.Certificate{cert},
-	}}).DialContext(within(t), "tcp", addr)
+	raw, err := k.Net.Host("stranger").DialContext(within(t), "tcp", addr)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer raw.Close()
+	conn := tls.Client(raw, &tls.Config{
+		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{proto}, Certificates: []tls.Certificate{cert},
+	})
 	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func TestRemovalThatWouldCostTheMajority(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
-	if err := knock(t, followers[0], leader, rpc.ProtoRaft); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := knock(t, k, followers[0], leader, rpc.ProtoRaft); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a member at Raft's port: %v", err)
 	}
 	followers[0].Kill()
