@@ -212,6 +212,13 @@ func (n *testNode) kill() {
 	})
 }
 
+// quit ends a node as SIGTERM does.
+func (n *testNode) quit() {
+	n.stop()
+	<-n.stopped
+	n.kill()
+}
+
 // hangUp closes the connections to other nodes.
 func (n *testNode) hangUp() {
 	n.mu.Lock()

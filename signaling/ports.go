@@ -28,6 +28,10 @@ type Config struct {
 	// ResumeTimeout is how long a session waits for its client to come back,
 	// and a room for an edge.
 	ResumeTimeout time.Duration
+	// JoinTimeout is how long finding a home and entering the room there may
+	// take, without the question to the backend. Our own client waits 12 s for an
+	// answer.
+	JoinTimeout time.Duration
 	// RoomLinger is how long an empty room keeps its home.
 	RoomLinger time.Duration
 	// BackendPing is how often a Nextcloud is told who is still in a room.
@@ -55,6 +59,7 @@ const (
 	defaultMaxStreamBitrate = 1 << 20
 	defaultMaxScreenBitrate = 2 << 20
 	defaultMaxSessions      = 50_000
+	defaultJoinTimeout      = 8 * time.Second
 	defaultLinkBeat         = time.Second
 )
 
@@ -67,6 +72,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxScreenBitrate, defaultMaxScreenBitrate)
 	setDefault(&c.MaxSessions, defaultMaxSessions)
 	setDefault(&c.PingInterval, defaultPingInterval)
+	setDefault(&c.JoinTimeout, defaultJoinTimeout)
 	setDefault(&c.LinkBeat, defaultLinkBeat)
 	return c
 }

@@ -280,7 +280,7 @@ func (r *replica) placeLocked() {
 	}
 	r.placing = true
 	r.hub.background(func() {
-		ctx, cancel := context.WithTimeout(r.hub.ctx, joinTimeout)
+		ctx, cancel := context.WithTimeout(r.hub.ctx, r.hub.cfg.JoinTimeout)
 		defer cancel()
 		home, err := r.hub.deps.Places.Place(ctx, r.id)
 		r.mu.Lock()

@@ -12,10 +12,6 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// joinTimeout bounds finding the home and entering the room there, without the
-// question to the backend. Our own client waits 12 s for an answer.
-const joinTimeout = 8 * time.Second
-
 // joinRetry is how soon a room is tried again whose home is changing.
 const joinRetry = 50 * time.Millisecond
 
@@ -68,7 +64,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	}
 	s.leaveRoom()
 
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.hub.cfg.JoinTimeout)
 	defer cancel()
 	member := &signalpb.Member{
 		Session:     string(s.id),

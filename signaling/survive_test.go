@@ -403,6 +403,43 @@ func TestHungHome(t *testing.T) {
 	}
 }
 
+// TestJoinWhileDetached: who wants into a room whose home hangs, and that has no
+// other one yet, is told so in time; those in the room go on talking.
+func TestJoinWhileDetached(t *testing.T) {
+	c, _, bob, carol := call(t, beats, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.JoinTimeout = 1500 * time.Millisecond })
+	c.nextcloud.AddUser("dave", "Dave")
+	dave := c.come(c.nodes[1], "dave")
+	c.nodes[0].hang()
+	answer := dave.AskJoin("room", "nc-dave")
+	if answer.Error == nil || answer.Error.Code != wire.CodeProcessingFailed || !strings.Contains(answer.Error.Message, "detached") {
+		t.Errorf("answer %s", wire.Encode(answer))
+	}
+	hears(t, bob, carol, "meanwhile")
+	hears(t, carol, bob, "meanwhile")
+}
+
+// TestStopKeepsPeople: when a node stops, clients that go on with their sessions
+// elsewhere have not left; others have.
+func TestStopKeepsPeople(t *testing.T) {
+	c, alice, bob, carol := call(t)
+	c.nextcloud.AddUser("dave", "Dave")
+	dave := c.enter(c.nodes[2], "dave", wire.ClientResumeMedia)
+	expectJoin(alice, dave.Session)
+	expectJoin(bob, dave.Session)
+	dave.Barrier()
+	c.nodes[2].quit()
+	if status := dave.ExpectClose(); status != websocket.StatusServiceRestart {
+		t.Errorf("status %d", status)
+	}
+	dave = resumed(t, c.nodes[1], dave, wire.Resumed{Room: "room"})
+	expectJoin(dave, bob.Session)
+	for _, x := range []*signalingtest.Client{alice, bob} {
+		expectLeave(x, carol.Session)
+		hears(t, dave, x, "still here")
+		hears(t, x, dave, "still here")
+	}
+}
+
 // TestLastOfANode: that nobody is left on one node ends nothing for the others,
 // also if that node is the home.
 func TestLastOfANode(t *testing.T) {
