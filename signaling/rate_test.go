@@ -33,7 +33,7 @@ func TestRate(t *testing.T) {
 	alice.Barrier()
 	alice.ExpectNone("refusal", refused)
 
-	long := strings.Repeat("x", 30<<10) // counts for 61
+	long := strings.Repeat("x", 60<<10) // counts for 121, more than comes back while a busy machine sends it
 	told := false
 	for i := 0; i < 300 && !told; i++ {
 		say(long)

@@ -123,16 +123,20 @@ func (r *replica) refusedLocked(from store.NodeID, epoch uint64, refused *signal
 
 func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	id := store.SessionID(m.GetSession())
-	_, known := r.members[id]
+	old, known := r.members[id]
+	if as := r.aheadLocked(old, m); as == m {
+		delete(r.ahead, id)
+		delete(r.claims.sessions, id)
+	} else {
+		m = as // the home is about to hear that it is elsewhere
+	}
 	r.members[id] = m
-	delete(r.ahead, id)
-	delete(r.claims.sessions, id)
 	var after effects
 	if !known {
 		after = r.tellLocked(wire.JoinEvent(entryOf(m)), id)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
-		return after
+		return append(after, r.elsewhereLocked(m)...)
 	}
 	switch {
 	case r.pending[id] != nil:

@@ -368,10 +368,28 @@ func TestTakeOverHere(t *testing.T) {
 		if claim.GetIncarnation() != 2 || claim.GetInCall() != 7 || bob.room() == nil {
 			t.Errorf("claim %v, bob in %v", claim, bob.room())
 		}
+		// Nor does it lose the session to one that comes in by an earlier claim.
+		earlier := cloneMember(claim)
+		earlier.Edge, earlier.Incarnation = "n3", 1
+		e.event(&signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: earlier}})
+		if m := e.members["bob"]; m.GetEdge() != "n1" || bob.room() == nil {
+			t.Errorf("bob is %v", m)
+		}
 		e.event(&signalpb.Frame{Body: &signalpb.Frame_Moved{Moved: claim}})
 		if len(e.claims.sessions) != 0 {
 			t.Errorf("claims %v", e.claims.sessions)
 		}
+	}
+}
+
+// TestJoinedElsewhere: a session of this edge that comes in anew at another one
+// ends here.
+func TestJoinedElsewhere(t *testing.T) {
+	e := newNearEdge(t)
+	e.event(&signalpb.Frame{Body: &signalpb.Frame_Left{Left: &signalpb.Left{Sessions: []string{"sam"}}}})
+	e.event(&signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: &signalpb.Member{Session: "sam", Edge: "n3", Incarnation: 2}}})
+	if e.sam.room() != nil || e.hub.session("sam") != nil {
+		t.Errorf("sam is in %v", e.sam.room())
 	}
 }
 
