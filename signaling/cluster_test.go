@@ -67,6 +67,7 @@ type testNode struct {
 	clients  map[store.NodeID]*grpc.ClientConn // guarded by mu
 	alive    atomic.Bool
 	draining atomic.Bool
+	full     atomic.Bool
 	stop     context.CancelFunc
 	stopped  chan struct{}
 	dead     sync.Once
@@ -260,21 +261,24 @@ func (c *cluster) room(name string) store.RoomID {
 }
 
 // move gives a room a new home.
-func (c *cluster) move(room store.RoomID, to *testNode) {
+func (c *cluster) move(room store.RoomID, to *testNode) { c.assign(room, to, store.ReasonMove) }
+
+func (c *cluster) assign(room store.RoomID, to *testNode, why store.Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.assignLocked(room, to.id)
+	c.assignLocked(room, to.id, why)
 }
 
-func (c *cluster) assignLocked(room store.RoomID, to store.NodeID) store.Home {
+func (c *cluster) assignLocked(room store.RoomID, to store.NodeID, why store.Reason) store.Home {
 	c.epoch++
-	home := store.Home{Node: to, Epoch: c.epoch, Created: time.Now()}
-	if old, moved := c.homes[room]; moved {
+	home := store.Home{Node: to, Epoch: c.epoch, Created: time.Now(), Reason: why}
+	old, moved := c.homes[room]
+	if moved {
 		home.Created = old.Created
 	}
 	c.homes[room] = home
 	c.pins[room.Name] = to
-	c.publishLocked(store.Event{Kind: store.EventHomeAssigned, Room: room, Home: home})
+	c.publishLocked(store.Event{Kind: store.EventHomeAssigned, Room: room, Home: home, Previous: old})
 	return home
 }
 
@@ -341,7 +345,7 @@ func (n *testNode) Place(_ context.Context, room store.RoomID) (store.Home, erro
 	if !pinned {
 		at = n.id
 	}
-	return n.c.assignLocked(room, at), nil
+	return n.c.assignLocked(room, at, store.ReasonNew), nil
 }
 
 func (n *testNode) Release(_ context.Context, room store.RoomID, epoch uint64) error {
@@ -378,7 +382,7 @@ func (n *testNode) Nodes() []signaling.Node {
 	for _, other := range n.c.nodes {
 		list = append(list, signaling.Node{
 			ID: other.id, URL: "http://" + other.web.Listener.Addr().String(),
-			Alive: other.alive.Load(), Draining: other.draining.Load(),
+			Alive: other.alive.Load(), Draining: other.draining.Load(), Full: other.full.Load(),
 		})
 	}
 	return list

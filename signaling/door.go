@@ -177,6 +177,10 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		}
 		return
 	}
+	if s.warm.Load() && m.Type != wire.TypeMessage && m.Type != wire.TypeMove && m.Type != wire.TypeBye {
+		s.fail(m.ID, errWarm)
+		return
+	}
 	switch m.Type {
 	case wire.TypeHello:
 		// Web clients say hello when the socket opens, and again at the welcome.
@@ -189,6 +193,8 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		s.message(m)
 	case wire.TypeControl:
 		s.control(m)
+	case wire.TypeMove:
+		s.move(m)
 	}
 }
 
@@ -201,6 +207,7 @@ func Features() []string {
 		wire.FeatureJoinFeatures,
 		wire.FeatureMCU,
 		wire.FeaturePing,
+		wire.FeatureMove,
 		wire.FeatureRecipientCall,
 		wire.FeatureRedirect,
 		wire.FeatureResumeMedia,

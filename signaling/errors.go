@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/talkd/talkd/signaling/wire"
@@ -30,6 +31,8 @@ var (
 	errNoSecret  = errors.New("the cluster has no secret yet")
 	errTaken     = errors.New("the session is here already")
 	errStale     = errors.New("a former home of the room")
+	// errWarm: what is not about media is said on the other socket.
+	errWarm = fmt.Errorf("%w: the session has not moved yet", wire.ErrNotAllowed)
 )
 
 // detached is what a client hears that wants into a room that cannot take

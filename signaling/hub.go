@@ -41,6 +41,7 @@ type Hub struct {
 	used       *usedTickets
 	handler    http.Handler
 	life       uint64 // tells this node from one before a restart
+	moves      *moves
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -52,10 +53,13 @@ type Hub struct {
 	conns    map[*conn]struct{}                // guarded by mu
 	sessions map[store.SessionID]*Session      // guarded by mu
 	users    map[userKey]map[*Session]struct{} // guarded by mu
+	warm     map[*Session]*time.Timer          // guarded by mu; those that are about to come here
 	forwards map[store.SessionID]forward       // guarded by mu; sessions that moved away
 	rooms    map[store.RoomID]*room            // guarded by mu; this node is their home
 	replicas map[store.RoomID]*replica         // guarded by mu
 	peers    map[store.NodeID]*peer            // guarded by mu
+
+	lingering int // guarded by mu; sessions that have moved away and whose media go on for a while
 
 	callbacks map[store.BackendID]*callbacks // guarded by mu
 	visitors  map[netip.Prefix]visitors      // guarded by mu
@@ -89,6 +93,8 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		throttle:   newThrottle(),
 		used:       newUsedTickets(),
 		life:       rand.Uint64(),
+		moves:      newMoves(),
+		warm:       make(map[*Session]*time.Timer),
 		callbacks:  make(map[store.BackendID]*callbacks),
 		visitors:   make(map[netip.Prefix]visitors),
 		conns:      make(map[*conn]struct{}),
@@ -121,6 +127,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	ticks, cancelTicks := h.deps.Nodes.Changed()
 	defer cancelTicks()
 	h.nodesChanged()
+	h.drainIfTold()
 	h.placesChanged()
 
 	housekeeping := time.NewTicker(h.interval())
@@ -138,6 +145,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.placed(e)
 		case <-ticks:
 			h.nodesChanged()
+			h.drainIfTold()
 		case <-housekeeping.C:
 			h.housekeeping()
 		}
@@ -168,6 +176,8 @@ func (h *Hub) housekeeping() {
 	}
 	h.used.expire(now)
 	h.throttle.expire(now)
+	h.metrics.move("late", h.moves.expire(now))
+	h.sendAll()
 }
 
 // Clients hear the close, and homes the leaves of their sessions, if they listen
@@ -260,7 +270,7 @@ func (h *Hub) roomForLocked() error {
 	switch {
 	case h.closed:
 		return errClosed
-	case len(h.sessions) >= h.cfg.MaxSessions:
+	case len(h.sessions)+len(h.warm) >= h.cfg.MaxSessions:
 		return wire.ErrSessionLimit
 	}
 	return nil

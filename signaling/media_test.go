@@ -3,6 +3,7 @@ package signaling_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/talkd/talkd/media"
@@ -15,6 +16,13 @@ type fakeEngine struct {
 	published []media.PubID // guarded by mu
 	rebound   []media.PubID // guarded by mu
 	hold      chan struct{} // if set, an answer waits for it
+}
+
+// bound are the publications that connections were bound to.
+func (e *fakeEngine) bound() []media.PubID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.rebound)
 }
 
 func (e *fakeEngine) Publish(_ context.Context, r media.PublishRequest) (mcu.Publisher, string, error) {

@@ -34,6 +34,9 @@ func (s *Session) message(m *wire.ClientMessage) {
 // speak sends data to others. What is for the room goes by way of its home, so
 // that everybody hears everything in one order.
 func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, offer string) error {
+	if s.warm.Load() {
+		return errWarm
+	}
 	seat := s.room()
 	say := &signalpb.Say{
 		Session:   string(s.id),

@@ -15,7 +15,7 @@ type metrics struct {
 
 	redirects, moved, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
-	messages, hellos, joins, overflows, backendRequests *prometheus.CounterVec
+	messages, hellos, joins, moves, overflows, backendRequests *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -52,6 +52,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		messages:        counters("messages_total", "Messages of clients, by type.", "type"),
 		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
 		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),
+		moves:           counters("moves_total", "Sessions that were to move with their media: asked here to go, came here and are done, or late, aborted, failed.", "result"),
 		overflows:       counters("overflows_total", "What was refused or given up because of a bound: of a client that is slow, away or says too much, of an address, a room, a backend, a peer, a frame for it.", "queue"),
 		backendRequests: counters("backend_requests_total", "Requests of backends, by status.", "status"),
 	}
@@ -69,6 +70,12 @@ func (m *metrics) received(messageType string) { m.messages.WithLabelValues(mess
 func (m *metrics) overflow(queue string)       { m.overflows.WithLabelValues(queue).Inc() }
 func (m *metrics) backendRequest(status int) {
 	m.backendRequests.WithLabelValues(strconv.Itoa(status)).Inc()
+}
+
+func (m *metrics) move(result string, n int) {
+	if n > 0 {
+		m.moves.WithLabelValues(result).Add(float64(n))
+	}
 }
 
 func (m *metrics) hello(ok bool) {

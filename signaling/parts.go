@@ -55,7 +55,7 @@ func cutSnapshot(s *signalpb.Snapshot) []*signalpb.Snapshot {
 
 func cutAttach(a *signalpb.Attach) []*signalpb.Attach {
 	c := cut[*signalpb.Attach]{fresh: func() *signalpb.Attach {
-		return &signalpb.Attach{CallSince: a.GetCallSince(), Seq: a.GetSeq(), SeqEpoch: a.GetSeqEpoch(), SeqLife: a.GetSeqLife(), Life: a.GetLife()}
+		return &signalpb.Attach{CallSince: a.GetCallSince(), Seq: a.GetSeq(), SeqEpoch: a.GetSeqEpoch(), SeqLife: a.GetSeqLife(), Life: a.GetLife(), Watching: a.GetWatching()}
 	}}
 	c.room(0)
 	for _, m := range a.GetOwn() {

@@ -9,6 +9,11 @@ func (h *Hub) placed(e store.Event) {
 	switch e.Kind {
 	case store.EventHomeAssigned:
 		h.homeIs(e.Room, e.Home, true)
+		if e.Previous.Node == h.deps.Self && e.Home.Node != h.deps.Self {
+			h.followHome(e.Room, e.Home.Reason)
+		}
+	case store.EventDrainChanged:
+		h.drainIfTold()
 	case store.EventHomeReleased:
 		h.homeIs(e.Room, e.Home, false)
 	case store.EventLagged, store.EventRestored:

@@ -149,7 +149,10 @@ type Deps struct {
 	Places Places
 	// HomesOf lists the rooms whose home this node is: after a restart nobody
 	// else may speak of them. nil: there are none but those that are spoken of.
-	HomesOf    func() []store.RoomID
+	HomesOf func() []store.RoomID
+	// EdgesOf lists the nodes where people of a room are, as far as this node can
+	// find out; it may ask them. nil: it cannot.
+	EdgesOf    func(store.RoomID) []store.NodeID
 	Nodes      Nodes
 	Peers      Peers
 	Seal       func(purpose string) Sealer

@@ -40,23 +40,9 @@ type ticket struct {
 	To      store.NodeID    `json:"t"`
 	Room    store.RoomID    `json:"r"`
 	UserID  string          `json:"u,omitempty"`
-	Expires int64           `json:"e"` // Unix time in ms
+	Warm    bool            `json:"w,omitempty"` // the session stays until its client says that it has moved
+	Expires int64           `json:"e"`           // Unix time in ms
 	Nonce   []byte          `json:"n"`
-}
-
-// Elsewhere is the node that clients of the room should go to: its home, if
-// that is another node that takes traffic. It looks up and never places.
-func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
-	home, ok := h.deps.Places.Lookup(room)
-	if !ok || home.Node == h.deps.Self {
-		return Node{}, false
-	}
-	for _, n := range h.deps.Nodes.Nodes() {
-		if n.ID == home.Node {
-			return n, n.Alive && !n.Draining && !n.Full && n.URL != ""
-		}
-	}
-	return Node{}, false
 }
 
 // elsewhere decides whether the client is to go to another node for the room,
@@ -76,23 +62,30 @@ func (s *Session) elsewhere(room store.RoomID) (wire.RedirectDetails, bool) {
 	if !ok {
 		return wire.RedirectDetails{}, false
 	}
+	sealed := s.ticketTo(n.ID, room, false)
+	return wire.RedirectDetails{RoomID: room.Name, URL: socket, Ticket: sealed}, sealed != ""
+}
+
+// ticketTo is a ticket with which the client goes to another node, at once or when
+// it says so. It is empty as long as the cluster has no secret.
+func (s *Session) ticketTo(node store.NodeID, room store.RoomID, warm bool) string {
 	t := ticket{
 		Session: s.id,
 		Key:     s.key[:],
 		From:    s.hub.deps.Self,
-		To:      n.ID,
+		To:      node,
 		Room:    room,
 		UserID:  s.who.userID,
+		Warm:    warm,
 		Expires: time.Now().Add(ticketLifetime).UnixMilli(),
 		Nonce:   make([]byte, 12),
 	}
 	_, _ = rand.Read(t.Nonce) // never fails since Go 1.24
 	plain, err := json.Marshal(t)
 	if err != nil {
-		return wire.RedirectDetails{}, false
+		return ""
 	}
-	sealed := s.hub.seals.tickets.Seal(plain)
-	return wire.RedirectDetails{RoomID: room.Name, URL: socket, Ticket: sealed}, sealed != ""
+	return s.hub.seals.tickets.Seal(plain)
 }
 
 // socketURL is the WebSocket of a node.
@@ -149,27 +142,20 @@ func (h *Hub) arrive(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 	if err != nil {
 		return err
 	}
+	if t.Warm {
+		return h.warmUp(ctx, c, m, t)
+	}
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
 	old, err := h.handover(ctx, t.From, &signalpb.HandoverRequest{Session: string(t.Session), Key: t.Key})
 	if err != nil {
 		return err
 	}
-	if store.BackendID(old.GetBackend()) != t.Room.Backend || old.GetUserId() != t.UserID {
-		return fmt.Errorf("%w: of somebody else", wire.ErrInvalidTicket)
+	who, err := identityOf(t, old, m.Hello.Features)
+	if err != nil {
+		return err
 	}
-	features := m.Hello.Features
-	if len(features) == 0 {
-		features = old.GetFeatures()
-	}
-	s := h.newSession(t.Session, identity{
-		backend:  t.Room.Backend,
-		userID:   old.GetUserId(),
-		guestID:  old.GetGuestId(),
-		user:     old.GetUser(),
-		features: features,
-		since:    time.Now(), // a node of the cluster vouches for it
-	}, old.GetIncarnation()+1)
+	s := h.newSession(t.Session, who, old.GetIncarnation()+1)
 	s.arrived = t.Room
 	h.metrics.moved.Inc()
 	return h.start(c, m.ID, s, nil)
@@ -211,6 +197,11 @@ func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signal
 	}
 	s.finish(wire.ByeMessage("", wire.ByeMoved), true, 0)
 	h.remember(id, to)
+	return s.handoverReply(), true
+}
+
+// handoverReply is what another node needs to know of the session.
+func (s *Session) handoverReply() *signalpb.HandoverReply {
 	return &signalpb.HandoverReply{
 		Outcome:     signalpb.Outcome_OUTCOME_OK,
 		UserId:      s.who.userID,
@@ -219,7 +210,7 @@ func (h *Hub) giveAway(to store.NodeID, id store.SessionID, key []byte) (*signal
 		Backend:     string(s.who.backend),
 		Incarnation: s.incarnation,
 		Features:    s.who.features,
-	}, true
+	}
 }
 
 // socketElsewhere is where a WebSocket goes that names its room. Browsers, which

@@ -115,6 +115,23 @@ func (s *service) Handover(ctx context.Context, q *signalpb.HandoverRequest) (*s
 	return reply, nil
 }
 
+func (s *service) Warm(ctx context.Context, q *signalpb.WarmRequest) (*signalpb.WarmReply, error) {
+	to, err := s.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gone := &signalpb.WarmReply{Session: &signalpb.HandoverReply{Outcome: signalpb.Outcome_OUTCOME_NO_SESSION}}
+	room, err := roomID(q.GetRoom())
+	if err != nil {
+		return gone, nil
+	}
+	reply, ok := s.hub.lend(to, room, store.SessionID(q.GetSession()), q.GetKey())
+	if !ok {
+		return gone, nil
+	}
+	return reply, nil
+}
+
 // handover asks a node for a session.
 func (h *Hub) handover(ctx context.Context, from store.NodeID, q *signalpb.HandoverRequest) (*signalpb.HandoverReply, error) {
 	if from == h.deps.Self {

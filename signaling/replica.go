@@ -46,11 +46,15 @@ type replica struct {
 	claims    claims                                       // guarded by mu
 	ahead     map[store.SessionID]time.Time                // guarded by mu; whom other edges have claimed, unheard by the home
 	pending   map[store.SessionID]*pendingJoin             // guarded by mu; those on their way in
+	warm      map[store.SessionID]*Session                 // guarded by mu; those that are about to come here
+	hushed    map[store.SessionID]time.Time                // guarded by mu; those that still hear by their old socket
+	lent      map[store.SessionID]lent                     // guarded by mu; members that are about to go to other nodes
 	callSince int64                                        // guarded by mu
 	snapshot  whole[signalpb.Snapshot, *signalpb.Snapshot] // guarded by mu; the parts that have come
 	listed    time.Time                                    // guarded by mu; when apps got a complete list
 	listing   bool                                         // guarded by mu; they get another one soon
 	news      chan struct{}                                // guarded by mu; closed and replaced at each change
+	parting   time.Time                                    // guarded by mu; when somebody left who could not be taken leave of; zero: nobody
 	closed    bool                                         // guarded by mu; no longer in the index
 }
 
@@ -94,6 +98,9 @@ func (h *Hub) openReplica(id store.RoomID, home store.Home) (*replica, error) {
 			claims:  newClaims(),
 			ahead:   make(map[store.SessionID]time.Time),
 			pending: make(map[store.SessionID]*pendingJoin),
+			warm:    make(map[store.SessionID]*Session),
+			hushed:  make(map[store.SessionID]time.Time),
+			lent:    make(map[store.SessionID]lent),
 			news:    make(chan struct{}),
 		}
 		h.replicas[id] = r
@@ -105,7 +112,7 @@ func (h *Hub) openReplica(id store.RoomID, home store.Home) (*replica, error) {
 
 // dropIfEmptyLocked forgets a replica that nobody needs.
 func (r *replica) dropIfEmptyLocked() {
-	if r.closed || len(r.local) > 0 || len(r.pending) > 0 {
+	if r.closed || len(r.local) > 0 || len(r.pending) > 0 || len(r.warm) > 0 || time.Since(r.parting) < r.hub.cfg.ResumeTimeout {
 		return
 	}
 	r.closed = true
@@ -162,19 +169,24 @@ func (r *replica) giveUp(p *pendingJoin) bool {
 func (r *replica) leave(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.warm[s.id] == s {
+		delete(r.warm, s.id)
+		r.dropIfEmptyLocked()
+	}
 	if r.local[s.id] != s {
 		return
 	}
 	delete(r.local, s.id)
+	delete(r.hushed, s.id)
 	r.forgetPubsLocked(s.id)
-	if r.attached {
-		r.leaveFrameLocked(s.id)
+	if !r.attached || !r.leaveFrameLocked(s.id) {
+		r.parting = time.Now() // the next home has to hear of it
 	}
 	r.dropIfEmptyLocked()
 }
 
-func (r *replica) leaveFrameLocked(id store.SessionID) {
-	r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Leave{Leave: &signalpb.Leave{Session: string(id)}}})
+func (r *replica) leaveFrameLocked(id store.SessionID) bool {
+	return r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Leave{Leave: &signalpb.Leave{Session: string(id)}}})
 }
 
 // toHomeLocked queues a frame for the home. If that cannot be, the replica
@@ -191,7 +203,7 @@ func (r *replica) toHomeLocked(f *signalpb.Frame) bool {
 // attachLocked asks the home for a snapshot, and tells it what is here.
 func (r *replica) attachLocked() {
 	r.attached, r.attaching = false, time.Now()
-	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife, Life: r.hub.life}
+	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife, Life: r.hub.life, Watching: len(r.warm) > 0}
 	for id := range r.local {
 		if m := r.members[id]; m != nil {
 			a.Own = append(a.Own, m)
@@ -250,6 +262,9 @@ func (r *replica) retry() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.dropIfEmptyLocked(); r.closed {
+		return
+	}
 	if r.placed {
 		r.attachLocked()
 	} else {
@@ -349,7 +364,7 @@ func (r *replica) tellLocked(m wire.ServerMessage, except store.SessionID) effec
 	frame := wire.Encode(m)
 	after := make(effects, 0, len(r.local))
 	for id, s := range r.local {
-		if id != except {
+		if id != except && r.hearsLocked(id) {
 			after = append(after, func() { s.send(frame) })
 		}
 	}
@@ -358,9 +373,14 @@ func (r *replica) tellLocked(m wire.ServerMessage, except store.SessionID) effec
 
 // desksLocked does something at the desks of all our sessions, but for one.
 func (r *replica) desksLocked(except store.SessionID, do func(*Session)) effects {
-	after := make(effects, 0, len(r.local))
+	after := make(effects, 0, len(r.local)+len(r.warm))
 	for id, s := range r.local {
 		if id != except {
+			after = append(after, func() { do(s) })
+		}
+	}
+	for id, s := range r.warm {
+		if id != except && r.local[id] == nil {
 			after = append(after, func() { do(s) })
 		}
 	}

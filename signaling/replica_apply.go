@@ -197,7 +197,7 @@ func (r *replica) leftLocked(ids []string) effects {
 	if len(left) == 0 {
 		return nil
 	}
-	after := r.tellLocked(wire.LeaveEvent(left...), "")
+	after := append(r.tellLocked(wire.LeaveEvent(left...), ""), r.coolLocked(left)...)
 	return append(after, r.desksLocked("", func(s *Session) {
 		for _, id := range left {
 			s.desk.Gone(id)
@@ -228,7 +228,7 @@ func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
 		}
 		r.members[id] = m
 		changed = append(changed, m)
-		if s := r.local[id]; s != nil && u.GetHasPermissions() {
+		if s := r.hereLocked(id); s != nil && u.GetHasPermissions() {
 			after = append(after, func() { s.permit(u.GetPermissions()) })
 		}
 		after = append(after, r.hungUpLocked(id, was, m.GetInCall())...)
@@ -242,7 +242,7 @@ func (r *replica) hungUpLocked(id store.SessionID, was, now int32) effects {
 		return nil
 	}
 	after := r.desksLocked(id, func(s *Session) { s.desk.Gone(id) })
-	if s := r.local[id]; s != nil {
+	if s := r.hereLocked(id); s != nil {
 		after = append(after, s.desk.Reset)
 	}
 	return after
@@ -282,7 +282,7 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		frame := sayFrame(say)
 		var after effects
 		for id, s := range r.local {
-			if id == sender || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+			if id == sender || !r.hearsLocked(id) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
 				continue
 			}
 			after = append(after, func() { s.send(frame) })

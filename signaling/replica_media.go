@@ -169,6 +169,11 @@ func (r *replica) listens(peer store.NodeID, publisher store.SessionID) (bool, <
 				return true, nil
 			}
 		}
+		for id, l := range r.lent {
+			if l.to == peer && time.Now().Before(l.until) && r.members[id].GetInCall()&inCallFlag != 0 && id != publisher {
+				return true, nil
+			}
+		}
 	}
 	return false, r.news
 }

@@ -20,6 +20,8 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	r.callSince = s.GetCallSince()
 	r.members = r.membersOfSnapshotLocked(s)
 	defer r.newsLocked()
+	clear(r.hushed)
+	r.parting = time.Time{} // those are told of below
 
 	var after effects
 	for _, f := range s.GetMissed() {
@@ -47,6 +49,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	}
 	if len(left) > 0 {
 		after = append(after, r.tellLocked(wire.LeaveEvent(left...), "")...)
+		after = append(after, r.coolLocked(left)...)
 	}
 	var joined []wire.SessionEntry
 	var changed []*signalpb.Member
@@ -60,7 +63,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 			changed = append(changed, m)
 		}
 		after = append(after, r.hungUpLocked(id, before.GetInCall(), m.GetInCall())...)
-		if here := r.local[id]; here != nil && m.GetHasPermissions() &&
+		if here := r.hereLocked(id); here != nil && m.GetHasPermissions() &&
 			(!before.GetHasPermissions() || !slices.Equal(before.GetPermissions(), m.GetPermissions())) {
 			after = append(after, func() { here.permit(m.GetPermissions()) })
 		}

@@ -38,8 +38,8 @@ func (r *replica) usersEventLocked(changed []*signalpb.Member) effects {
 // known, to the pages among our sessions or to the apps.
 func (r *replica) usersToLocked(list []*signalpb.Member, pages bool) effects {
 	var to []*Session
-	for _, s := range r.local {
-		if s.page.Load() == pages {
+	for id, s := range r.local {
+		if s.page.Load() == pages && r.hearsLocked(id) {
 			to = append(to, s)
 		}
 	}

@@ -63,6 +63,7 @@ type edge struct {
 	seq      uint64
 	life     uint64    // tells the node from one before a restart
 	lost     time.Time // since when, if not attached
+	watches  time.Time // since when it follows the room for somebody who is about to go there
 	heard    uint64    // the number of the last Say from there
 	told     []told    // what it may have missed if the stream breaks
 }
@@ -265,6 +266,8 @@ func (r *room) take(from store.NodeID, f *signalpb.Frame) {
 		r.say(from, body.Say)
 	case *signalpb.Frame_Takeover:
 		r.claim(from, body.Takeover)
+	case *signalpb.Frame_Watch:
+		e.watches = time.Now()
 	}
 }
 

@@ -51,6 +51,9 @@ func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
 	}
 	// Not attached until the snapshot: what changes now is in it.
 	e.attached, e.lost = false, time.Time{}
+	if a.GetWatching() {
+		e.watches = time.Now()
+	}
 	r.takeKnown(from, a)
 	kicked := r.takeOwn(from, a)
 	if r.callSince.IsZero() {
@@ -360,7 +363,7 @@ func (r *room) dropEdges() {
 	}
 	for id, e := range r.edges {
 		// One that is attaching has just said that it is there.
-		if !alive[id] && (e.attached || !e.lost.IsZero()) {
+		if !alive[id] && !e.watching() && (e.attached || !e.lost.IsZero()) {
 			delete(r.edges, id)
 		}
 	}

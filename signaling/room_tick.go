@@ -48,6 +48,9 @@ func (r *room) giveUpEdges(now time.Time) {
 	for id, e := range r.edges {
 		e.told = slices.DeleteFunc(e.told, func(t told) bool { return now.Sub(t.at) > oldTold })
 		late := !e.attached && !e.lost.IsZero() && now.Sub(e.lost) > r.hub.cfg.ResumeTimeout
+		if count[id] == 0 && e.watching() {
+			continue
+		}
 		if count[id] == 0 {
 			// Nothing holds an edge that nobody is at; if it is attached, it has
 			// forgotten the room by now.
@@ -67,6 +70,9 @@ func (r *room) giveUpEdges(now time.Time) {
 		r.remove(left, true)
 	}
 }
+
+// watching tells whether the edge is kept though nobody is there.
+func (e *edge) watching() bool { return time.Since(e.watches) < lendFor }
 
 // giveUpOrphans lets those leave whose edge began anew, and who did not come back.
 func (r *room) giveUpOrphans(now time.Time) {

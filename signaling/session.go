@@ -53,6 +53,8 @@ type Session struct {
 	incarnation uint32
 	// page says that the client, now or last, is a page in a browser.
 	page atomic.Bool
+	// warm says that the session lives at another node and is about to come here.
+	warm atomic.Bool
 
 	mu          sync.Mutex
 	conn        *conn           // guarded by mu; nil while the client is away
@@ -66,6 +68,7 @@ type Session struct {
 	arrived     store.RoomID    // guarded by mu; the room whose redirect led here, until it is joined
 	stay        bool            // guarded by mu; the client asked not to be redirected
 	replaces    store.SessionID // guarded by mu; a lost session of the client
+	departure   departure       // guarded by mu; where the client has been asked to go
 }
 
 // seat is a session's place in a room. Only permissions change.
@@ -177,6 +180,10 @@ func (s *Session) attach(c *conn) bool {
 // detach tells that a connection is gone. From then on the session waits for
 // its client to come back.
 func (s *Session) detach(c *conn) {
+	if s.warm.Load() {
+		s.end("") // it lives elsewhere
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != c || s.ended {
@@ -206,6 +213,8 @@ func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duratio
 	s.mu.Unlock()
 
 	s.hub.remove(s)
+	s.hub.removeWarm(s)
+	s.hub.moves.ended(s)
 	if seat != nil {
 		seat.replica.leave(s)
 	}
@@ -215,12 +224,23 @@ func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duratio
 		}
 		c.finish(queue)
 	}
+	s.hub.lingers(linger, 1)
 	s.hub.background(func() {
 		if linger > 0 {
 			pause(s.hub.ctx, linger)
 		}
 		s.desk.Close()
+		s.hub.lingers(linger, -1)
 	})
+}
+
+// lingers counts sessions whose media go on when they have ended.
+func (h *Hub) lingers(linger time.Duration, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if linger > 0 {
+		h.lingering += n
+	}
 }
 
 // allowed tells whether the session has one of the permissions in its room.

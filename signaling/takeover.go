@@ -189,6 +189,10 @@ func (r *replica) fromEdgeLocked(from store.NodeID, f *signalpb.Frame) effects {
 		}
 	case *signalpb.Frame_Moved:
 		return r.claimOfEdgeLocked(from, body.Moved)
+	case *signalpb.Frame_Warming:
+		if speaksFor(body.Warming.GetSession()) {
+			r.lentLocked(store.SessionID(body.Warming.GetSession()), store.NodeID(body.Warming.GetNode()))
+		}
 	case *signalpb.Frame_Published:
 		pub, err := decodePublication(body.Published)
 		if err == nil && pub.Edge == from && speaksFor(string(pub.ID.Session)) {
@@ -236,6 +240,7 @@ func (r *replica) movedLocked(m *signalpb.Member) effects {
 		return r.elsewhereLocked(m)
 	}
 	delete(r.claims.sessions, id)
+	delete(r.hushed, id)
 	switch {
 	case r.pending[id] != nil:
 		return r.seatLocked(r.pending[id])
@@ -253,6 +258,7 @@ func (r *replica) elsewhereLocked(m *signalpb.Member) effects {
 		return nil
 	}
 	delete(r.local, id)
+	delete(r.hushed, id)
 	r.claims.forget(id)
 	r.dropIfEmptyLocked()
 	return effects{func() { s.movedAway(to) }}

@@ -17,18 +17,20 @@ const (
 	TypeEvent   = "event"
 	TypePing    = "ping"
 	TypePong    = "pong"
+	TypeMove    = "move"
 	TypeError   = "error"
 )
 
 // ClientMessage is what a client says. The field named like Type is set.
 type ClientMessage struct {
-	ID      string    `json:"id,omitempty"`
-	Type    string    `json:"type"`
-	Hello   *Hello    `json:"hello,omitempty"`
-	Bye     *Bye      `json:"bye,omitempty"`
-	Room    *JoinRoom `json:"room,omitempty"`
-	Message *Send     `json:"message,omitempty"`
-	Control *Send     `json:"control,omitempty"`
+	ID      string     `json:"id,omitempty"`
+	Type    string     `json:"type"`
+	Hello   *Hello     `json:"hello,omitempty"`
+	Bye     *Bye       `json:"bye,omitempty"`
+	Room    *JoinRoom  `json:"room,omitempty"`
+	Message *Send      `json:"message,omitempty"`
+	Control *Send      `json:"control,omitempty"`
+	Move    *MoveState `json:"move,omitempty"`
 }
 
 // Bye ends a session. Reason is for the server's side only.
@@ -77,6 +79,10 @@ func (m *ClientMessage) Validate() error {
 	case TypeControl:
 		if m.Control != nil {
 			return m.Control.validate()
+		}
+	case TypeMove:
+		if m.Move != nil {
+			return m.Move.validate()
 		}
 	case "":
 		return fmt.Errorf("%w: no type", ErrFormat)

@@ -18,6 +18,9 @@ const (
 	// ClientResumeMedia: the client publishes anew when a resumed session has
 	// lost its media.
 	ClientResumeMedia = "resume-media"
+	// ClientMove: the client goes on at another node without a gap when it is
+	// asked to.
+	ClientMove = "move"
 )
 
 // Features a server may list in its welcome.
@@ -26,6 +29,7 @@ const (
 	FeatureInCallAll             = "incall-all"
 	FeatureJoinFeatures          = "join-features"
 	FeatureMCU                   = "mcu"
+	FeatureMove                  = "move"
 	FeatureRecipientCall         = "recipient-call"
 	FeaturePing                  = "ping"
 	FeatureRedirect              = "redirect"
@@ -173,7 +177,10 @@ type HelloReply struct {
 	SessionID store.SessionID `json:"sessionid"`
 	ResumeID  string          `json:"resumeid"`
 	UserID    string          `json:"userid"`
-	Server    *ServerInfo     `json:"server,omitempty"`
+	// Moving says that the session still lives at the node that the ticket is
+	// from, until the client says that its move is done.
+	Moving bool        `json:"moving,omitempty"`
+	Server *ServerInfo `json:"server,omitempty"`
 	// Resumed is set if the client asked for its session of before.
 	Resumed *Resumed `json:"resumed,omitempty"`
 }

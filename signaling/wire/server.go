@@ -18,6 +18,7 @@ type ServerMessage struct {
 	Message *Deliver    `json:"message,omitempty"`
 	Control *Deliver    `json:"control,omitempty"`
 	Event   *Event      `json:"event,omitempty"`
+	Move    *Move       `json:"move,omitempty"`
 }
 
 // Encode writes m as one frame. Whoever sends to many encodes once and shares

@@ -134,7 +134,7 @@ func (x Refused_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refused_Reason.Descriptor instead.
 func (Refused_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14, 0}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type Room struct {
@@ -205,6 +205,7 @@ type Frame struct {
 	//	*Frame_Withdraw
 	//	*Frame_Say
 	//	*Frame_Takeover
+	//	*Frame_Watch
 	//	*Frame_Snapshot
 	//	*Frame_Joined
 	//	*Frame_Left
@@ -218,6 +219,7 @@ type Frame struct {
 	//	*Frame_SwitchTo
 	//	*Frame_Refused
 	//	*Frame_Moved
+	//	*Frame_Warming
 	//	*Frame_User
 	//	*Frame_Direct
 	Body          isFrame_Body `protobuf_oneof:"body"`
@@ -353,6 +355,15 @@ func (x *Frame) GetTakeover() *Member {
 	return nil
 }
 
+func (x *Frame) GetWatch() *Watch {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetSnapshot() *Snapshot {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_Snapshot); ok {
@@ -470,6 +481,15 @@ func (x *Frame) GetMoved() *Member {
 	return nil
 }
 
+func (x *Frame) GetWarming() *Warming {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Warming); ok {
+			return x.Warming
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetUser() *User {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_User); ok {
@@ -519,6 +539,10 @@ type Frame_Say struct {
 
 type Frame_Takeover struct {
 	Takeover *Member `protobuf:"bytes,16,opt,name=takeover,proto3,oneof"` // a session that was at another edge goes on here
+}
+
+type Frame_Watch struct {
+	Watch *Watch `protobuf:"bytes,17,opt,name=watch,proto3,oneof"` // keep this edge for a while though nobody is there
 }
 
 type Frame_Snapshot struct {
@@ -574,8 +598,12 @@ type Frame_Moved struct {
 	Moved *Member `protobuf:"bytes,32,opt,name=moved,proto3,oneof"` // a session goes on at another edge; as said and published
 }
 
-type Frame_User struct {
+type Frame_Warming struct {
 	// also from that edge to the others while there is no home
+	Warming *Warming `protobuf:"bytes,33,opt,name=warming,proto3,oneof"` // from an edge to the others, of a session of its own
+}
+
+type Frame_User struct {
 	// beside the rooms
 	User *User `protobuf:"bytes,40,opt,name=user,proto3,oneof"`
 }
@@ -597,6 +625,8 @@ func (*Frame_Withdraw) isFrame_Body() {}
 func (*Frame_Say) isFrame_Body() {}
 
 func (*Frame_Takeover) isFrame_Body() {}
+
+func (*Frame_Watch) isFrame_Body() {}
 
 func (*Frame_Snapshot) isFrame_Body() {}
 
@@ -623,6 +653,8 @@ func (*Frame_SwitchTo) isFrame_Body() {}
 func (*Frame_Refused) isFrame_Body() {}
 
 func (*Frame_Moved) isFrame_Body() {}
+
+func (*Frame_Warming) isFrame_Body() {}
 
 func (*Frame_User) isFrame_Body() {}
 
@@ -785,7 +817,8 @@ type Attach struct {
 	SeqLife           uint64                 `protobuf:"varint,9,opt,name=seq_life,json=seqLife,proto3" json:"seq_life,omitempty"` // and of which life of that home
 	Part              uint32                 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`                     // what is too long for one frame comes in several, from 0
 	More              bool                   `protobuf:"varint,11,opt,name=more,proto3" json:"more,omitempty"`
-	Life              uint64                 `protobuf:"varint,12,opt,name=life,proto3" json:"life,omitempty"` // drawn when the edge begins: what it has forgotten has not left
+	Life              uint64                 `protobuf:"varint,12,opt,name=life,proto3" json:"life,omitempty"`         // drawn when the edge begins: what it has forgotten has not left
+	Watching          bool                   `protobuf:"varint,13,opt,name=watching,proto3" json:"watching,omitempty"` // as Watch
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -904,6 +937,103 @@ func (x *Attach) GetLife() uint64 {
 	return 0
 }
 
+func (x *Attach) GetWatching() bool {
+	if x != nil {
+		return x.Watching
+	}
+	return false
+}
+
+type Watch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+}
+
+// Warming says that a session is about to go to a node, which may have the media
+// of the room until then.
+type Warming struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Warming) Reset() {
+	*x = Warming{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Warming) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Warming) ProtoMessage() {}
+
+func (x *Warming) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Warming.ProtoReflect.Descriptor instead.
+func (*Warming) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Warming) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Warming) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -913,7 +1043,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1055,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1068,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Leave) GetSession() string {
@@ -960,7 +1090,7 @@ type PubID struct {
 
 func (x *PubID) Reset() {
 	*x = PubID{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1102,7 @@ func (x *PubID) String() string {
 func (*PubID) ProtoMessage() {}
 
 func (x *PubID) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1115,7 @@ func (x *PubID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubID.ProtoReflect.Descriptor instead.
 func (*PubID) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PubID) GetSession() string {
@@ -1033,7 +1163,7 @@ type Say struct {
 
 func (x *Say) Reset() {
 	*x = Say{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1175,7 @@ func (x *Say) String() string {
 func (*Say) ProtoMessage() {}
 
 func (x *Say) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1188,7 @@ func (x *Say) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Say.ProtoReflect.Descriptor instead.
 func (*Say) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Say) GetSession() string {
@@ -1132,7 +1262,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1274,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1287,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Snapshot) GetMembers() []*Member {
@@ -1218,7 +1348,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1360,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1373,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Left) GetSessions() []string {
@@ -1267,7 +1397,7 @@ type UserState struct {
 
 func (x *UserState) Reset() {
 	*x = UserState{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1409,7 @@ func (x *UserState) String() string {
 func (*UserState) ProtoMessage() {}
 
 func (x *UserState) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1422,7 @@ func (x *UserState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserState.ProtoReflect.Descriptor instead.
 func (*UserState) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UserState) GetSession() string {
@@ -1340,7 +1470,7 @@ type Users struct {
 
 func (x *Users) Reset() {
 	*x = Users{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1482,7 @@ func (x *Users) String() string {
 func (*Users) ProtoMessage() {}
 
 func (x *Users) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1495,7 @@ func (x *Users) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Users.ProtoReflect.Descriptor instead.
 func (*Users) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Users) GetUsers() []*UserState {
@@ -1392,7 +1522,7 @@ type AllInCall struct {
 
 func (x *AllInCall) Reset() {
 	*x = AllInCall{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1534,7 @@ func (x *AllInCall) String() string {
 func (*AllInCall) ProtoMessage() {}
 
 func (x *AllInCall) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1547,7 @@ func (x *AllInCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllInCall.ProtoReflect.Descriptor instead.
 func (*AllInCall) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AllInCall) GetFlags() int32 {
@@ -1446,7 +1576,7 @@ type Kick struct {
 
 func (x *Kick) Reset() {
 	*x = Kick{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1588,7 @@ func (x *Kick) String() string {
 func (*Kick) ProtoMessage() {}
 
 func (x *Kick) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1601,7 @@ func (x *Kick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kick.ProtoReflect.Descriptor instead.
 func (*Kick) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Kick) GetSessions() []string {
@@ -1505,7 +1635,7 @@ type SwitchTo struct {
 
 func (x *SwitchTo) Reset() {
 	*x = SwitchTo{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1647,7 @@ func (x *SwitchTo) String() string {
 func (*SwitchTo) ProtoMessage() {}
 
 func (x *SwitchTo) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1660,7 @@ func (x *SwitchTo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchTo.ProtoReflect.Descriptor instead.
 func (*SwitchTo) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SwitchTo) GetRoomId() string {
@@ -1557,7 +1687,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1699,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1712,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Refused) GetSession() string {
@@ -1612,7 +1742,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1754,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1767,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *User) GetBackend() string {
@@ -1680,7 +1810,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1822,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1835,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Direct) GetSession() string {
@@ -1740,7 +1870,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1882,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1895,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -1799,7 +1929,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1941,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1954,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -1851,7 +1981,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1993,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2006,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -1904,7 +2034,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2046,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2059,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -1963,7 +2093,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2105,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2118,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2003,6 +2133,158 @@ func (x *HandoverRequest) GetKey() []byte {
 		return x.Key
 	}
 	return nil
+}
+
+type WarmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // of the session, from the ticket
+	Room          *Room                  `protobuf:"bytes,3,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarmRequest) Reset() {
+	*x = WarmRequest{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarmRequest) ProtoMessage() {}
+
+func (x *WarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
+func (*WarmRequest) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WarmRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *WarmRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *WarmRequest) GetRoom() *Room {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+type WarmReply struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Session        *HandoverReply         `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Properties     []byte                 `protobuf:"bytes,2,opt,name=properties,proto3" json:"properties,omitempty"` // of its seat in the room
+	RoomSession    string                 `protobuf:"bytes,3,opt,name=room_session,json=roomSession,proto3" json:"room_session,omitempty"`
+	HasPermissions bool                   `protobuf:"varint,4,opt,name=has_permissions,json=hasPermissions,proto3" json:"has_permissions,omitempty"`
+	Permissions    []string               `protobuf:"bytes,5,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	Home           string                 `protobuf:"bytes,6,opt,name=home,proto3" json:"home,omitempty"` // of the room, as that node knows it
+	Epoch          uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WarmReply) Reset() {
+	*x = WarmReply{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarmReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarmReply) ProtoMessage() {}
+
+func (x *WarmReply) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
+func (*WarmReply) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WarmReply) GetSession() *HandoverReply {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *WarmReply) GetProperties() []byte {
+	if x != nil {
+		return x.Properties
+	}
+	return nil
+}
+
+func (x *WarmReply) GetRoomSession() string {
+	if x != nil {
+		return x.RoomSession
+	}
+	return ""
+}
+
+func (x *WarmReply) GetHasPermissions() bool {
+	if x != nil {
+		return x.HasPermissions
+	}
+	return false
+}
+
+func (x *WarmReply) GetPermissions() []string {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *WarmReply) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *WarmReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type HandoverReply struct {
@@ -2020,7 +2302,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2314,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2327,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2115,7 +2397,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2409,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2422,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -2236,7 +2518,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2530,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2543,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -2324,7 +2606,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2618,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2631,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -2395,7 +2677,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2689,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2702,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Resume) GetSession() string {
@@ -2514,7 +2796,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xd0\t\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xbc\n" +
+	"\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -2527,7 +2810,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bannounce\x18\r \x01(\fH\x00R\bannounce\x127\n" +
 	"\bwithdraw\x18\x0e \x01(\v2\x19.talkd.signaling.v1.PubIDH\x00R\bwithdraw\x12+\n" +
 	"\x03say\x18\x0f \x01(\v2\x17.talkd.signaling.v1.SayH\x00R\x03say\x128\n" +
-	"\btakeover\x18\x10 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\btakeover\x12:\n" +
+	"\btakeover\x18\x10 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\btakeover\x121\n" +
+	"\x05watch\x18\x11 \x01(\v2\x19.talkd.signaling.v1.WatchH\x00R\x05watch\x12:\n" +
 	"\bsnapshot\x18\x14 \x01(\v2\x1c.talkd.signaling.v1.SnapshotH\x00R\bsnapshot\x124\n" +
 	"\x06joined\x18\x15 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x06joined\x12.\n" +
 	"\x04left\x18\x16 \x01(\v2\x18.talkd.signaling.v1.LeftH\x00R\x04left\x121\n" +
@@ -2540,7 +2824,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x04kick\x18\x1d \x01(\v2\x18.talkd.signaling.v1.KickH\x00R\x04kick\x12;\n" +
 	"\tswitch_to\x18\x1e \x01(\v2\x1c.talkd.signaling.v1.SwitchToH\x00R\bswitchTo\x127\n" +
 	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x122\n" +
-	"\x05moved\x18  \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x05moved\x12.\n" +
+	"\x05moved\x18  \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x05moved\x127\n" +
+	"\awarming\x18! \x01(\v2\x1b.talkd.signaling.v1.WarmingH\x00R\awarming\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
@@ -2558,7 +2843,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	" \x01(\tR\breplaces\x12\x16\n" +
 	"\x06number\x18\v \x01(\x04R\x06number\x12'\n" +
 	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
-	"\vpermissions\x18\r \x03(\tR\vpermissions\"\x9a\x03\n" +
+	"\vpermissions\x18\r \x03(\tR\vpermissions\"\xb6\x03\n" +
 	"\x06Attach\x12,\n" +
 	"\x03own\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\x03own\x12)\n" +
 	"\x10own_publications\x18\x02 \x03(\fR\x0fownPublications\x120\n" +
@@ -2573,7 +2858,12 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x04part\x18\n" +
 	" \x01(\rR\x04part\x12\x12\n" +
 	"\x04more\x18\v \x01(\bR\x04more\x12\x12\n" +
-	"\x04life\x18\f \x01(\x04R\x04life\"!\n" +
+	"\x04life\x18\f \x01(\x04R\x04life\x12\x1a\n" +
+	"\bwatching\x18\r \x01(\bR\bwatching\"\a\n" +
+	"\x05Watch\"7\n" +
+	"\aWarming\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"!\n" +
 	"\x05Leave\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\"w\n" +
 	"\x05PubID\x12\x18\n" +
@@ -2668,7 +2958,21 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bsessions\x18\x03 \x03(\v2\x1a.talkd.signaling.v1.MemberR\bsessions\"=\n" +
 	"\x0fHandoverRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key\"\xe6\x01\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"g\n" +
+	"\vWarmRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12,\n" +
+	"\x04room\x18\x03 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\"\x80\x02\n" +
+	"\tWarmReply\x12;\n" +
+	"\asession\x18\x01 \x01(\v2!.talkd.signaling.v1.HandoverReplyR\asession\x12\x1e\n" +
+	"\n" +
+	"properties\x18\x02 \x01(\fR\n" +
+	"properties\x12!\n" +
+	"\froom_session\x18\x03 \x01(\tR\vroomSession\x12'\n" +
+	"\x0fhas_permissions\x18\x04 \x01(\bR\x0ehasPermissions\x12 \n" +
+	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x12\n" +
+	"\x04home\x18\x06 \x01(\tR\x04home\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xe6\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
@@ -2719,13 +3023,14 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x10OUTCOME_NOT_HOME\x10\x02\x12\x14\n" +
 	"\x10OUTCOME_DETACHED\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NO_SESSION\x10\x04\x12\x17\n" +
-	"\x13OUTCOME_BAD_REQUEST\x10\x052\x8a\x03\n" +
+	"\x13OUTCOME_BAD_REQUEST\x10\x052\xd2\x03\n" +
 	"\tSignaling\x12@\n" +
 	"\x04Link\x12\x19.talkd.signaling.v1.Frame\x1a\x19.talkd.signaling.v1.Frame(\x010\x01\x12L\n" +
 	"\x06Notify\x12!.talkd.signaling.v1.NotifyRequest\x1a\x1f.talkd.signaling.v1.NotifyReply\x12L\n" +
 	"\x06Status\x12!.talkd.signaling.v1.StatusRequest\x1a\x1f.talkd.signaling.v1.StatusReply\x12R\n" +
 	"\bHandover\x12#.talkd.signaling.v1.HandoverRequest\x1a!.talkd.signaling.v1.HandoverReply\x12K\n" +
-	"\x05Front\x12\x1e.talkd.signaling.v1.FrontFrame\x1a\x1e.talkd.signaling.v1.FrontFrame(\x010\x01B4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
+	"\x05Front\x12\x1e.talkd.signaling.v1.FrontFrame\x1a\x1e.talkd.signaling.v1.FrontFrame(\x010\x01\x12F\n" +
+	"\x04Warm\x12\x1f.talkd.signaling.v1.WarmRequest\x1a\x1d.talkd.signaling.v1.WarmReplyB4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
 
 var (
 	file_signaling_internal_signalpb_signaling_proto_rawDescOnce sync.Once
@@ -2740,7 +3045,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),            // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),     // 1: talkd.signaling.v1.Refused.Reason
@@ -2748,84 +3053,94 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*Frame)(nil),           // 3: talkd.signaling.v1.Frame
 	(*Member)(nil),          // 4: talkd.signaling.v1.Member
 	(*Attach)(nil),          // 5: talkd.signaling.v1.Attach
-	(*Leave)(nil),           // 6: talkd.signaling.v1.Leave
-	(*PubID)(nil),           // 7: talkd.signaling.v1.PubID
-	(*Say)(nil),             // 8: talkd.signaling.v1.Say
-	(*Snapshot)(nil),        // 9: talkd.signaling.v1.Snapshot
-	(*Left)(nil),            // 10: talkd.signaling.v1.Left
-	(*UserState)(nil),       // 11: talkd.signaling.v1.UserState
-	(*Users)(nil),           // 12: talkd.signaling.v1.Users
-	(*AllInCall)(nil),       // 13: talkd.signaling.v1.AllInCall
-	(*Kick)(nil),            // 14: talkd.signaling.v1.Kick
-	(*SwitchTo)(nil),        // 15: talkd.signaling.v1.SwitchTo
-	(*Refused)(nil),         // 16: talkd.signaling.v1.Refused
-	(*User)(nil),            // 17: talkd.signaling.v1.User
-	(*Direct)(nil),          // 18: talkd.signaling.v1.Direct
-	(*NotifyRequest)(nil),   // 19: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),     // 20: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),   // 21: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),     // 22: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil), // 23: talkd.signaling.v1.HandoverRequest
-	(*HandoverReply)(nil),   // 24: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),      // 25: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),       // 26: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),     // 27: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),          // 28: talkd.signaling.v1.Resume
-	nil,                     // 29: talkd.signaling.v1.SwitchTo.SessionsEntry
+	(*Watch)(nil),           // 6: talkd.signaling.v1.Watch
+	(*Warming)(nil),         // 7: talkd.signaling.v1.Warming
+	(*Leave)(nil),           // 8: talkd.signaling.v1.Leave
+	(*PubID)(nil),           // 9: talkd.signaling.v1.PubID
+	(*Say)(nil),             // 10: talkd.signaling.v1.Say
+	(*Snapshot)(nil),        // 11: talkd.signaling.v1.Snapshot
+	(*Left)(nil),            // 12: talkd.signaling.v1.Left
+	(*UserState)(nil),       // 13: talkd.signaling.v1.UserState
+	(*Users)(nil),           // 14: talkd.signaling.v1.Users
+	(*AllInCall)(nil),       // 15: talkd.signaling.v1.AllInCall
+	(*Kick)(nil),            // 16: talkd.signaling.v1.Kick
+	(*SwitchTo)(nil),        // 17: talkd.signaling.v1.SwitchTo
+	(*Refused)(nil),         // 18: talkd.signaling.v1.Refused
+	(*User)(nil),            // 19: talkd.signaling.v1.User
+	(*Direct)(nil),          // 20: talkd.signaling.v1.Direct
+	(*NotifyRequest)(nil),   // 21: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),     // 22: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),   // 23: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),     // 24: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil), // 25: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),     // 26: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),       // 27: talkd.signaling.v1.WarmReply
+	(*HandoverReply)(nil),   // 28: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),      // 29: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),       // 30: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),     // 31: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),          // 32: talkd.signaling.v1.Resume
+	nil,                     // 33: talkd.signaling.v1.SwitchTo.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
 	5,  // 1: talkd.signaling.v1.Frame.attach:type_name -> talkd.signaling.v1.Attach
 	4,  // 2: talkd.signaling.v1.Frame.join:type_name -> talkd.signaling.v1.Member
-	6,  // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
-	7,  // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
-	8,  // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
+	8,  // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
+	9,  // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
+	10, // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
 	4,  // 6: talkd.signaling.v1.Frame.takeover:type_name -> talkd.signaling.v1.Member
-	9,  // 7: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
-	4,  // 8: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
-	10, // 9: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
-	12, // 10: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
-	13, // 11: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
-	7,  // 12: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
-	8,  // 13: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
-	14, // 14: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
-	15, // 15: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
-	16, // 16: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
-	4,  // 17: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
-	17, // 18: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	18, // 19: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	4,  // 20: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 21: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	8,  // 22: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	4,  // 23: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 24: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	11, // 25: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	29, // 26: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 27: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	2,  // 28: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 29: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 30: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 31: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 32: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	0,  // 33: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	26, // 34: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	27, // 35: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 36: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 37: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	19, // 38: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	21, // 39: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	23, // 40: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	25, // 41: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	3,  // 42: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	20, // 43: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	22, // 44: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	24, // 45: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	25, // 46: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	42, // [42:47] is the sub-list for method output_type
-	37, // [37:42] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	6,  // 7: talkd.signaling.v1.Frame.watch:type_name -> talkd.signaling.v1.Watch
+	11, // 8: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
+	4,  // 9: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
+	12, // 10: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
+	14, // 11: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
+	15, // 12: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
+	9,  // 13: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
+	10, // 14: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
+	16, // 15: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
+	17, // 16: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
+	18, // 17: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
+	4,  // 18: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
+	7,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
+	19, // 20: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
+	20, // 21: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	4,  // 22: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 23: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	10, // 24: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	4,  // 25: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 26: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	13, // 27: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	33, // 28: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 29: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	2,  // 30: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 31: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 32: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 33: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 34: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 35: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	28, // 36: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	0,  // 37: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	30, // 38: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	31, // 39: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 40: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 41: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	21, // 42: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	23, // 43: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	25, // 44: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	29, // 45: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	26, // 46: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	3,  // 47: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	22, // 48: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	24, // 49: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	28, // 50: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	29, // 51: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	27, // 52: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	47, // [47:53] is the sub-list for method output_type
+	41, // [41:47] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -2841,6 +3156,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Withdraw)(nil),
 		(*Frame_Say)(nil),
 		(*Frame_Takeover)(nil),
+		(*Frame_Watch)(nil),
 		(*Frame_Snapshot)(nil),
 		(*Frame_Joined)(nil),
 		(*Frame_Left)(nil),
@@ -2854,11 +3170,12 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_SwitchTo)(nil),
 		(*Frame_Refused)(nil),
 		(*Frame_Moved)(nil),
+		(*Frame_Warming)(nil),
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
 	}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[9].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[23].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[11].OneofWrappers = []any{}
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[27].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -2870,7 +3187,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

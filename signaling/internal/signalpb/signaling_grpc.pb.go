@@ -24,6 +24,7 @@ const (
 	Signaling_Status_FullMethodName   = "/talkd.signaling.v1.Signaling/Status"
 	Signaling_Handover_FullMethodName = "/talkd.signaling.v1.Signaling/Handover"
 	Signaling_Front_FullMethodName    = "/talkd.signaling.v1.Signaling/Front"
+	Signaling_Warm_FullMethodName     = "/talkd.signaling.v1.Signaling/Warm"
 )
 
 // SignalingClient is the client API for Signaling service.
@@ -46,6 +47,9 @@ type SignalingClient interface {
 	// Front carries the frames of a client that has come to the caller with a
 	// session of the node that is called.
 	Front(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FrontFrame, FrontFrame], error)
+	// Warm asks for what the caller needs to prepare a session that stays where it
+	// is until the caller claims it.
+	Warm(ctx context.Context, in *WarmRequest, opts ...grpc.CallOption) (*WarmReply, error)
 }
 
 type signalingClient struct {
@@ -112,6 +116,16 @@ func (c *signalingClient) Front(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Signaling_FrontClient = grpc.BidiStreamingClient[FrontFrame, FrontFrame]
 
+func (c *signalingClient) Warm(ctx context.Context, in *WarmRequest, opts ...grpc.CallOption) (*WarmReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WarmReply)
+	err := c.cc.Invoke(ctx, Signaling_Warm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SignalingServer is the server API for Signaling service.
 // All implementations must embed UnimplementedSignalingServer
 // for forward compatibility.
@@ -132,6 +146,9 @@ type SignalingServer interface {
 	// Front carries the frames of a client that has come to the caller with a
 	// session of the node that is called.
 	Front(grpc.BidiStreamingServer[FrontFrame, FrontFrame]) error
+	// Warm asks for what the caller needs to prepare a session that stays where it
+	// is until the caller claims it.
+	Warm(context.Context, *WarmRequest) (*WarmReply, error)
 	mustEmbedUnimplementedSignalingServer()
 }
 
@@ -156,6 +173,9 @@ func (UnimplementedSignalingServer) Handover(context.Context, *HandoverRequest) 
 }
 func (UnimplementedSignalingServer) Front(grpc.BidiStreamingServer[FrontFrame, FrontFrame]) error {
 	return status.Error(codes.Unimplemented, "method Front not implemented")
+}
+func (UnimplementedSignalingServer) Warm(context.Context, *WarmRequest) (*WarmReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Warm not implemented")
 }
 func (UnimplementedSignalingServer) mustEmbedUnimplementedSignalingServer() {}
 func (UnimplementedSignalingServer) testEmbeddedByValue()                   {}
@@ -246,6 +266,24 @@ func _Signaling_Front_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Signaling_FrontServer = grpc.BidiStreamingServer[FrontFrame, FrontFrame]
 
+func _Signaling_Warm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WarmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignalingServer).Warm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Signaling_Warm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignalingServer).Warm(ctx, req.(*WarmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Signaling_ServiceDesc is the grpc.ServiceDesc for Signaling service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -264,6 +302,10 @@ var Signaling_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Handover",
 			Handler:    _Signaling_Handover_Handler,
+		},
+		{
+			MethodName: "Warm",
+			Handler:    _Signaling_Warm_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,440 @@
+package signaling_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// moving makes a room with alice, who can move, at n1, which is its home, and bob
+// at n2. Both are in the call and publish; bob receives alice. Nobody is at n3.
+func moving(t *testing.T, options ...option) (c *cluster, alice, bob *signalingtest.Client) {
+	t.Helper()
+	c = makeCluster(t, 3, true, options...)
+	people(c)
+	c.pin("room", c.nodes[0])
+	alice = c.enter(c.nodes[0], "alice", wire.ClientMove)
+	bob = c.enter(c.nodes[1], "bob")
+	expectJoin(alice, bob.Session)
+	c.nextcloud.InCall(c.nodes[1].url(), "room",
+		signalingtest.Caller{Session: "nc-alice", UserID: "alice", InCall: 7},
+		signalingtest.Caller{Session: "nc-bob", UserID: "bob", InCall: 7})
+	for _, x := range []*signalingtest.Client{alice, bob} {
+		x.ExpectEvent(wire.TargetParticipants, wire.EventUpdate)
+		x.Media(x.Session, offer("video", "first"))
+		x.ExpectMedia(wire.MediaAnswer)
+	}
+	bob.Media(alice.Session, requestOffer("video"))
+	bob.ExpectMedia(wire.MediaOffer)
+	alice.Drain()
+	bob.Drain()
+	return c, alice, bob
+}
+
+// second opens the socket that a move asks for, and says hello there.
+func second(t *testing.T, old *signalingtest.Client, move *wire.Move) *signalingtest.Client {
+	t.Helper()
+	client := signalingtest.Dial(t, move.URL)
+	client.Welcome()
+	hello := client.HelloTicket(move.Ticket, wire.ClientMove)
+	if !hello.Moving || hello.SessionID != old.Session || hello.ResumeID == "" {
+		t.Fatalf("hello %+v", hello)
+	}
+	return client
+}
+
+func expectMove(t *testing.T, client *signalingtest.Client, to *testNode, reason string) *wire.Move {
+	t.Helper()
+	m := client.ExpectType(wire.TypeMove).Move
+	if m.RoomID != "room" || m.Reason != reason || m.DeadlineMS < 8000 || m.URL != "ws"+to.url()[len("http"):]+"/spreed" {
+		t.Fatalf("move %+v", m)
+	}
+	return m
+}
+
+func tell(client *signalingtest.Client, state string) wire.ServerMessage {
+	return client.Ask(wire.ClientMessage{Type: wire.TypeMove, Move: &wire.MoveState{State: state}})
+}
+
+// saidDone ends a move.
+func saidDone(t *testing.T, old, client *signalingtest.Client) {
+	t.Helper()
+	answer := tell(client, wire.MoveDone)
+	if answer.Move == nil || answer.Move.State != wire.MoveDone || answer.Move.Room == nil || answer.Move.Room.RoomID != "room" {
+		t.Fatalf("answer %s", wire.Encode(answer))
+	}
+	if bye := old.ExpectType(wire.TypeBye).Bye; bye.Reason != wire.ByeMoved {
+		t.Errorf("bye %q", bye.Reason)
+	}
+	old.ExpectClose()
+}
+
+func (n *testNode) moves(result string) float64 {
+	return labelled(n.metrics, "talkd_signaling_moves_total", result)
+}
+
+func labelled(from *prometheus.Registry, name, label string) float64 {
+	families, _ := from.Gather()
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// TestMove: the room goes to a node where nobody is, and alice with it. She has
+// her media there before anybody hears of it; bob, who receives her, sees no leave
+// and no join, and his connection is bound to what she publishes there.
+func TestMove(t *testing.T) {
+	c, alice, bob := moving(t)
+	pull := media.PubID{Session: bob.Session, Incarnation: 1, Kind: "video", Generation: 1}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.nodes[1].hub.AuthorizePull(soon, "n3", pull); !errors.Is(err, signaling.ErrNotListening) {
+		t.Errorf("a node without members may have media: %v", err)
+	}
+	c.move(c.room("room"), c.nodes[2])
+	move := expectMove(t, alice, c.nodes[2], wire.MoveRoom)
+	there := second(t, alice, move)
+	if err := c.nodes[1].hub.AuthorizePull(t.Context(), "n3", pull); err != nil {
+		t.Errorf("the node that she goes to may not have media: %v", err)
+	}
+	there.Media(there.Session, offer("video", "second"))
+	there.ExpectMedia(wire.MediaAnswer)
+	there.Media(bob.Session, requestOffer("video"))
+	there.ExpectMedia(wire.MediaOffer)
+
+	// Until then she is where she was.
+	there.Say(wire.Recipient{Type: wire.ToRoom}, "too early")
+	there.ExpectError(wire.CodeNotAllowed)
+	if answer := there.AskJoin("room", "nc-alice"); answer.Error == nil || answer.Error.Code != wire.CodeNotAllowed {
+		t.Errorf("join while warming: %s", wire.Encode(answer))
+	}
+	hears(t, alice, bob, "still here")
+	hears(t, bob, alice, "so are you")
+	if got := c.nodes[1].media.bound(); len(got) != 0 {
+		t.Errorf("rebound to %v before the move is done", got)
+	}
+
+	saidDone(t, alice, there)
+	hears(t, there, bob, "moved")
+	hears(t, bob, there, "really?")
+	eventually(t, "bob is bound to the new publication", func() bool {
+		got := c.nodes[1].media.bound()
+		return len(got) == 1 && got[0].Session == alice.Session && got[0].Incarnation == 2
+	})
+	there.ExpectNone("join or leave", comesOrGoes)
+	bob.ExpectNone("join or leave", comesOrGoes)
+	if c.nodes[0].moves("asked") != 1 || c.nodes[2].moves("done") != 1 {
+		t.Error("moves are not counted")
+	}
+
+	// The session is one as any other there.
+	back := signalingtest.Dial(t, c.nodes[2].url())
+	back.Welcome()
+	back.ResumeSession(there.Resume)
+	hears(t, back, bob, "resumed")
+}
+
+// TestMoveLosesNothing: what is said to all while somebody moves is heard once and
+// in order, by the one socket or the other.
+func TestMoveLosesNothing(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.move(c.room("room"), c.nodes[1])
+	there := second(t, alice, expectMove(t, alice, c.nodes[1], wire.MoveRoom))
+	const many = 200
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		for i := range many {
+			bob.Say(wire.Recipient{Type: wire.ToRoom}, i)
+			time.Sleep(500 * time.Microsecond) // so that it is said before, during and after
+		}
+	}()
+	time.Sleep(20 * time.Millisecond) // some of it before
+	saidDone(t, alice, there)
+	<-said
+	isLast := func(m *wire.ServerMessage) bool {
+		return m.Message != nil && string(m.Message.Data) == strconv.Itoa(many)
+	}
+	bob.Say(wire.Recipient{Type: wire.ToRoom}, many)
+	var heard []string
+	for _, m := range alice.Drain() {
+		if m.Message != nil {
+			heard = append(heard, string(m.Message.Data))
+		}
+	}
+	before := len(heard)
+	for {
+		m := there.ExpectType(wire.TypeMessage)
+		if isLast(&m) {
+			break
+		}
+		heard = append(heard, string(m.Message.Data))
+	}
+	for i := range many {
+		if i >= len(heard) || heard[i] != strconv.Itoa(i) {
+			t.Fatalf("heard %v, of which %d by the old socket", heard, before)
+		}
+	}
+	if len(heard) != many || before == 0 {
+		t.Fatalf("%d heard, %d by the old socket", len(heard), before)
+	}
+}
+
+// TestMoveAborted: nothing has happened when the client gives up, on whichever
+// socket, or loses the new one.
+func TestMoveAborted(t *testing.T) {
+	c, alice, bob := moving(t)
+	for round, abort := range []func(there *signalingtest.Client){
+		func(there *signalingtest.Client) {
+			if answer := tell(there, wire.MoveAbort); answer.Move == nil || answer.Move.State != wire.MoveAbort {
+				t.Errorf("answer %s", wire.Encode(answer))
+			}
+			there.ExpectClose()
+			tell(alice, wire.MoveAbort)
+		},
+		func(there *signalingtest.Client) {
+			there.Cut()
+			if answer := tell(alice, wire.MoveAbort); answer.Move == nil || answer.Move.State != wire.MoveAbort {
+				t.Errorf("answer %s", wire.Encode(answer))
+			}
+		},
+	} {
+		// A session that was asked is not asked again at once, so each round has a
+		// cluster of its own.
+		if round > 0 {
+			c, alice, bob = moving(t)
+		}
+		c.move(c.room("room"), c.nodes[2])
+		there := second(t, alice, expectMove(t, alice, c.nodes[2], wire.MoveRoom))
+		there.Media(there.Session, offer("video", "second"))
+		there.ExpectMedia(wire.MediaAnswer)
+		abort(there)
+		hears(t, alice, bob, "I stay")
+		hears(t, bob, alice, "fine")
+		eventually(t, "the place is free again", func() bool { return c.nodes[2].gauge("talkd_signaling_sessions") == 0 })
+		if got := c.nodes[1].media.bound(); len(got) != 0 {
+			t.Errorf("rebound to %v", got)
+		}
+		if answer := tell(alice, wire.MoveDone); answer.Error == nil || answer.Error.Code != wire.CodeNotAllowed {
+			t.Errorf("done without a move: %s", wire.Encode(answer))
+		}
+	}
+}
+
+// TestMoveTicket: a ticket is good once, at the node it is for, and while the
+// session is where it was.
+func TestMoveTicket(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.move(c.room("room"), c.nodes[2])
+	move := expectMove(t, alice, c.nodes[2], wire.MoveRoom)
+	refused := func(n *testNode, code wire.Code) {
+		t.Helper()
+		client := signalingtest.Dial(t, n.url())
+		client.Welcome()
+		answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+			Version: wire.Version, Auth: &wire.Auth{Type: wire.AuthTicket, Params: json.RawMessage(`{"ticket":"` + move.Ticket + `"}`)},
+		}})
+		if answer.Error == nil || answer.Error.Code != code {
+			t.Errorf("answer %s", wire.Encode(answer))
+		}
+	}
+	refused(c.nodes[1], wire.CodeInvalidTicket)
+	there := second(t, alice, move)
+	refused(c.nodes[2], wire.CodeInvalidTicket)
+
+	// She leaves by the old socket: there is nothing to move any more.
+	alice.Bye()
+	expectLeave(bob, alice.Session)
+	there.ExpectClose()
+	refused(c.nodes[2], wire.CodeInvalidTicket)
+}
+
+// TestMoveOfWhoLeft: whoever has left by then has not moved.
+func TestMoveOfWhoLeft(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.move(c.room("room"), c.nodes[2])
+	move := expectMove(t, alice, c.nodes[2], wire.MoveRoom)
+	alice.Bye()
+	expectLeave(bob, alice.Session)
+	client := signalingtest.Dial(t, move.URL)
+	client.Welcome()
+	answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version, Auth: &wire.Auth{Type: wire.AuthTicket, Params: json.RawMessage(`{"ticket":"` + move.Ticket + `"}`)},
+	}})
+	if answer.Error == nil || answer.Error.Code != wire.CodeNoSuchSession {
+		t.Errorf("answer %s", wire.Encode(answer))
+	}
+}
+
+// TestOthersStay: who does not know how to move is not asked, nor is anybody at a
+// node that was not the home, nor when the home died.
+func TestOthersStay(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.nextcloud.AddUser("dave", "Dave")
+	c.nextcloud.AddUser("eve", "Eve")
+	dave := c.enter(c.nodes[0], "dave")
+	eve := c.come(c.nodes[1], "eve", wire.ClientMove)
+	eve.Join("room", "nc-eve")
+	for _, x := range []*signalingtest.Client{alice, bob, dave} {
+		expectJoin(x, eve.Session)
+		x.Drain()
+	}
+	c.assign(c.room("room"), c.nodes[2], store.ReasonAnew)
+	c.move(c.room("room"), c.nodes[0])
+	c.move(c.room("room"), c.nodes[2])
+	expectMove(t, alice, c.nodes[2], wire.MoveRoom)
+	eve.Drain()
+	for _, x := range []*signalingtest.Client{bob, dave, eve} {
+		hears(t, alice, x, "where are you")
+		x.ExpectNone("a move", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMove })
+	}
+	alice.ExpectNone("another move", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMove })
+}
+
+// TestDrain: people of a node that is left go to the homes of their rooms, few at
+// once, and the drain ends when nobody is left.
+func TestDrain(t *testing.T) {
+	c := makeCluster(t, 3, true)
+	people(c)
+	c.pin("room", c.nodes[0])
+	const many = 30
+	var clients []*signalingtest.Client
+	for i := range many {
+		name := fmt.Sprintf("user%d", i)
+		c.nextcloud.AddUser(name, name)
+		clients = append(clients, c.enter(c.nodes[0], name, wire.ClientMove))
+	}
+	c.nodes[0].draining.Store(true)
+	c.tick()
+	left := make(chan signaling.Left, 1)
+	go func() { left <- c.nodes[0].hub.Drain(t.Context()) }()
+	// The room goes first.
+	c.assign(c.room("room"), c.nodes[1], store.ReasonDrain)
+	eventually(t, "as many as may are asked", func() bool { return c.nodes[0].moves("asked") == 20 })
+	for range 3 {
+		for i, x := range clients {
+			if x == nil {
+				continue
+			}
+			m, asked := asked(x)
+			if !asked {
+				continue
+			}
+			saidDone(t, x, second(t, x, m))
+			clients[i] = nil
+		}
+	}
+	select {
+	case l := <-left:
+		if l != (signaling.Left{}) {
+			t.Errorf("left: %+v", l)
+		}
+	case <-time.After(signalingtest.Patience):
+		t.Fatal("the drain does not end")
+	}
+	if n := c.nodes[1].moves("done"); n != many {
+		t.Errorf("%v moved", n)
+	}
+}
+
+// asked takes the request to move out of the mailbox, if it comes soon.
+func asked(x *signalingtest.Client) (move *wire.Move, is bool) {
+	for range 100 {
+		for _, m := range x.Drain() {
+			if m.Type == wire.TypeMove {
+				return m.Move, true
+			}
+		}
+		time.Sleep(time.Millisecond) // polls the mailbox
+	}
+	return nil, false
+}
+
+// TestDrainEnds: when there is no node to go to; when time is over; and it can be
+// taken back.
+func TestDrainEnds(t *testing.T) {
+	c, alice, _ := moving(t)
+	for _, n := range c.nodes[1:] {
+		n.draining.Store(true)
+	}
+	if left := c.nodes[0].hub.Drain(t.Context()); left.Sessions != 1 || left.Rooms != 1 {
+		t.Errorf("left: %+v", left)
+	}
+	alice.Barrier()
+	alice.ExpectNone("a move", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMove })
+
+	bobs := c.nodes[1]
+	c.nodes[2].draining.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if left := bobs.hub.Drain(ctx); left.Sessions != 1 || left.Rooms != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+// TestDrainedByDecision: a node may be left while it keeps running, until it is
+// taken back.
+func TestDrainedByDecision(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.nextcloud.AddUser("eve", "Eve")
+	eve := c.come(c.nodes[1], "eve", wire.ClientMove)
+	eve.Join("room", "nc-eve")
+	expectJoin(alice, eve.Session)
+	expectJoin(bob, eve.Session)
+	c.nodes[1].draining.Store(true)
+	c.tick()
+	move := expectMove(t, eve, c.nodes[0], wire.MoveDrain)
+	c.nodes[1].draining.Store(false)
+	c.tick()
+	saidDone(t, eve, second(t, eve, move)) // who was asked goes all the same
+	hears(t, alice, bob, "hello")
+	bob.ExpectNone("a move", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMove })
+}
+
+// TestFullHome: people are sent to another node of the room when its home is full,
+// and stay if there is none, or if they are at one.
+func TestFullHome(t *testing.T) {
+	edges := []store.NodeID{"n1", "n3"}
+	c := newCluster(t, 3, func(_ *signaling.Config, d *signaling.Deps) {
+		d.EdgesOf = func(store.RoomID) []store.NodeID { return edges }
+	})
+	people(c)
+	c.pin("room", c.nodes[0])
+	c.enter(c.nodes[0], "alice")
+	room := c.room("room")
+	where := func(n *testNode) store.NodeID {
+		to, _ := n.hub.Elsewhere(room)
+		return to.ID
+	}
+	if got := where(c.nodes[1]); got != "n1" {
+		t.Errorf("sent to %q", got)
+	}
+	c.nodes[0].full.Store(true)
+	if got := where(c.nodes[1]); got != "n3" {
+		t.Errorf("sent to %q", got)
+	}
+	if got := where(c.nodes[2]); got != "" {
+		t.Errorf("who is at a node of the room is sent to %q", got)
+	}
+	c.nodes[2].draining.Store(true)
+	if got := where(c.nodes[1]); got != "" {
+		t.Errorf("sent to %q", got)
+	}
+}

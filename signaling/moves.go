@@ -1,0 +1,209 @@
+package signaling
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// A session goes on at another node while nobody notices: its client is asked
+// to, opens a second socket there, brings its media up, and says when they flow.
+//
+//	moves (who goes, few at once) ─ Session.depart ─ move ─▶ client ─ ticket ─▶ warm.go at the other node
+//	                                                                              │ done
+//	Session.movedAway ◀── moved ── home ◀── takeover ─────────────────────────────┘
+const (
+	// movesAtOnce bounds how many sessions of a node move at one time: each has
+	// its media twice meanwhile.
+	movesAtOnce = 20
+	// moveTime is how long a client may take; the other node gives it no longer.
+	moveTime = 15 * time.Second
+	// moveAgain is the pause before a session of a draining node is asked again.
+	moveAgain = 5 * time.Second
+	// homesFirst is how long people of a draining node wait for their room's home
+	// to move, to go there.
+	homesFirst = 3 * time.Second
+)
+
+// moves are the sessions of this node that are to go to others. A session that is
+// asked is gone soon, or stays until its deadline.
+type moves struct {
+	mu      sync.Mutex
+	waiting map[*Session]string    // guarded by mu; and why they go
+	asked   map[*Session]time.Time // guarded by mu; and until when they may take
+	since   time.Time              // guarded by mu; when the drain began; zero: none
+	final   bool                   // guarded by mu; the node is about to stop
+}
+
+func newMoves() *moves {
+	return &moves{waiting: make(map[*Session]string), asked: make(map[*Session]time.Time)}
+}
+
+// leave begins a drain that does not end before the node does.
+func (m *moves) leave() {
+	m.drain(true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.final = true
+}
+
+// drain begins or ends a drain. Who has been asked by then goes all the same.
+func (m *moves) drain(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case !on && m.final:
+	case !on:
+		m.since = time.Time{}
+		for s, reason := range m.waiting {
+			if reason == wire.MoveDrain {
+				delete(m.waiting, s)
+			}
+		}
+	case m.since.IsZero():
+		m.since = time.Now()
+	}
+}
+
+// draining tells since when this node is being left, if it is.
+func (m *moves) draining() (since time.Time, on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.since, !m.since.IsZero()
+}
+
+// add notes sessions that are to go, and asks as many as may move at once.
+func (m *moves) add(reason string, sessions ...*Session) {
+	m.mu.Lock()
+	for _, s := range sessions {
+		if _, asked := m.asked[s]; !asked {
+			m.waiting[s] = reason
+		}
+	}
+	m.mu.Unlock()
+	m.next()
+}
+
+func (m *moves) next() {
+	for {
+		s, reason := m.take()
+		if s == nil {
+			return
+		}
+		if !s.depart(reason) {
+			m.forget(s)
+		}
+	}
+}
+
+// take gives one that may move now, if there is any.
+func (m *moves) take() (*Session, string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.asked) >= movesAtOnce {
+		return nil, ""
+	}
+	for s, reason := range m.waiting {
+		delete(m.waiting, s)
+		m.asked[s] = time.Now().Add(moveTime)
+		return s, reason
+	}
+	return nil, ""
+}
+
+func (m *moves) forget(s *Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.asked, s)
+	delete(m.waiting, s)
+}
+
+// ended tells that a session is gone, or does not move; another one may.
+func (m *moves) ended(s *Session) {
+	m.forget(s)
+	m.next()
+}
+
+// expire gives up those that have not moved in time, and tells how many.
+func (m *moves) expire(now time.Time) (late int) {
+	m.mu.Lock()
+	for s, deadline := range m.asked {
+		if now.After(deadline) {
+			delete(m.asked, s)
+			late++
+		}
+	}
+	m.mu.Unlock()
+	m.next()
+	return late
+}
+
+// departure is where a session has been asked to go. The zero value is none.
+type departure struct {
+	to    store.NodeID
+	until time.Time
+}
+
+// mayDepart tells whether the session has media or a room to take with it, a
+// client that knows how and that has not been asked a moment ago.
+func (s *Session) mayDepart(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayDepartLocked(now)
+}
+
+func (s *Session) mayDepartLocked(now time.Time) bool {
+	return !s.ended && s.conn != nil && s.seat != nil && now.After(s.departure.until.Add(moveAgain)) &&
+		slices.Contains(s.who.features, wire.ClientMove)
+}
+
+// depart asks the client to go on at another node. It is false if that cannot be
+// now.
+func (s *Session) depart(reason string) bool {
+	seat := s.room()
+	if seat == nil {
+		return false
+	}
+	id := seat.replica.id
+	n, ok := s.hub.refuge(seat.replica, reason)
+	if !ok {
+		return false
+	}
+	socket, ok := socketURL(n.URL)
+	if !ok {
+		return false
+	}
+	sealed := s.ticketTo(n.ID, id, true)
+	now := time.Now()
+	s.mu.Lock()
+	if sealed == "" || s.seat != seat || !s.mayDepartLocked(now) {
+		s.mu.Unlock()
+		return false
+	}
+	s.departure = departure{to: n.ID, until: now.Add(moveTime)}
+	s.mu.Unlock()
+	s.hub.metrics.move("asked", 1)
+	s.say(wire.ServerMessage{Type: wire.TypeMove, Move: &wire.Move{
+		RoomID: id.Name, URL: socket, Ticket: sealed, Reason: reason, DeadlineMS: moveTime.Milliseconds(),
+	}})
+	return true
+}
+
+// stayed tells that the client could not go where it was asked to.
+func (s *Session) stayed() {
+	s.mu.Lock()
+	s.departure = departure{until: time.Now()}
+	s.mu.Unlock()
+	s.hub.metrics.move("aborted", 1)
+	s.hub.moves.ended(s)
+}
+
+// departsTo tells whether the session has been asked to go to that node.
+func (s *Session) departsTo(node store.NodeID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.departure.to == node && time.Now().Before(s.departure.until)
+}
