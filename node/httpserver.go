@@ -108,10 +108,11 @@ func (s *httpServer) Run(ctx context.Context) error {
 // close releases a server that was never run.
 func (s *httpServer) close() { _ = s.listener.Close() }
 
-// gate answers for the public listener while the node takes no traffic.
+// gate answers for the public listener while the node takes no traffic. A node
+// that is leaving still serves those who are there.
 type gate struct {
-	open atomic.Bool
-	next http.Handler
+	open, leaving atomic.Bool
+	next          http.Handler
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {

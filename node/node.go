@@ -66,6 +66,8 @@ type Node struct {
 	admin      *httpServer
 	gate       *gate
 	ready      chan struct{}
+	patience   context.Context // ends when nobody is to be waited for any more
+	hurry      context.CancelFunc
 }
 
 // New opens everything the node needs, so that what is missing is told at once:
@@ -75,6 +77,7 @@ func New(cfg config.Config, version string, log *slog.Logger) (_ *Node, err erro
 		cfg: cfg, version: version, log: log.With("node", cfg.Node.ID), started: time.Now(),
 		registry: prometheus.NewRegistry(), gate: new(gate), ready: make(chan struct{}),
 	}
+	n.patience, n.hurry = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			n.release()
@@ -94,10 +97,11 @@ func New(cfg config.Config, version string, log *slog.Logger) (_ *Node, err erro
 // Ready is closed when the node takes traffic.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
-func (n *Node) takesTraffic() bool { return n.gate.open.Load() }
+func (n *Node) takesTraffic() bool { return n.gate.open.Load() && !n.gate.leaving.Load() }
 
-// Run serves until ctx ends or a part fails. It returns when everything is
-// released; a Node runs once.
+// Run serves until ctx ends or a part fails. When ctx ends, people and rooms are
+// sent to other nodes first, within node.drain_timeout or until Hurry. It returns
+// when everything is released; a Node runs once.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
 	return runStages(ctx,
@@ -124,8 +128,8 @@ func (n *Node) Run(ctx context.Context) error {
 				return nil
 			},
 			stopping: func() {
+				n.leave(ctx.Err() != nil)
 				n.gate.open.Store(false)
-				n.cluster.SetDraining(true)
 				n.log.Info("stopping")
 			},
 		},
@@ -306,6 +310,7 @@ func (n *Node) release() {
 
 // close ends what has no goroutine of its own, when nobody uses it any more.
 func (n *Node) close() {
+	n.hurry()
 	if n.backends != nil {
 		n.backends.Close()
 	}

@@ -34,7 +34,7 @@ func (n *Node) openSignaling() error {
 		return err
 	}
 	deps := signaling.Deps{
-		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), HomesOf: n.homes, Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
+		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), HomesOf: n.homes, EdgesOf: n.edgesOf, Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
 		Seal:     func(purpose string) signaling.Sealer { return n.cluster.Sealer(purpose) },
 		Backends: n.backends, Registry: registry, Logger: n.log, Registerer: n.registry,
 	}

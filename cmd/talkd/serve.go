@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/talkd/talkd/node"
 	"github.com/talkd/talkd/node/config"
@@ -78,14 +80,41 @@ func serve(ctx context.Context, args []string, out, log io.Writer) error {
 			announce(ctx, n, c, out, logger)
 		}
 	}()
+	stop := hurryAtSecondSignal(n)
 	ctx, cancel := context.WithCancel(ctx)
 	err = n.Run(ctx)
 	cancel()
+	stop()
 	<-announced
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// hurryAtSecondSignal: the first signal ends the context of serve, whereupon the
+// node takes leave of its people; whoever signals again does not want to wait.
+// After that signals end the program at once.
+func hurryAtSecondSignal(n *node.Node) (stop func()) {
+	signals := make(chan os.Signal, 2)
+	done, ended := make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		defer close(ended)
+		defer signal.Stop(signals)
+		for range 2 {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+		}
+		n.Hurry()
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
 }
 
 func override(s *string, flag string) {

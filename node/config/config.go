@@ -45,11 +45,12 @@ type Config struct {
 
 // Node names the node and its place.
 type Node struct {
-	ID     string   `yaml:"id" doc:"the node's name for its whole life: lower-case letters, digits, hyphens; default: the host name"`
-	Data   string   `yaml:"data" doc:"directory of identity, Raft log and database (0700)"`
-	Region string   `yaml:"region" doc:"where the node stands; rooms prefer the region of their first participant"`
-	Roles  []string `yaml:"roles" doc:"what the node does: server, signaling, media"`
-	Dev    bool     `yaml:"dev" doc:"development: loopback only, short passwords, no throttling of loopback"`
+	ID           string        `yaml:"id" doc:"the node's name for its whole life: lower-case letters, digits, hyphens; default: the host name"`
+	Data         string        `yaml:"data" doc:"directory of identity, Raft log and database (0700)"`
+	Region       string        `yaml:"region" doc:"where the node stands; rooms prefer the region of their first participant"`
+	Roles        []string      `yaml:"roles" doc:"what the node does: server, signaling, media"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"how long a node that is told to stop (SIGTERM) may take to send its people and rooms to other nodes; 0: stop at once"`
+	Dev          bool          `yaml:"dev" doc:"development: loopback only, short passwords, no throttling of loopback"`
 }
 
 // HTTP is the public listener.
@@ -144,7 +145,7 @@ var roles = []string{"server", "signaling", "media"}
 // Default is a single node on loopback with everything embedded.
 func Default() Config {
 	return Config{
-		Node:  Node{ID: defaultNodeID(), Data: "talkd-data", Roles: slices.Clone(roles)},
+		Node:  Node{ID: defaultNodeID(), Data: "talkd-data", Roles: slices.Clone(roles), DrainTimeout: 30 * time.Second},
 		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
 		Admin: Admin{Listen: "127.0.0.1:8081"},
 		Cluster: Cluster{
@@ -247,6 +248,9 @@ func (c *Config) Validate() error {
 	}
 	if !slices.Contains(c.Node.Roles, "server") {
 		return invalid("node.roles: a node without the role server is not supported yet")
+	}
+	if c.Node.DrainTimeout < 0 {
+		return invalid("node.drain_timeout: %v is less than nothing; 0 stops at once", c.Node.DrainTimeout)
 	}
 	for key, addr := range map[string]string{
 		"http.listen": c.HTTP.Listen, "admin.listen": c.Admin.Listen, "cluster.listen": c.Cluster.Listen,

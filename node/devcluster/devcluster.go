@@ -46,6 +46,9 @@ const (
 const (
 	readyTimeout = 60 * time.Second
 	stopTimeout  = 10 * time.Second
+	// hurryAfter is when nodes that still wait for each other are told that there
+	// is nothing to wait for, by a second SIGTERM.
+	hurryAfter = time.Second
 )
 
 // MaxNodes keeps the ports of the last node below 65536 and the machine usable.
@@ -255,19 +258,30 @@ func (s *supervisor) start(p *process) error {
 func (s *supervisor) stop() {
 	late, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	for i := len(s.processes) - 1; i >= 0; i-- {
-		p := s.processes[i]
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
-	}
+	s.terminate()
+	hurry := time.NewTimer(hurryAfter)
+	defer hurry.Stop()
 	for _, p := range s.processes {
-		select {
-		case <-p.exited:
-		case <-late.Done():
-			s.log.Warn("node does not stop, killed", "node", p.id)
-			_ = p.cmd.Process.Kill()
+		for running := true; running; {
+			select {
+			case <-p.exited:
+				running = false
+			case <-hurry.C:
+				s.terminate()
+			case <-late.Done():
+				s.log.Warn("node does not stop, killed", "node", p.id)
+				_ = p.cmd.Process.Kill()
+				running = false
+			}
 		}
 	}
 	s.wg.Wait()
+}
+
+func (s *supervisor) terminate() {
+	for i := len(s.processes) - 1; i >= 0; i-- {
+		_ = s.processes[i].cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+	}
 }
 
 // tail is the end of a node's log, for the error of a node that did not start.
