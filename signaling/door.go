@@ -177,7 +177,7 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		}
 		return
 	}
-	if s.warm.Load() && m.Type != wire.TypeMessage && m.Type != wire.TypeMove && m.Type != wire.TypeBye {
+	if s.warm.Load() && (m.Type == wire.TypeRoom || m.Type == wire.TypeControl) {
 		s.fail(m.ID, errWarm)
 		return
 	}

@@ -75,6 +75,10 @@ func saidDone(t *testing.T, old, client *signalingtest.Client) {
 	if answer.Move == nil || answer.Move.State != wire.MoveDone || answer.Move.Room == nil || answer.Move.Room.RoomID != "room" {
 		t.Fatalf("answer %s", wire.Encode(answer))
 	}
+	// The answer comes first, then everybody who is there.
+	if join := client.ExpectEvent(wire.TargetRoom, wire.EventJoin).Join; len(join) < 1 {
+		t.Errorf("the list of those who are there: %v", join)
+	}
 	if bye := old.ExpectType(wire.TypeBye).Bye; bye.Reason != wire.ByeMoved {
 		t.Errorf("bye %q", bye.Reason)
 	}

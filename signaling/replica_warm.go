@@ -6,6 +6,7 @@ import (
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
@@ -64,13 +65,13 @@ func (r *replica) awaitMember(ctx context.Context, id store.SessionID) error {
 // moveIn is takeOver for a session that has warmed up here. While there is a home,
 // what is said to all in the room is heard by its old socket until the home tells
 // that it has moved, and by the new one after that: by one of them, and once.
-func (r *replica) moveIn(s *Session, st *seat, pubs []media.Publication) bool {
+func (r *replica) moveIn(s *Session, st *seat, pubs []media.Publication, first wire.ServerMessage) bool {
 	r.mu.Lock()
 	if r.attached {
 		r.hushed[s.id] = time.Now()
 	}
 	r.mu.Unlock()
-	ok := r.takeOver(s, st, pubs)
+	ok := r.takeOver(s, st, pubs, first)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if delete(r.warm, s.id); !ok {

@@ -148,8 +148,9 @@ func (s *Session) settle(m *wire.ClientMessage) {
 		return
 	}
 	pubs := s.desk.Published()
+	room := seat.replica.describe(seat)
 	err := s.hub.add(s)
-	if err == nil && !seat.replica.moveIn(s, seat, pubs) {
+	if err == nil && !seat.replica.moveIn(s, seat, pubs, moveMessage(m.ID, wire.MoveDone, &room)) {
 		err = wire.ErrNoSuchSession // left, thrown out, or gone on at yet another node
 	}
 	if err != nil {
@@ -165,8 +166,6 @@ func (s *Session) settle(m *wire.ClientMessage) {
 	}
 	s.hub.metrics.move("done", 1)
 	s.hub.metrics.moved.Inc()
-	room := seat.replica.describe(seat)
-	s.say(moveMessage(m.ID, wire.MoveDone, &room))
 }
 
 func moveMessage(id, state string, room *wire.Room) wire.ServerMessage {

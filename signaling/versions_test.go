@@ -1,0 +1,63 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// TestFrameOfANewerVersion: a node leaves out what it does not know, and the link
+// stays, as all rooms go by it.
+func TestFrameOfANewerVersion(t *testing.T) {
+	raw, err := proto.Marshal(&signalpb.Frame{Room: roomOf(store.RoomID{Name: "room"}), Epoch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []protowire.Number{19, 39, 1000} {
+		raw = protowire.AppendTag(raw, field, protowire.BytesType)
+		raw = protowire.AppendBytes(raw, []byte("of a newer version"))
+		f := new(signalpb.Frame)
+		if err := proto.Unmarshal(raw, f); err != nil {
+			t.Fatal(err)
+		}
+		if err := lonely(t).receive("n2", f); err != nil {
+			t.Errorf("field %d: %v", field, err)
+		}
+	}
+}
+
+// older is the way to a node that knows none of our questions.
+type older struct{ alone }
+
+func (older) Dial(store.NodeID) (grpc.ClientConnInterface, error) { return older{}, nil }
+
+func (older) Invoke(_ context.Context, method string, _, _ any, _ ...grpc.CallOption) error {
+	return status.Errorf(codes.Unimplemented, "unknown method %s", method)
+}
+
+func (older) NewStream(_ context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, status.Errorf(codes.Unimplemented, "unknown method %s", method)
+}
+
+// TestMoveFromAnOlderNode: a session of a node that cannot lend it stays there.
+func TestMoveFromAnOlderNode(t *testing.T) {
+	h := lonely(t)
+	h.deps.Peers = older{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := h.borrow(ctx, ticket{Session: "s", From: "n2", Room: store.RoomID{Name: "room"}})
+	if !errors.Is(err, wire.ErrNoSuchSession) {
+		t.Errorf("error %v", err)
+	}
+}
