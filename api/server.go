@@ -91,12 +91,15 @@ type CallSession struct {
 
 // Deps are what the Server needs of the others.
 type Deps struct {
-	DB         *store.DB
-	Proposer   Proposer
-	Sealer     Sealer
-	Places     Places
-	Calls      Calls
-	Origins    func() []string // web origins of all nodes
+	DB       *store.DB
+	Proposer Proposer
+	Sealer   Sealer
+	Places   Places
+	Calls    Calls
+	Origins  func() []string // web origins of all nodes
+	// ServedAt is the URL of the node that holds the sockets of whoever sent a
+	// request; nil: this one's.
+	ServedAt   func(context.Context) string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil: time.Now
@@ -110,6 +113,7 @@ type Server struct {
 	places    Places
 	calls     Calls
 	origins   func() []string
+	servedAt  func(context.Context) string
 	log       *slog.Logger
 	metrics   *metrics
 	now       func() time.Time
@@ -133,6 +137,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Origins == nil {
 		deps.Origins = func() []string { return nil }
 	}
+	if deps.ServedAt == nil {
+		deps.ServedAt = func(context.Context) string { return cfg.PublicURL }
+	}
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -147,6 +154,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		places:    deps.Places,
 		calls:     deps.Calls,
 		origins:   deps.Origins,
+		servedAt:  deps.ServedAt,
 		log:       deps.Logger,
 		metrics:   m,
 		now:       deps.Now,

@@ -36,7 +36,7 @@ type settingsData struct {
 // ticket that says who it is. Media go straight to the nodes: no STUN or TURN.
 func (s *Server) signalingSettings(ctx context.Context, r *request) (reply, error) {
 	a := r.actor
-	server := strings.TrimRight(s.cfg.PublicURL, "/")
+	server := strings.TrimRight(s.servedAt(ctx), "/")
 	if token := r.params["token"]; token != "" {
 		v, err := s.seat(ctx, r.actor, token)
 		if err != nil {

@@ -315,6 +315,18 @@ func (c *Cluster) Addr() (cluster, gossip string) { return c.record.ClusterAddr,
 // Lookup is the home of a room as this node knows it. It never places one.
 func (c *Cluster) Lookup(room store.RoomID) (store.Home, bool) { return c.state.Home(room) }
 
+// Homes is a copy of all homes. With many rooms it is dear.
+func (c *Cluster) Homes() map[store.RoomID]store.Home { return c.state.Homes() }
+
+// HomesOf are the rooms that a node is the home of, as this node knows it.
+func (c *Cluster) HomesOf(node store.NodeID) []store.RoomID { return c.state.HomesOf(node) }
+
+// Node is the record of a node.
+func (c *Cluster) Node(id store.NodeID) (store.Node, bool) { return c.state.Node(id) }
+
+// Nodes are the records of all nodes, ordered by id.
+func (c *Cluster) Nodes() []store.Node { return c.state.Nodes() }
+
 // Watch gives the events of the state as they are applied here. Who reads too
 // slowly gets a store.EventLagged and must read the state again.
 func (c *Cluster) Watch() (events <-chan store.Event, cancel func()) { return c.watchers.watch() }

@@ -41,7 +41,10 @@ type mirror struct {
 
 func newMirror(c *Cluster) *mirror { return &mirror{c: c, progress: newProgress()} }
 
-func (m *mirror) start(bool) (func(), error) { return func() {}, nil }
+// start refuses Raft.
+func (m *mirror) start(bool) (func(), error) {
+	return func() {}, m.c.mesh.RaftListener().Close()
+}
 
 func (m *mirror) handOver() {} // nobody waits for this node
 

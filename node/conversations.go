@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/api"
-	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
@@ -60,7 +59,7 @@ type conversations struct {
 	work map[store.RoomID]*roomWork // guarded by mu; of rooms that there is something to do for
 }
 
-// decisions is met by cluster.Cluster, with the store's homes of a node.
+// decisions is met by cluster.Cluster.
 type decisions interface {
 	Watch() (<-chan store.Event, func())
 	Lookup(store.RoomID) (store.Home, bool)
@@ -73,7 +72,7 @@ type liveRooms interface {
 	RoomStatus(context.Context, store.RoomID) (signaling.RoomStatus, error)
 }
 
-// conversationBook is met by api.Server.
+// conversationBook is met by api.Server, and by asker where there is none.
 type conversationBook interface {
 	Conversation(ctx context.Context, room string) (api.Conversation, error)
 }
@@ -85,21 +84,13 @@ type roomWork struct {
 	wake   chan struct{} // something is to be told
 }
 
-// decided meets decisions.
-type decided struct {
-	*cluster.Cluster
-	state *store.State
-}
-
-func (d decided) HomesOf(node store.NodeID) []store.RoomID { return d.state.HomesOf(node) }
-
 // followConversations runs while the embedded backend is served.
 func (n *Node) followConversations(ctx context.Context) error {
-	if n.api == nil {
+	if n.book == nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return newConversations(n.cluster.Self(), decided{n.cluster, n.state}, n.hub, n.api, n.log).Run(ctx)
+	return newConversations(n.cluster.Self(), n.cluster, n.hub, n.book, n.log).Run(ctx)
 }
 
 func newConversations(self store.NodeID, places decisions, rooms liveRooms, book conversationBook, log *slog.Logger) *conversations {

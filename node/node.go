@@ -33,6 +33,7 @@ import (
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/relay"
 	"github.com/talkd/talkd/node/config"
+	"github.com/talkd/talkd/node/forward"
 	"github.com/talkd/talkd/node/inspect"
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
@@ -49,13 +50,16 @@ type Node struct {
 	registry *prometheus.Registry
 
 	lock       *os.File
-	state      *store.State
+	state      *store.State // nil without the role server
 	cluster    *cluster.Cluster
 	engine     *media.Engine
 	relays     *relay.Manager
 	backends   *backend.Client // of the Nextclouds
 	hub        *signaling.Hub
-	api        *api.Server // nil: the embedded backend is not served
+	api        *api.Server        // nil: the embedded backend is not served, or not from here
+	book       conversationBook   // nil: the embedded backend is not served
+	forward    *forward.Forwarder // to servers; nil: there is nothing to pass on
+	passed     *httpServer        // what other nodes pass on; nil: nothing
 	inspector  *inspect.Inspector
 	meter      *meter
 	relayed    *relayMeter
@@ -104,6 +108,10 @@ func (n *Node) takesTraffic() bool { return n.gate.open.Load() && !n.gate.leavin
 // when everything is released; a Node runs once.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
+	doors := []service{{"signaling", n.hub.Run}, {"conversations", n.followConversations}}
+	if n.passed != nil {
+		doors = append(doors, service{"requests of other nodes", n.passed.Run})
+	}
 	return runStages(ctx,
 		stage{
 			services: []service{
@@ -116,7 +124,7 @@ func (n *Node) Run(ctx context.Context) error {
 			{"media", n.engine.Run}, {"relay", n.relays.Run}, {"load", n.meter.Run}, {"relay meter", n.relayed.Run},
 		}},
 		stage{
-			services: []service{{"signaling", n.hub.Run}, {"conversations", n.followConversations}},
+			services: doors,
 			started:  n.initUser,
 		},
 		stage{
@@ -183,6 +191,9 @@ func (n *Node) openState() error {
 	if n.lock, err = lockDir(n.cfg.Node.Data); err != nil {
 		return err
 	}
+	if !n.has(store.RoleServer) {
+		return nil
+	}
 	n.state, err = store.Open(filepath.Join(n.cfg.Node.Data, "state"))
 	return err
 }
@@ -238,13 +249,25 @@ func (n *Node) openMedia() error {
 func (n *Node) openDoors() error {
 	pages := web.Handler(web.Config{Origins: n.origins})
 	mux := http.NewServeMux()
-	mux.Handle("/", redirectPages(n.elsewhere, pages))
-	for _, path := range []string{"/spreed", "/standalone-signaling/", "/api/v1/"} {
-		mux.Handle(path, n.hub.Handler())
+	if n.has(store.RoleSignaling) {
+		mux.Handle("/", redirectPages(n.elsewhere, pages))
+		for _, path := range []string{"/spreed", "/standalone-signaling/", "/api/v1/"} {
+			mux.Handle(path, n.hub.Handler())
+		}
+	} else {
+		mux.Handle("/", sendAway(n.anotherDoor))
+		mux.HandleFunc("/healthz", healthy)
 	}
-	if n.api != nil {
-		mux.Handle("/ocs/", n.api.Handler())
-		mux.Handle("/status.php", n.api.Handler())
+	var rest http.Handler
+	switch {
+	case n.api != nil:
+		rest = n.api.Handler()
+	case n.forward != nil && n.has(store.RoleSignaling):
+		rest = n.forward
+	}
+	if rest != nil {
+		mux.Handle("/ocs/", rest)
+		mux.Handle("/status.php", rest)
 	}
 	proxies, err := n.cfg.HTTP.Proxies()
 	if err != nil {
@@ -313,6 +336,9 @@ func (n *Node) close() {
 	n.hurry()
 	if n.backends != nil {
 		n.backends.Close()
+	}
+	if n.forward != nil {
+		n.forward.Close()
 	}
 	if n.state != nil {
 		if err := n.state.Close(); err != nil {

@@ -60,7 +60,7 @@ func (n *Node) peersAlive() []store.NodeID {
 
 // origins are the web origins of all nodes.
 func (n *Node) origins() []string {
-	nodes := n.state.Nodes()
+	nodes := n.cluster.Nodes()
 	urls := make([]string, 0, len(nodes)+1)
 	urls = append(urls, n.cfg.HTTP.PublicURL)
 	for _, other := range nodes {
@@ -72,7 +72,7 @@ func (n *Node) origins() []string {
 }
 
 func (n *Node) relayAddr(id store.NodeID) (string, bool) {
-	node, ok := n.state.Node(id)
+	node, ok := n.cluster.Node(id)
 	return node.RelayAddr, ok && node.RelayAddr != ""
 }
 

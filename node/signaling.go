@@ -38,15 +38,21 @@ func (n *Node) openSignaling() error {
 		Seal:     func(purpose string) signaling.Sealer { return n.cluster.Sealer(purpose) },
 		Backends: n.backends, Registry: registry, Logger: n.log, Registerer: n.registry,
 	}
-	if n.cfg.Signaling.Embedded {
+	switch {
+	case !n.cfg.Signaling.Embedded:
+	case n.state == nil:
+		n.openForwarding()
+		deps.Embedded, n.book = asker{n.forward}, asker{n.forward}
+	default:
 		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev}, api.Deps{
 			DB: n.state.DB(), Proposer: n.cluster, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
-			Origins: n.origins, Logger: n.log, Registerer: n.registry,
+			Origins: n.origins, ServedAt: n.servedAt, Logger: n.log, Registerer: n.registry,
 		})
 		if err != nil {
 			return err
 		}
-		deps.Embedded = embedded{n.api}
+		n.openAnswers()
+		deps.Embedded, n.book = embedded{n.api}, n.api
 	}
 	n.hub, err = signaling.NewHub(signaling.Config{
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
@@ -79,12 +85,15 @@ func (n nodes) Changed() (<-chan struct{}, func()) { return n.cluster.WatchMembe
 
 func (n nodes) Nodes() []signaling.Node {
 	members := n.cluster.Members()
-	list := make([]signaling.Node, len(members))
-	for i, m := range members {
-		list[i] = signaling.Node{
+	list := make([]signaling.Node, 0, len(members))
+	for _, m := range members {
+		if !m.Has(store.RoleSignaling) {
+			continue // clients have nothing to do with it
+		}
+		list = append(list, signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
 			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: m.Load.Full(),
-		}
+		})
 	}
 	return list
 }
@@ -96,7 +105,7 @@ func (n *Node) elsewhere(room store.RoomID) (publicURL string, ok bool) {
 }
 
 // homes are the rooms that this node is the home of.
-func (n *Node) homes() []store.RoomID { return n.state.HomesOf(n.cluster.Self()) }
+func (n *Node) homes() []store.RoomID { return n.cluster.HomesOf(n.cluster.Self()) }
 
 // homes meets api.Places.
 type homes struct{ n *Node }

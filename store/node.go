@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// RoleServer is the role of the nodes that hold the replicated state. A node
-// without any role named has all of them.
-const RoleServer = "server"
+// Roles of nodes. A node without any role named has all of them.
+const (
+	RoleServer    = "server"    // holds the replicated state
+	RoleSignaling = "signaling" // holds the sockets of clients
+	RoleMedia     = "media"     // forwards what clients send
+)
 
 // Limits of a node's record.
 const (
@@ -42,7 +45,10 @@ type Node struct {
 }
 
 // Server says whether the node holds the replicated state.
-func (n Node) Server() bool { return len(n.Roles) == 0 || slices.Contains(n.Roles, RoleServer) }
+func (n Node) Server() bool { return n.Has(RoleServer) }
+
+// Has says whether the node has a role.
+func (n Node) Has(role string) bool { return len(n.Roles) == 0 || slices.Contains(n.Roles, role) }
 
 // Validate checks the record against the limits.
 func (n Node) Validate() error {

@@ -233,16 +233,31 @@ func (m *Mesh) dialTCP(ctx context.Context, addr string, id store.NodeID) (net.C
 	return s, nil
 }
 
-// RaftListener accepts the connections that speak Raft. They are *Conn.
+// RaftListener accepts the connections that speak Raft. They are *Conn. A node
+// that does not serve it closes it, and so it is with HTTPListener.
 func (m *Mesh) RaftListener() net.Listener { return m.mux.raft }
+
+// HTTPListener accepts the connections that speak HTTP. They are *Conn.
+func (m *Mesh) HTTPListener() net.Listener { return m.mux.http }
 
 // DialRaft opens a connection for Raft to a node.
 func (m *Mesh) DialRaft(ctx context.Context, id store.NodeID) (net.Conn, error) {
+	return m.dial(ctx, id, ProtoRaft)
+}
+
+// DialHTTP opens a connection for HTTP to a node.
+func (m *Mesh) DialHTTP(ctx context.Context, id store.NodeID) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return m.dial(ctx, id, ProtoHTTP)
+}
+
+func (m *Mesh) dial(ctx context.Context, id store.NodeID, proto string) (net.Conn, error) {
 	addr, ok := m.config.Resolve(id)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownNode, id)
 	}
-	config, err := clientTLS(m.config.Identity, m.door, id, ProtoRaft)
+	config, err := clientTLS(m.config.Identity, m.door, id, proto)
 	if err != nil {
 		return nil, err
 	}

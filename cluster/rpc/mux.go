@@ -40,14 +40,14 @@ type mux struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	raft, rpc         *chanListener
+	raft, rpc, http   *chanListener
 	handshakes, joins *quota
 }
 
 func newMux(l net.Listener, config *tls.Config, join JoinHandler, d door, c *conns, log *slog.Logger, m *metrics) *mux {
 	return &mux{
 		listener: l, config: config, join: join, door: d, conns: c, log: log, metrics: m,
-		raft: newChanListener(l.Addr()), rpc: newChanListener(l.Addr()),
+		raft: newChanListener(l.Addr()), rpc: newChanListener(l.Addr()), http: newChanListener(l.Addr()),
 		handshakes: newQuota(maxHandshakes, maxHandshakesPerIP), joins: newQuota(maxJoins, maxJoinsPerIP),
 	}
 }
@@ -60,6 +60,7 @@ func (m *mux) run(ctx context.Context) error {
 	defer cancel()
 	defer m.raft.Close()
 	defer m.rpc.Close()
+	defer m.http.Close()
 	stop := context.AfterFunc(ctx, func() { _ = m.listener.Close() }) // Accept reports it
 	defer stop()
 
@@ -114,6 +115,8 @@ func (m *mux) serve(ctx context.Context, s *socket, ip netip.Addr) {
 		m.hand(ctx, m.raft, s, conn)
 	case ProtoRPC:
 		m.hand(ctx, m.rpc, s, conn)
+	case ProtoHTTP:
+		m.hand(ctx, m.http, s, conn)
 	case ProtoJoin:
 		m.serveJoin(ctx, conn, ip)
 	default: // a client without ALPN

@@ -3,6 +3,7 @@
 //
 //	listener -> accept -> TLS 1.3 handshake -> talkd-raft -> Raft's stream layer
 //	                      (bounded, timed)     talkd-rpc  -> gRPC server
+//	                                           talkd-http -> whoever serves HTTPListener
 //	                                           talkd-join -> join handler
 //	Dial(node) -> cached gRPC connection ----> TLS to that very node
 //
@@ -29,6 +30,7 @@ import (
 const (
 	ProtoRaft = "talkd-raft"
 	ProtoRPC  = "talkd-rpc"
+	ProtoHTTP = "talkd-http" // HTTP/1.1: requests that another node passes on whole
 	ProtoJoin = "talkd-join"
 )
 

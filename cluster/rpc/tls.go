@@ -28,7 +28,7 @@ func serverTLS(id Identity) *tls.Config {
 				c.NextProtos = []string{ProtoJoin}
 				return c, nil
 			}
-			c.NextProtos = []string{ProtoRaft, ProtoRPC}
+			c.NextProtos = []string{ProtoRaft, ProtoRPC, ProtoHTTP}
 			// The chain is verified in VerifyConnection, so that both ends
 			// follow one rule.
 			c.ClientAuth = tls.RequireAnyClientCert

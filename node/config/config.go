@@ -48,7 +48,7 @@ type Node struct {
 	ID           string        `yaml:"id" doc:"the node's name for its whole life: lower-case letters, digits, hyphens; default: the host name"`
 	Data         string        `yaml:"data" doc:"directory of identity, Raft log and database (0700)"`
 	Region       string        `yaml:"region" doc:"where the node stands; rooms prefer the region of their first participant"`
-	Roles        []string      `yaml:"roles" doc:"what the node does: server, signaling, media"`
+	Roles        []string      `yaml:"roles" doc:"what the node does: server (decides, and holds accounts and conversations), signaling (holds the sockets of clients; needs media), media; a node without server joins with a token and keeps neither log nor database"`
 	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"how long a node that is told to stop (SIGTERM) may take to send its people and rooms to other nodes; 0: stop at once"`
 	Dev          bool          `yaml:"dev" doc:"development: loopback only, short passwords, no throttling of loopback"`
 }
@@ -140,7 +140,7 @@ type Log struct {
 }
 
 // Roles a node may have in this version.
-var roles = []string{"server", "signaling", "media"}
+var roles = []string{store.RoleServer, store.RoleSignaling, store.RoleMedia}
 
 // Default is a single node on loopback with everything embedded.
 func Default() Config {
@@ -241,13 +241,19 @@ func (c *Config) Validate() error {
 	if _, err := store.ParseNodeID(c.Node.ID); err != nil {
 		return invalid("node.id: %v", err)
 	}
+	has := func(role string) bool { return slices.Contains(c.Node.Roles, role) }
 	for _, r := range c.Node.Roles {
 		if !slices.Contains(roles, r) {
 			return invalid("node.roles: unknown role %q, known are %s", r, strings.Join(roles, ", "))
 		}
 	}
-	if !slices.Contains(c.Node.Roles, "server") {
-		return invalid("node.roles: a node without the role server is not supported yet")
+	switch {
+	case len(c.Node.Roles) == 0:
+		return invalid("node.roles: none; leave the key out for all of %s", strings.Join(roles, ", "))
+	case has(store.RoleSignaling) && !has(store.RoleMedia):
+		return invalid("node.roles: signaling needs media: people send and receive where their socket is")
+	case !has(store.RoleServer) && c.Cluster.Expect > 0:
+		return invalid("cluster.expect: the first node of a cluster needs the role server")
 	}
 	if c.Node.DrainTimeout < 0 {
 		return invalid("node.drain_timeout: %v is less than nothing; 0 stops at once", c.Node.DrainTimeout)

@@ -1,0 +1,295 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/talkd/talkd/node/config"
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// running is a node in this process.
+type running struct {
+	*Node
+	stop context.CancelFunc
+	done chan error
+}
+
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.stop()
+	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("%s: %v", r.cfg.Node.ID, err)
+	}
+	r.done <- nil
+}
+
+// startNode runs a node on loopback until the test ends. It joins the first of
+// the others.
+func startNode(t *testing.T, id string, roles []string, others ...*running) *running {
+	t.Helper()
+	c := config.Default()
+	c.Node = config.Node{ID: id, Data: filepath.Join(t.TempDir(), id), Roles: roles, Dev: true}
+	for _, addr := range []*string{
+		&c.HTTP.Listen, &c.Admin.Listen, &c.Cluster.Listen, &c.Cluster.GossipListen, &c.Media.Listen, &c.Relay.Listen,
+	} {
+		*addr = freePort(t)
+	}
+	if len(others) == 0 {
+		c.Accounts.InitUser = "admin:rolesrolesroles"
+	} else {
+		token, err := others[0].cluster.CreateJoinToken(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Cluster.Join, c.Cluster.JoinToken = []string{others[0].cfg.Cluster.Advertise}, token
+	}
+	if err := c.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(c, "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Node: n, stop: stop, done: make(chan error, 1)}
+	go func() { r.done <- n.Run(ctx) }()
+	t.Cleanup(func() { r.end(t) })
+	select {
+	case <-n.Ready():
+	case err := <-r.done:
+		r.done <- nil
+		t.Fatalf("%s: %v", id, err)
+	case <-time.After(time.Minute):
+		t.Fatalf("%s is not ready", id)
+	}
+	return r
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// ocs asks the Talk API of a node.
+func (r *running) ocs(t *testing.T, method, path, login string, body, v any) {
+	t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := http.NewRequestWithContext(t.Context(), method, r.cfg.HTTP.PublicURL+"/ocs/v2.php/apps"+path, bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", "application/json")
+	q.Header.Set("Accept", "application/json")
+	q.Header.Set("OCS-APIRequest", "true")
+	if login != "" {
+		q.Header.Set("Authorization", "Bearer "+login)
+	}
+	a, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	if err != nil || a.StatusCode >= 300 {
+		t.Fatalf("%s %s: %s %s %v", method, path, a.Status, text, err)
+	}
+	var envelope struct {
+		OCS struct {
+			Data json.RawMessage `json:"data"`
+		} `json:"ocs"`
+	}
+	if err = json.Unmarshal(text, &envelope); err == nil && v != nil {
+		err = json.Unmarshal(envelope.OCS.Data, v)
+	}
+	if err != nil {
+		t.Fatalf("%s %s: %v in %s", method, path, err, text)
+	}
+}
+
+// person is in a conversation by way of one node.
+type person struct {
+	*signalingtest.Client
+	login string
+}
+
+// enter logs in, joins the conversation and says hello, all at one node.
+func (r *running) enter(t *testing.T, room string) *person {
+	t.Helper()
+	p := new(person)
+	var session struct{ Token string }
+	r.ocs(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
+	p.login = session.Token
+	var seat struct {
+		SessionID string `json:"sessionId"`
+	}
+	r.ocs(t, http.MethodPost, "/spreed/api/v4/room/"+room+"/participants/active", p.login, nil, &seat)
+	var settings struct {
+		Server          string
+		HelloAuthParams map[string]json.RawMessage
+	}
+	r.ocs(t, http.MethodGet, "/spreed/api/v3/signaling/settings?redirect=0&token="+room, p.login, nil, &settings)
+	if settings.Server != r.cfg.HTTP.PublicURL {
+		t.Errorf("settings that %s gives send to %s", r.cfg.Node.ID, settings.Server)
+	}
+	p.Client = signalingtest.Dial(t, r.cfg.HTTP.PublicURL)
+	hello := p.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{Version: wire.Version, Auth: &wire.Auth{
+		URL: r.cfg.HTTP.PublicURL + "/ocs/v2.php/apps/spreed/api/v3/signaling/backend", Params: settings.HelloAuthParams["1.0"],
+	}}})
+	if hello.Hello == nil {
+		t.Fatalf("hello at %s: %+v", r.cfg.Node.ID, hello.Error)
+	}
+	p.Session = hello.Hello.SessionID
+	joined := p.Ask(wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{RoomID: room, SessionID: wire.RoomSessionID(seat.SessionID)}})
+	if joined.Room == nil {
+		t.Fatalf("joining at %s: %+v", r.cfg.Node.ID, joined.Error)
+	}
+	return p
+}
+
+func (p *person) tell(t *testing.T, to *person, text string) {
+	t.Helper()
+	data, err := json.Marshal(map[string]string{"type": "test", "text": text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Send(wire.ClientMessage{Type: wire.TypeMessage, Message: &wire.Send{
+		Recipient: wire.Recipient{Type: wire.ToSession, SessionID: to.Session}, Data: data,
+	}})
+	to.Expect("message "+text, func(m *wire.ServerMessage) bool { return m.Message != nil && string(m.Message.Data) == string(data) })
+}
+
+// A person uses a node without the database like any other, also when the
+// server that it asks has gone.
+func TestRoles(t *testing.T) {
+	var servers []*running
+	for i := range 3 {
+		roles := []string{store.RoleServer, store.RoleSignaling, store.RoleMedia}
+		if i == 2 {
+			roles = []string{store.RoleServer}
+		}
+		servers = append(servers, startNode(t, fmt.Sprintf("s%d", i+1), roles, servers...))
+	}
+	client := startNode(t, "c1", []string{store.RoleSignaling, store.RoleMedia}, servers...)
+	mediaOnly := startNode(t, "m1", []string{store.RoleMedia}, servers...)
+
+	var session, room struct{ Token string }
+	client.ocs(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
+	client.ocs(t, http.MethodPost, "/spreed/api/v4/room", session.Token, map[string]any{"roomType": 3, "roomName": "Roles"}, &room)
+	if room.Token == "" {
+		t.Fatal("no conversation")
+	}
+	ada, bob := client.enter(t, room.Token), servers[0].enter(t, room.Token)
+	ada.tell(t, bob, "from the client node")
+	bob.tell(t, ada, "to the client node")
+
+	t.Run("a room at home on the node without the database", func(t *testing.T) {
+		id := store.RoomID{Name: room.Token}
+		home, _ := client.cluster.Lookup(id)
+		if home.Node != client.cluster.Self() {
+			if _, err := client.cluster.Move(t.Context(), id, client.cluster.Self()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Told by the home, which learns of it from the servers and asks them.
+		client.ocs(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, session.Token, map[string]any{"roomName": "Renamed"}, nil)
+		for _, p := range []*person{ada, bob} {
+			p.Expect("the new name", func(m *wire.ServerMessage) bool { return bytes.Contains(mustJSON(t, m), []byte("Renamed")) })
+		}
+		cy := servers[1].enter(t, room.Token)
+		cy.tell(t, ada, "from another server")
+	})
+
+	t.Run("nodes that serve no clients", func(t *testing.T) {
+		plain := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		for _, n := range []*running{servers[2], mediaOnly} {
+			for path, want := range map[string]int{"/healthz": 200, "/call/abc?x=1": 307, "/": 307, "/spreed": 307} {
+				q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.cfg.HTTP.PublicURL+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a, err := plain.Do(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.Body.Close()
+				if a.StatusCode != want {
+					t.Errorf("%s %s: %s", n.cfg.Node.ID, path, a.Status)
+				}
+				if to := a.Header.Get("Location"); want == 307 && (!strings.HasSuffix(to, path) || strings.HasPrefix(to, n.cfg.HTTP.PublicURL)) {
+					t.Errorf("%s %s sends to %s", n.cfg.Node.ID, path, to)
+				}
+			}
+			if status := signalingtest.DialStatus(t, n.cfg.HTTP.PublicURL, nil); status != http.StatusNotFound {
+				t.Errorf("a WebSocket to %s is answered %d", n.cfg.Node.ID, status)
+			}
+			for _, m := range client.cluster.Members() {
+				if m.ID == n.cluster.Self() && m.Rooms > 0 {
+					t.Errorf("%s is a home", m.ID)
+				}
+			}
+		}
+		// A server answers the API all the same, and sends elsewhere for sockets.
+		var settings struct{ Server string }
+		servers[2].ocs(t, http.MethodGet, "/spreed/api/v3/signaling/settings", session.Token, nil, &settings)
+		if settings.Server == "" || settings.Server == servers[2].cfg.HTTP.PublicURL {
+			t.Errorf("settings send to %q", settings.Server)
+		}
+	})
+
+	t.Run("the server that is asked goes", func(t *testing.T) {
+		current := client.forward.Current
+		gone := current()
+		for _, s := range servers {
+			if s.cluster.Self() == gone {
+				s.end(t)
+			}
+		}
+		var rooms []json.RawMessage
+		client.ocs(t, http.MethodGet, "/spreed/api/v4/room", session.Token, nil, &rooms)
+		if len(rooms) == 0 || current() == gone {
+			t.Errorf("%d conversations, asked is %s", len(rooms), current())
+		}
+		for deadline := time.Now().Add(time.Minute); client.cluster.Status().Leader == "" || !client.cluster.Lease(); time.Sleep(20 * time.Millisecond) { // polling
+			if time.Now().After(deadline) {
+				t.Fatal("no leader")
+			}
+		}
+		client.ocs(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, session.Token, map[string]any{"roomName": "Again"}, nil)
+		dee := client.enter(t, room.Token)
+		dee.tell(t, ada, "after the server has gone")
+	})
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
