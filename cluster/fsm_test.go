@@ -49,7 +49,7 @@ func (m *leafMachine) start() {
 		return store.Node{ID: id, Version: "1", Commands: store.CommandVersion}
 	}
 	for i, r := range m.ApplyBatch([]*raft.Log{
-		leafEntry(m, 1, store.NewClusterInit(leafNow, store.Identity{ClusterID: "c", CACert: []byte("x"), SealedCAKey: []byte("x")})),
+		leafEntry(m, 1, store.NewClusterInit(leafNow, store.Identity{ClusterID: "c", CACert: []byte("x"), SealedCAKey: []byte("x"), SealedGossipKey: []byte("x")})),
 		leafEntry(m, 2, store.NewPutNode(leafNow, node("n1"))),
 		leafEntry(m, 3, store.NewPutNode(leafNow, node("n2"))),
 	}) {

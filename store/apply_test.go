@@ -11,14 +11,12 @@ import (
 
 func TestClusterInitOnce(t *testing.T) {
 	l := newLog(t)
-	if _, ok := l.Identity(); ok {
-		t.Error("an identity before cluster_init")
+	if _, ok := l.Cluster(); ok {
+		t.Error("a cluster before cluster_init")
 	}
 	l.must(NewClusterInit(t0, testIdentity(), testSecret(1), testSecret(2)))
-	want := testIdentity()
-	want.Created = t0
-	if got, ok := l.Identity(); !ok || !reflect.DeepEqual(got, want) {
-		t.Errorf("identity is %+v, %v", got, ok)
+	if got, ok := l.Cluster(); !ok || got != (Cluster{ID: testIdentity().ClusterID, Created: t0}) {
+		t.Errorf("cluster is %+v, %v", got, ok)
 	}
 	l.refused(ErrExists, NewClusterInit(t0, testIdentity(), testSecret(9)))
 

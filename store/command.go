@@ -32,6 +32,9 @@ const (
 	OpReleaseRoom        = "release_room"
 	OpPutSecret          = "put_secret"
 	OpRemoveSecret       = "remove_secret"
+	OpPutKey             = "put_key"
+	OpUseKey             = "use_key"
+	OpDropKey            = "drop_key"
 	OpCreateJoinToken    = "create_join_token"
 	OpUseJoinToken       = "use_join_token"
 	OpPutUser            = "put_user"
@@ -69,6 +72,12 @@ func newOperation(op string) (body operation, since uint16) {
 		return &putSecret{}, 1
 	case OpRemoveSecret:
 		return &removeSecret{}, 1
+	case OpPutKey:
+		return &putKey{}, 1
+	case OpUseKey:
+		return &useKey{}, 1
+	case OpDropKey:
+		return &dropKey{}, 1
 	case OpCreateJoinToken:
 		return &createJoinToken{}, 1
 	case OpUseJoinToken:

@@ -23,6 +23,9 @@ func oneOfEach() []Command {
 		NewReleaseRoom(t0, room("abc"), 7),
 		NewPutSecret(t0, testSecret(2)),
 		NewRemoveSecret(t0, "seal", 1),
+		NewPutKey(t0, KeyCA, testKey(KeyCA, 2)),
+		NewUseKey(t0, KeyCA, 2),
+		NewDropKey(t0, KeyGossip, 1),
 		NewCreateJoinToken(t0, HashToken("t"), t0.Add(time.Hour)),
 		NewUseJoinToken(t0, HashToken("t"), NewJoiner("n1", []byte("key"))),
 		NewPutUser(t0, testUser("alice")),
@@ -110,7 +113,12 @@ func TestConstructorsRefuse(t *testing.T) {
 	pair.Type = OneToOne
 	for name, c := range map[string]Command{
 		"no cluster id":             NewClusterInit(t0, Identity{CACert: []byte("c"), SealedCAKey: []byte("k")}),
-		"no certificate":            NewClusterInit(t0, Identity{ClusterID: "c", SealedCAKey: []byte("k")}),
+		"no certificate":            NewClusterInit(t0, Identity{ClusterID: "c", SealedCAKey: []byte("k"), SealedGossipKey: []byte("g")}),
+		"no gossip key":             NewClusterInit(t0, Identity{ClusterID: "c", CACert: []byte("c"), SealedCAKey: []byte("k")}),
+		"a CA without certificate":  NewPutKey(t0, KeyCA, testKey(KeyGossip, 2)),
+		"a certificate for gossip":  NewPutKey(t0, KeyGossip, testKey(KeyCA, 2)),
+		"an unknown kind of key":    NewUseKey(t0, "turn", 2),
+		"a kind of key, dropped":    NewDropKey(t0, "", 2),
 		"huge certificate":          NewClusterInit(t0, Identity{ClusterID: "c", CACert: make([]byte, MaxCertificate+1), SealedCAKey: []byte("k")}),
 		"too many secrets":          NewClusterInit(t0, testIdentity(), make([]Secret, MaxSecrets+1)...),
 		"short secret":              NewPutSecret(t0, Secret{Name: "seal", Key: []byte("short")}),

@@ -12,6 +12,7 @@ const (
 	EventHomeAssigned        EventKind = "home_assigned"
 	EventHomeReleased        EventKind = "home_released"
 	EventSecretsChanged      EventKind = "secrets_changed"
+	EventKeysChanged         EventKind = "keys_changed"
 	EventUserPut             EventKind = "user_put"
 	EventUserRemoved         EventKind = "user_removed"
 	EventLoginsRemoved       EventKind = "logins_removed"
@@ -39,6 +40,8 @@ type Event struct {
 	Home     Home      `json:"home,omitzero"`     // the home now, or the one that was released
 	Previous Home      `json:"previous,omitzero"` // the home before an assignment
 	Drain    Drain     `json:"drain,omitzero"`    // of the node now
+	Key      KeyKind   `json:"key,omitempty"`
+	Step     KeyStep   `json:"step,omitempty"` // of the rotation of Key
 	User     string    `json:"user,omitempty"`
 	Attendee Attendee  `json:"attendee,omitzero"`
 }

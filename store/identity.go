@@ -19,12 +19,18 @@ const (
 	MaxJoinTokens  = 1000
 )
 
-// Identity is what makes the cluster this cluster.
+// Identity is what a cluster begins with. The keys may be replaced later.
 type Identity struct {
-	ClusterID   string    `json:"cluster_id"`
-	CACert      []byte    `json:"ca_cert"`
-	SealedCAKey []byte    `json:"sealed_ca_key"`
-	Created     time.Time `json:"created"` // set by cluster_init
+	ClusterID       string `json:"cluster_id"`
+	CACert          []byte `json:"ca_cert"`
+	SealedCAKey     []byte `json:"sealed_ca_key"`
+	SealedGossipKey []byte `json:"sealed_gossip_key"`
+}
+
+// Cluster is what makes the cluster this cluster.
+type Cluster struct {
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"` // set by cluster_init
 }
 
 // Validate checks the identity against the limits.
@@ -35,12 +41,10 @@ func (i Identity) Validate() error {
 	if err := checkBytes("CA certificate", i.CACert, 1, MaxCertificate); err != nil {
 		return err
 	}
+	if err := checkBytes("sealed gossip key", i.SealedGossipKey, 1, MaxCertificate); err != nil {
+		return err
+	}
 	return checkBytes("sealed CA key", i.SealedCAKey, 1, MaxCertificate)
-}
-
-func (i Identity) clone() Identity {
-	i.CACert, i.SealedCAKey = bytes.Clone(i.CACert), bytes.Clone(i.SealedCAKey)
-	return i
 }
 
 // Secret is a key that all nodes share. Secrets of one name are a ring: the

@@ -8,14 +8,15 @@ import (
 // image is the memory part of a snapshot, but for the homes. Everything is in order, so that
 // equal states give equal bytes.
 type image struct {
-	Applied    uint64       `json:"applied"`
-	Identity   Identity     `json:"identity"`
-	Nodes      []Node       `json:"nodes"`
-	Drains     []drainImage `json:"drains"`
-	LastEpoch  uint64       `json:"last_epoch"`
-	Secrets    []Secret     `json:"secrets"`
-	JoinTokens []JoinToken  `json:"join_tokens"`
-	Removed    []Removed    `json:"removed"`
+	Applied    uint64              `json:"applied"`
+	Cluster    Cluster             `json:"cluster"`
+	Keys       map[KeyKind]KeyRing `json:"keys"` // JSON orders them
+	Nodes      []Node              `json:"nodes"`
+	Drains     []drainImage        `json:"drains"`
+	LastEpoch  uint64              `json:"last_epoch"`
+	Secrets    []Secret            `json:"secrets"`
+	JoinTokens []JoinToken         `json:"join_tokens"`
+	Removed    []Removed           `json:"removed"`
 }
 
 type drainImage struct {
@@ -25,7 +26,7 @@ type drainImage struct {
 
 func newImage(applied uint64, m memory) image {
 	i := image{
-		Applied: applied, Identity: m.identity, Nodes: sortedNodes(m.nodes), LastEpoch: m.lastEpoch,
+		Applied: applied, Cluster: m.identity, Keys: m.keys, Nodes: sortedNodes(m.nodes), LastEpoch: m.lastEpoch,
 	}
 	for id, d := range m.drains {
 		i.Drains = append(i.Drains, drainImage{Node: id, Reason: d.Reason})
@@ -49,7 +50,10 @@ func newImage(applied uint64, m memory) image {
 // memory turns the image back; homes has the rest.
 func (i image) memory(homes *homes) memory {
 	m := newMemory()
-	m.identity, m.lastEpoch, m.homes = i.Identity, i.LastEpoch, homes
+	m.identity, m.lastEpoch, m.homes = i.Cluster, i.LastEpoch, homes
+	for kind, ring := range i.Keys {
+		m.keys[kind] = ring
+	}
 	for _, n := range i.Nodes {
 		m.nodes[n.ID] = n
 	}

@@ -160,7 +160,15 @@ func testNode(id NodeID) Node {
 }
 
 func testIdentity() Identity {
-	return Identity{ClusterID: "c-1", CACert: []byte("certificate"), SealedCAKey: []byte("sealed")}
+	return Identity{ClusterID: "c-1", CACert: []byte("certificate"), SealedCAKey: []byte("sealed"), SealedGossipKey: []byte("sealed too")}
+}
+
+func testKey(kind KeyKind, id uint32) Key {
+	k := Key{ID: id, Sealed: []byte{byte(id)}}
+	if kind == KeyCA {
+		k.Cert, k.Cross = []byte("certificate"), []byte("cross")
+	}
+	return k
 }
 
 func testSecret(id uint32) Secret {

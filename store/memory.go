@@ -11,12 +11,13 @@ import (
 // memory is the part of the state that is never in SQLite. It is a plain
 // value: State guards it.
 type memory struct {
-	identity  Identity
+	identity  Cluster
 	nodes     map[NodeID]Node
 	drains    map[NodeID]Drain // those that are on
 	homes     *homes
 	lastEpoch uint64 // the highest epoch ever given
 	secrets   map[secretKey]Secret
+	keys      map[KeyKind]KeyRing
 	tokens    map[TokenHash]JoinToken
 	removed   map[string]Removed // by key
 }
@@ -32,6 +33,7 @@ func newMemory() memory {
 		drains:  map[NodeID]Drain{},
 		homes:   newHomes(),
 		secrets: map[secretKey]Secret{},
+		keys:    map[KeyKind]KeyRing{},
 		tokens:  map[TokenHash]JoinToken{},
 		removed: map[string]Removed{},
 	}
@@ -44,6 +46,7 @@ func (m memory) clone() memory {
 	m.drains = maps.Clone(m.drains)
 	m.homes = m.homes.clone()
 	m.secrets = maps.Clone(m.secrets)
+	m.keys = maps.Clone(m.keys)
 	m.tokens = maps.Clone(m.tokens)
 	m.removed = maps.Clone(m.removed)
 	return m
@@ -56,7 +59,7 @@ type memoryOperation interface {
 }
 
 func (o *clusterInit) applyMemory(m *memory, at time.Time) (Result, []Event, error) {
-	if m.identity.ClusterID != "" {
+	if m.identity.ID != "" {
 		return Result{}, nil, fmt.Errorf("%w: cluster identity", ErrExists)
 	}
 	secrets := maps.Clone(m.secrets)
@@ -70,8 +73,8 @@ func (o *clusterInit) applyMemory(m *memory, at time.Time) (Result, []Event, err
 	if len(secrets) > MaxSecrets {
 		return Result{}, nil, fmt.Errorf("%w: secrets", ErrLimit)
 	}
-	o.Identity.Created = at
-	m.identity, m.secrets = o.Identity, secrets
+	m.identity, m.secrets = Cluster{ID: o.Identity.ClusterID, Created: at}, secrets
+	m.beginKeys(o.Identity, at)
 	return Result{}, []Event{{Kind: EventClusterInit}}, nil
 }
 

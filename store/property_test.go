@@ -33,7 +33,7 @@ func script(r *rand.Rand, n int) []Entry {
 	var lastEpoch uint64
 	command := func() Command {
 		at := now.Add(time.Duration(r.IntN(4000)-2000) * time.Millisecond) // clocks differ
-		switch r.IntN(26) {
+		switch r.IntN(29) {
 		case 0:
 			return NewClusterInit(at, testIdentity(), testSecret(r.Uint32N(3)))
 		case 1, 2:
@@ -80,6 +80,13 @@ func script(r *rand.Rand, n int) []Entry {
 				homes[i] = Assignment{anyRoom(), node(), r.Uint64N(lastEpoch) * r.Uint64N(2), ReasonDrain}
 			}
 			return NewAssignHomes(at, homes)
+		case 26:
+			kind := KeyKinds()[r.IntN(2)]
+			return NewPutKey(at, kind, testKey(kind, 1+r.Uint32N(4)))
+		case 27:
+			return NewUseKey(at, KeyKinds()[r.IntN(2)], 1+r.Uint32N(4))
+		case 28:
+			return NewDropKey(at, KeyKinds()[r.IntN(2)], 1+r.Uint32N(4))
 		default:
 			if r.IntN(4) == 0 {
 				return NewDeleteConversation(at, token())

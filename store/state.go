@@ -63,11 +63,11 @@ func (v *View) Applied() uint64 {
 	return v.applied
 }
 
-// Identity is the cluster's; false before cluster_init.
-func (v *View) Identity() (Identity, bool) {
+// Cluster is which cluster this is; false before cluster_init.
+func (v *View) Cluster() (Cluster, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.mem.identity.clone(), v.mem.identity.ClusterID != ""
+	return v.mem.identity, v.mem.identity.ID != ""
 }
 
 // Node is the record of one node.

@@ -133,7 +133,7 @@ func (m *mux) hand(ctx context.Context, to *chanListener, s *socket, conn *tls.C
 		return
 	}
 	// Who comes for a service may yet ask what has happened.
-	if to == m.raft && m.door.shut(id, cert) {
+	if to != m.rpc && m.door.shut(id, cert) {
 		m.metrics.refused.WithLabelValues("removed").Inc()
 		_ = conn.Close() // it is told elsewhere
 		return
