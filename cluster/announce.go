@@ -126,7 +126,7 @@ func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
 		}
 		return c.announced(reply)
 	}
-	return 0, nil
+	return 0, c.comeBack(ctx)
 }
 
 func (c *Cluster) announceAt(ctx context.Context, addr string, q *clusterpb.AnnounceRequest) (*clusterpb.AnnounceReply, error) {

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/big"
@@ -32,7 +33,7 @@ type authority struct {
 
 const clusterKeySize = 32
 
-// newAuthority makes the CA of a new cluster.
+// newAuthority makes a CA of a cluster.
 func newAuthority(clusterID string, now time.Time) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -50,7 +51,7 @@ func newAuthority(clusterID string, now time.Time) (*authority, error) {
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		MaxPathLenZero:        true,
+		MaxPathLen:            1, // the CA that follows it
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -61,6 +62,26 @@ func newAuthority(clusterID string, now time.Time) (*authority, error) {
 		return nil, err
 	}
 	return &authority{cert: cert, key: key}, nil
+}
+
+// vouch makes the certificate of the CA that follows: nodes that know only
+// this one trust that one too.
+func (a *authority) vouch(next *authority, now time.Time) ([]byte, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               next.cert.Subject,
+		NotBefore:             now.Add(-certificateLeeway),
+		NotAfter:              a.cert.NotAfter,
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	return x509.CreateCertificate(rand.Reader, template, a.cert, next.key.Public(), a.key)
 }
 
 // issue makes a node's certificate. Who may have it is decided before.
@@ -83,28 +104,25 @@ func (a *authority) issue(id store.NodeID, key crypto.PublicKey, now time.Time) 
 }
 
 // seal encrypts the CA's key for the replicated state.
-func (a *authority) seal(clusterKey []byte, clusterID string) (store.Identity, error) {
+func (a *authority) seal(clusterKey []byte, clusterID string) ([]byte, error) {
 	plain, err := x509.MarshalPKCS8PrivateKey(a.key)
-	if err != nil {
-		return store.Identity{}, err
-	}
-	aead, err := caKeyCipher(clusterKey)
-	if err != nil {
-		return store.Identity{}, err
-	}
-	return store.Identity{
-		ClusterID: clusterID, CACert: a.cert.Raw,
-		SealedCAKey: aead.Seal(nil, nil, plain, caKeyBinding(clusterID, a.cert.Raw)),
-	}, nil
-}
-
-// openAuthority decrypts the CA of the replicated state.
-func openAuthority(id store.Identity, clusterKey []byte) (*authority, error) {
-	aead, err := caKeyCipher(clusterKey)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := aead.Open(nil, nil, id.SealedCAKey, caKeyBinding(id.ClusterID, id.CACert))
+	aead, err := clusterCipher(clusterKey, "talkd ca key v1")
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, plain, caKeyBinding(clusterID, a.cert.Raw)), nil
+}
+
+// openAuthority decrypts a CA of the replicated state.
+func openAuthority(k store.Key, clusterID string, clusterKey []byte) (*authority, error) {
+	aead, err := clusterCipher(clusterKey, "talkd ca key v1")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, nil, k.Sealed, caKeyBinding(clusterID, k.Cert))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s does not open the cluster's CA", ErrIdentity, fileClusterKey)
 	}
@@ -116,18 +134,41 @@ func openAuthority(id store.Identity, clusterKey []byte) (*authority, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: CA key of type %T", ErrIdentity, parsed)
 	}
-	cert, err := x509.ParseCertificate(id.CACert)
+	cert, err := x509.ParseCertificate(k.Cert)
 	if err != nil {
 		return nil, err
 	}
 	return &authority{cert: cert, key: key}, nil
 }
 
-func caKeyCipher(clusterKey []byte) (cipher.AEAD, error) {
+// sealGossipKey encrypts a gossip key for the replicated state.
+func sealGossipKey(clusterKey []byte, id uint32, plain []byte) ([]byte, error) {
+	aead, err := clusterCipher(clusterKey, "talkd gossip key v1")
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, plain, binary.BigEndian.AppendUint32(nil, id)), nil
+}
+
+// openGossipKey decrypts one of the replicated state.
+func openGossipKey(k store.Key, clusterKey []byte) ([]byte, error) {
+	aead, err := clusterCipher(clusterKey, "talkd gossip key v1")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, nil, k.Sealed, binary.BigEndian.AppendUint32(nil, k.ID))
+	if err != nil || len(plain) != gossipKeySize {
+		return nil, fmt.Errorf("%w: %s does not open the gossip keys", ErrIdentity, fileClusterKey)
+	}
+	return plain, nil
+}
+
+// clusterCipher is the cluster key for one purpose.
+func clusterCipher(clusterKey []byte, purpose string) (cipher.AEAD, error) {
 	if len(clusterKey) != clusterKeySize {
 		return nil, fmt.Errorf("%w: cluster key of %d bytes", ErrIdentity, len(clusterKey))
 	}
-	key, err := hkdf.Key(sha256.New, clusterKey, nil, "talkd ca key v1", 32)
+	key, err := hkdf.Key(sha256.New, clusterKey, nil, purpose, 32)
 	if err != nil {
 		return nil, err
 	}

@@ -95,14 +95,12 @@ func TestNodeIsNoAuthority(t *testing.T) {
 // The sealed CA opens with the cluster key, for its cluster and certificate.
 func TestSealedAuthority(t *testing.T) {
 	ca, clusterKey := leafAuthority(t), randomBytes(clusterKeySize)
-	sealed, err := ca.seal(clusterKey, "c-1")
+	bytesSealed, err := ca.seal(clusterKey, "c-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sealed.Validate(); err != nil {
-		t.Error(err)
-	}
-	opened, err := openAuthority(sealed, clusterKey)
+	sealed := store.Key{ID: 1, Cert: ca.cert.Raw, Sealed: bytesSealed}
+	opened, err := openAuthority(sealed, "c-1", clusterKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,27 +111,102 @@ func TestSealedAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(sealed.SealedCAKey, plain[len(plain)-32:]) {
+	if bytes.Contains(sealed.Sealed, plain[len(plain)-32:]) {
 		t.Error("the key is not sealed")
 	}
-	for name, spoil := range map[string]func(id *store.Identity, key *[]byte){
-		"another cluster key":   func(_ *store.Identity, key *[]byte) { *key = randomBytes(clusterKeySize) },
-		"a short cluster key":   func(_ *store.Identity, key *[]byte) { *key = (*key)[:16] },
-		"no cluster key":        func(_ *store.Identity, key *[]byte) { *key = nil },
-		"another cluster":       func(id *store.Identity, _ *[]byte) { id.ClusterID = "c-2" },
-		"another certificate":   func(id *store.Identity, _ *[]byte) { id.CACert = leafAuthority(t).cert.Raw },
-		"no certificate":        func(id *store.Identity, _ *[]byte) { id.CACert = nil },
-		"a sealed key cut":      func(id *store.Identity, _ *[]byte) { id.SealedCAKey = id.SealedCAKey[:10] },
-		"no sealed key":         func(id *store.Identity, _ *[]byte) { id.SealedCAKey = nil },
-		"a sealed key spoiled":  func(id *store.Identity, _ *[]byte) { id.SealedCAKey[20] ^= 1 },
-		"a sealed key extended": func(id *store.Identity, _ *[]byte) { id.SealedCAKey = append(id.SealedCAKey, 0) },
+	for name, spoil := range map[string]func(k *store.Key, cluster *string, key *[]byte){
+		"another cluster key":   func(_ *store.Key, _ *string, key *[]byte) { *key = randomBytes(clusterKeySize) },
+		"a short cluster key":   func(_ *store.Key, _ *string, key *[]byte) { *key = (*key)[:16] },
+		"no cluster key":        func(_ *store.Key, _ *string, key *[]byte) { *key = nil },
+		"another cluster":       func(_ *store.Key, cluster *string, _ *[]byte) { *cluster = "c-2" },
+		"another certificate":   func(k *store.Key, _ *string, _ *[]byte) { k.Cert = leafAuthority(t).cert.Raw },
+		"no certificate":        func(k *store.Key, _ *string, _ *[]byte) { k.Cert = nil },
+		"a sealed key cut":      func(k *store.Key, _ *string, _ *[]byte) { k.Sealed = k.Sealed[:10] },
+		"no sealed key":         func(k *store.Key, _ *string, _ *[]byte) { k.Sealed = nil },
+		"a sealed key spoiled":  func(k *store.Key, _ *string, _ *[]byte) { k.Sealed[20] ^= 1 },
+		"a sealed key extended": func(k *store.Key, _ *string, _ *[]byte) { k.Sealed = append(k.Sealed, 0) },
 	} {
-		id, key := sealed, bytes.Clone(clusterKey)
-		id.SealedCAKey = bytes.Clone(sealed.SealedCAKey)
-		spoil(&id, &key)
-		if _, err := openAuthority(id, key); !errors.Is(err, ErrIdentity) {
+		k, cluster, key := sealed, "c-1", bytes.Clone(clusterKey)
+		k.Sealed = bytes.Clone(sealed.Sealed)
+		spoil(&k, &cluster, &key)
+		if _, err := openAuthority(k, cluster, key); !errors.Is(err, ErrIdentity) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A gossip key opens with the cluster key, under its own id.
+func TestSealedGossipKey(t *testing.T) {
+	clusterKey, plain := randomBytes(clusterKeySize), randomBytes(gossipKeySize)
+	sealed, err := sealGossipKey(clusterKey, 3, plain)
+	if err != nil || bytes.Contains(sealed, plain) {
+		t.Fatalf("%v, or it is not sealed", err)
+	}
+	if got, err := openGossipKey(store.Key{ID: 3, Sealed: sealed}, clusterKey); err != nil || !bytes.Equal(got, plain) {
+		t.Errorf("opened %x: %v", got, err)
+	}
+	ca := leafAuthority(t)
+	other, err := ca.seal(clusterKey, "c-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]store.Key{
+		"another id": {ID: 4, Sealed: sealed}, "cut": {ID: 3, Sealed: sealed[:40]}, "nothing": {ID: 3}, "the key of a CA": {ID: 3, Sealed: other},
+	} {
+		if _, err := openGossipKey(k, clusterKey); !errors.Is(err, ErrIdentity) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := openGossipKey(store.Key{ID: 3, Sealed: sealed}, randomBytes(clusterKeySize)); !errors.Is(err, ErrIdentity) {
+		t.Errorf("another cluster key: %v", err)
+	}
+}
+
+// Who trusts a CA trusts the one that it vouches for, and none that others do.
+func TestVouching(t *testing.T) {
+	old, next, stranger := leafAuthority(t), leafAuthority(t), leafAuthority(t)
+	leaf, err := next.issue("n1", leafKey(t).Public(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := func(cross []byte) (certs []*x509.Certificate) {
+		for _, der := range [][]byte{leaf, next.cert.Raw, cross} {
+			cert, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			certs = append(certs, cert)
+		}
+		return certs
+	}
+	trusts := func(ca *authority, certs []*x509.Certificate) error {
+		_, err := rpc.VerifyChain(newTrust([]*x509.Certificate{ca.cert}, nil).roots, certs, x509.ExtKeyUsageServerAuth)
+		return err
+	}
+	cross, err := old.vouch(next, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ca := range map[string]*authority{"the old one": old, "the new one": next} {
+		if err := trusts(ca, chain(cross)); err != nil {
+			t.Errorf("who knows %s: %v", name, err)
+		}
+	}
+	if trusts(stranger, chain(cross)) == nil {
+		t.Error("a stranger trusts it")
+	}
+	forged, err := stranger.vouch(next, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trusts(old, chain(forged)) == nil {
+		t.Error("a stranger vouched for it")
+	}
+	if _, err := checkPinned(chain(cross), pinOf(next.cert)); err != nil {
+		t.Errorf("a joining node: %v", err)
+	}
+	if _, err := checkPinned(chain(cross), pinOf(old.cert)); !errors.Is(err, ErrPinMismatch) {
+		t.Errorf("a joining node with an old token: %v", err)
 	}
 }
 
@@ -276,7 +349,7 @@ func TestIssuedPair(t *testing.T) {
 		}
 		chain = append(chain, c)
 	}
-	if _, err := checkPinned(chain, pinOf(id.ca)); err != nil {
+	if _, err := checkPinned(chain, pinOf(id.trust.Load().ca())); err != nil {
 		t.Errorf("a joining node does not accept it: %v", err)
 	}
 	if _, err := tls.X509KeyPair(pemBlock("CERTIFICATE", cert.Certificate[0]), leafPEM(t, id.key)); err != nil {

@@ -70,11 +70,15 @@ type Cluster struct {
 	joinLimit *rate.Limiter
 	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
-	raft        atomic.Pointer[raft.Raft]        // of a server; nil until the node has joined
-	heldUntil   atomic.Pointer[time.Time]        // nil: no lease
-	renewed     atomic.Pointer[time.Time]        // when the lease was renewed last
-	health      atomic.Pointer[clusterpb.Health] // as the leader said last
-	bootstraps  atomic.Pointer[bootstrap]        // what this node has still to propose
+	keyReports *keyReports
+	strangers  time.Time // when comeBack warned last; of announce's goroutine
+
+	raft        atomic.Pointer[raft.Raft]          // of a server; nil until the node has joined
+	heldUntil   atomic.Pointer[time.Time]          // nil: no lease
+	renewed     atomic.Pointer[time.Time]          // when the lease was renewed last
+	health      atomic.Pointer[clusterpb.Health]   // as the leader said last
+	held        atomic.Pointer[clusterpb.KeysHeld] // nil: none that the state says
+	bootstraps  atomic.Pointer[bootstrap]          // what this node has still to propose
 	ready       chan struct{}
 	announceNow chan struct{} // asks for another announcement
 	failed      chan error    // the first one stops the node
@@ -154,7 +158,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
 		started: time.Now(), boot: time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
-		followers: newFollowers(),
+		followers: newFollowers(), keyReports: newKeyReports(),
 		record: store.Node{
 			ID: cfg.NodeID, PublicURL: cfg.PublicURL, ClusterAddr: clusterAddr, GossipAddr: gossipAddr,
 			RelayAddr: cfg.RelayAddr, Region: cfg.Region, Version: cfg.Version, Roles: cfg.Roles, Commands: store.CommandVersion,
@@ -228,7 +232,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	defer stopMesh()
 
 	id := c.identity.p.Load()
-	if err := c.gossip.start(id.gossipKeys); err != nil {
+	if err := c.gossip.start(id.trust.Load().gossip); err != nil {
 		return err
 	}
 	defer c.gossip.stop()
@@ -241,7 +245,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	work, workCtx := errgroup.WithContext(workCtx)
 	for _, worker := range []func(context.Context) error{
-		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.renewCertificate, c.settle,
+		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.keepKeys, c.settle,
 	} {
 		work.Go(func() error {
 			err := worker(workCtx)

@@ -29,6 +29,8 @@ var (
 	// ErrUnsupported means that a server of the cluster is too old for the
 	// command.
 	ErrUnsupported = errors.New("not every node of the cluster supports this yet")
+	// ErrRotating means that a key is still being replaced.
+	ErrRotating = errors.New("not all nodes have changed over to the new key yet")
 	// ErrClosed means that the cluster was stopped.
 	ErrClosed = errors.New("cluster stopped")
 )
@@ -57,7 +59,7 @@ var (
 var (
 	ErrTokenNeeded  = errors.New("the first start of a joining node needs a join token: talkd join-token create on a running node makes one, give it by --join-token")
 	ErrBadToken     = errors.New("not a join token")
-	ErrPinMismatch  = errors.New("the node at that address does not belong to the cluster of the token")
+	ErrPinMismatch  = errors.New("the node at that address does not belong to the cluster of the token, or the cluster's CA was replaced since the token was made; make a new one: talkd join-token create")
 	ErrTokenUnknown = errors.New("join token unknown to the cluster, or it expired a while ago; make a new one")
 	ErrTokenUsed    = errors.New("join token was used already; make a new one")
 	ErrTokenExpired = errors.New("join token has expired; make a new one")

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -28,7 +29,7 @@ func (c *Cluster) TakeSnapshot() error { return c.raft.Load().Snapshot().Error()
 // RenewCertificate does what is due at a time, and tells until when the
 // certificate is good.
 func (c *Cluster) RenewCertificate(now time.Time) (until time.Time, err error) {
-	err = c.renewIfDue(now)
+	err = c.syncKeys(context.Background(), now)
 	return c.identity.p.Load().cert.Load().Leaf.NotAfter, err
 }
 
@@ -50,3 +51,6 @@ func (c *Cluster) TransferLeadership(to store.NodeID) error {
 
 // BreakLease makes a node believe that its leases last as long as this.
 func (c *Cluster) BreakLease(d time.Duration) { c.leaseTime = d }
+
+// Keys are the keys of one kind, as this node knows them.
+func (c *Cluster) Keys(kind store.KeyKind) store.KeyRing { return c.state.Keys(kind) }

@@ -28,6 +28,7 @@ type gossip struct {
 	meta      []byte
 
 	list *memberlist.Memberlist // set by start
+	ring *memberlist.Keyring    // set by start
 
 	mu   sync.Mutex // guards what follows; callbacks of memberlist take it
 	seen map[store.NodeID]*sighting
@@ -91,8 +92,8 @@ func newGossip(self store.Node, transport memberlist.NodeAwareTransport, log *sl
 
 // start begins to gossip; nobody is known yet.
 func (g *gossip) start(keys [][]byte) error {
-	ring, err := memberlist.NewKeyring(keys, keys[0])
-	if err != nil {
+	var err error
+	if g.ring, err = memberlist.NewKeyring(keys, keys[0]); err != nil {
 		return err
 	}
 	host, portText, err := net.SplitHostPort(g.self.GossipAddr)
@@ -111,7 +112,7 @@ func (g *gossip) start(keys [][]byte) error {
 	c.Name = string(g.self.ID)
 	c.Transport = g.transport
 	c.AdvertiseAddr, c.AdvertisePort = ip, port
-	c.Keyring = ring
+	c.Keyring = g.ring
 	c.TCPTimeout = gossipStream
 	c.ProbeInterval, c.ProbeTimeout = gossipProbe, gossipProbeTimeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = gossipSuspicionMult, gossipSuspicionMaxMult

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,13 +42,34 @@ type identity struct {
 	dir        string
 	node       store.NodeID
 	key        *ecdsa.PrivateKey
-	ca         *x509.Certificate
-	roots      *x509.CertPool
 	clusterKey []byte // opens the CA; nil on nodes that are no servers
-	gossipKeys [][]byte
 
-	cert atomic.Pointer[tls.Certificate] // replaced by renew
+	trust atomic.Pointer[trust]           // replaced by rely
+	cert  atomic.Pointer[tls.Certificate] // replaced by renew
 }
+
+// trust is what this node knows others by. While a key is being replaced there
+// are two, of which the one that is used is the first.
+type trust struct {
+	cas    []*x509.Certificate
+	roots  *x509.CertPool
+	gossip [][]byte
+}
+
+func newTrust(cas []*x509.Certificate, gossip [][]byte) *trust {
+	t := &trust{cas: cas, roots: x509.NewCertPool(), gossip: gossip}
+	for _, ca := range cas {
+		t.roots.AddCert(ca)
+	}
+	return t
+}
+
+func (t *trust) equal(o *trust) bool {
+	return slices.EqualFunc(t.cas, o.cas, (*x509.Certificate).Equal) && slices.EqualFunc(t.gossip, o.gossip, bytes.Equal)
+}
+
+// ca is the one that is used.
+func (t *trust) ca() *x509.Certificate { return t.cas[0] }
 
 // bootstrap is what the first node proposes as soon as it leads. It is kept on
 // disk until that is committed: the CA's key is nowhere else.
@@ -63,7 +85,7 @@ func newIdentity(dir string, node store.NodeID, now time.Time) (*identity, *boot
 	if err != nil {
 		return nil, nil, err
 	}
-	id := &identity{dir: dir, node: node, clusterKey: randomBytes(clusterKeySize), gossipKeys: [][]byte{randomBytes(gossipKeySize)}}
+	id, gossip := &identity{dir: dir, node: node, clusterKey: randomBytes(clusterKeySize)}, randomBytes(gossipKeySize)
 	if id.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, nil, err
 	}
@@ -71,8 +93,11 @@ func newIdentity(dir string, node store.NodeID, now time.Time) (*identity, *boot
 	if err != nil {
 		return nil, nil, err
 	}
-	sealed, err := ca.seal(id.clusterKey, clusterID)
-	if err != nil {
+	sealed := store.Identity{ClusterID: clusterID, CACert: ca.cert.Raw}
+	if sealed.SealedCAKey, err = ca.seal(id.clusterKey, clusterID); err != nil {
+		return nil, nil, err
+	}
+	if sealed.SealedGossipKey, err = sealGossipKey(id.clusterKey, 1, gossip); err != nil {
 		return nil, nil, err
 	}
 	b := &bootstrap{Identity: sealed, Secrets: []store.Secret{{Name: sealRing, ID: 1, Key: randomBytes(sealKeySize)}}}
@@ -83,31 +108,29 @@ func newIdentity(dir string, node store.NodeID, now time.Time) (*identity, *boot
 	if err := writeFile(filepath.Join(dir, fileBootstrap), encoded); err != nil {
 		return nil, nil, err
 	}
-	if err := id.adopt(leaf, ca.cert.Raw); err != nil {
+	if err := id.adopt(newTrust([]*x509.Certificate{ca.cert}, [][]byte{gossip}), leaf, nil); err != nil {
 		return nil, nil, err
 	}
 	return id, b, id.save()
 }
 
-// adopt takes the node's certificate and the CA, which must fit.
-func (id *identity) adopt(leaf, ca []byte) error {
-	var err error
-	if id.ca, err = x509.ParseCertificate(ca); err != nil {
-		return fmt.Errorf("CA certificate: %w", err)
-	}
-	id.roots = x509.NewCertPool()
-	id.roots.AddCert(id.ca)
-	return id.replace(leaf)
+// adopt takes what others are known by, and the node's certificate, which must
+// fit.
+func (id *identity) adopt(t *trust, leaf, cross []byte) error {
+	id.trust.Store(t)
+	return id.replace(leaf, cross)
 }
 
-// replace takes a new certificate for the node's key.
-func (id *identity) replace(leaf []byte) error {
+// replace takes a new certificate for the node's key. cross is the certificate
+// of its CA from the CA before, nil if there was none.
+func (id *identity) replace(leaf, cross []byte) error {
+	t := id.trust.Load()
 	cert, err := x509.ParseCertificate(leaf)
 	if err != nil {
 		return fmt.Errorf("node certificate: %w", err)
 	}
 	if _, err := cert.Verify(x509.VerifyOptions{
-		Roots: id.roots, CurrentTime: cert.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Roots: t.roots, CurrentTime: cert.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}); err != nil {
 		return fmt.Errorf("%w: node certificate: %w", ErrIdentity, err)
 	}
@@ -117,8 +140,34 @@ func (id *identity) replace(leaf []byte) error {
 	if !id.key.PublicKey.Equal(cert.PublicKey) {
 		return fmt.Errorf("%w: %s is not the key of %s", ErrIdentity, fileNodeKey, fileNodeCert)
 	}
-	// The CA goes along: a joining node has only the hash of its key.
-	id.cert.Store(&tls.Certificate{Certificate: [][]byte{leaf, id.ca.Raw}, PrivateKey: id.key, Leaf: cert})
+	i := slices.IndexFunc(t.cas, func(ca *x509.Certificate) bool { return cert.CheckSignatureFrom(ca) == nil })
+	if i < 0 {
+		return fmt.Errorf("%w: node certificate of an unknown CA", ErrIdentity)
+	}
+	// The CA goes along: a joining node has only the hash of its key. So does
+	// what the CA before said of it, for nodes that were away meanwhile.
+	chain := [][]byte{leaf, t.cas[i].Raw}
+	if cross != nil {
+		chain = append(chain, cross)
+	}
+	id.cert.Store(&tls.Certificate{Certificate: chain, PrivateKey: id.key, Leaf: cert})
+	return nil
+}
+
+// signedBy tells whether the node's certificate is of this CA.
+func (id *identity) signedBy(ca *x509.Certificate) bool {
+	return id.cert.Load().Leaf.CheckSignatureFrom(ca) == nil
+}
+
+// rely replaces what others are known by, on disk first.
+func (id *identity) rely(t *trust) error {
+	if id.trust.Load().equal(t) {
+		return nil
+	}
+	if err := id.saveTrust(t); err != nil {
+		return err
+	}
+	id.trust.Store(t)
 	return nil
 }
 
@@ -132,54 +181,64 @@ func (id *identity) renewDue(now time.Time) bool {
 
 // renew replaces the certificate by one from the cluster's CA. Connections
 // that are open keep the old one.
-func (id *identity) renew(ca *authority, now time.Time) error {
-	leaf, err := ca.issue(id.node, id.key.Public(), now)
-	if err != nil {
+func (id *identity) renew(leaf, cross []byte) error {
+	if err := id.replace(leaf, cross); err != nil {
 		return err
 	}
-	if err := id.replace(leaf); err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(id.dir, fileNodeCert), pemBlock("CERTIFICATE", leaf))
+	return id.saveCertificate()
 }
 
 func (id *identity) save() error {
 	if err := saveKey(id.dir, id.key); err != nil {
 		return err
 	}
-	var gossip []byte
-	for _, k := range id.gossipKeys {
-		gossip = append(base64.StdEncoding.AppendEncode(gossip, k), '\n')
-	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{
-		{fileCACert, pemBlock("CERTIFICATE", id.ca.Raw)},
-		{fileClusterKey, id.clusterKey},
-		{fileGossipKeys, gossip},
-		{fileNodeCert, pemBlock("CERTIFICATE", id.cert.Load().Certificate[0])},
-	} {
-		if f.data == nil {
-			continue
-		}
-		if err := writeFile(filepath.Join(id.dir, f.name), f.data); err != nil {
+	if id.clusterKey != nil {
+		if err := writeFile(filepath.Join(id.dir, fileClusterKey), id.clusterKey); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := id.saveTrust(id.trust.Load()); err != nil {
+		return err
+	}
+	return id.saveCertificate()
+}
+
+func (id *identity) saveTrust(t *trust) error {
+	var cas, gossip []byte
+	for _, ca := range t.cas {
+		cas = append(cas, pemBlock("CERTIFICATE", ca.Raw)...)
+	}
+	for _, k := range t.gossip {
+		gossip = append(base64.StdEncoding.AppendEncode(gossip, k), '\n')
+	}
+	if err := writeFile(filepath.Join(id.dir, fileCACert), cas); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(id.dir, fileGossipKeys), gossip)
+}
+
+func (id *identity) saveCertificate() error {
+	var chain []byte
+	for _, der := range id.cert.Load().Certificate {
+		chain = append(chain, pemBlock("CERTIFICATE", der)...)
+	}
+	return writeFile(filepath.Join(id.dir, fileNodeCert), chain)
 }
 
 // loadIdentity reads what save wrote; nil when the node has none yet.
 func loadIdentity(dir string, node store.NodeID, server bool, now time.Time) (*identity, error) {
-	leaf, err := readPEM(dir, fileNodeCert, "CERTIFICATE")
+	chain, err := readPEMs(dir, fileNodeCert, "CERTIFICATE")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	ca, err := readPEM(dir, fileCACert, "CERTIFICATE")
+	ders, err := readPEMs(dir, fileCACert, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	cas, err := parseCAs(ders)
 	if err != nil {
 		return nil, err
 	}
@@ -203,17 +262,22 @@ func loadIdentity(dir string, node store.NodeID, server bool, now time.Time) (*i
 	if err != nil {
 		return nil, err
 	}
+	var gossip [][]byte
 	for line := range bytes.Lines(text) {
 		k, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(line)))
 		if err != nil || len(k) != gossipKeySize {
 			return nil, fmt.Errorf("%w: %s is no list of keys", ErrIdentity, fileGossipKeys)
 		}
-		id.gossipKeys = append(id.gossipKeys, k)
+		gossip = append(gossip, k)
 	}
-	if len(id.gossipKeys) == 0 {
+	if len(gossip) == 0 {
 		return nil, fmt.Errorf("%w: %s is empty", ErrIdentity, fileGossipKeys)
 	}
-	if err := id.adopt(leaf, ca); err != nil {
+	var cross []byte
+	if len(chain) > 2 {
+		cross = chain[2]
+	}
+	if err := id.adopt(newTrust(cas, gossip), chain[0], cross); err != nil {
 		return nil, err
 	}
 	if until := id.cert.Load().Leaf.NotAfter; now.After(until) {
@@ -294,7 +358,7 @@ func (r *identityRef) Roots() (*x509.CertPool, error) {
 	if id == nil {
 		return nil, rpc.ErrNoIdentity
 	}
-	return id.roots, nil
+	return id.trust.Load().roots, nil
 }
 
 func randomBytes(n int) []byte {
@@ -307,16 +371,46 @@ func pemBlock(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
+// parseCAs reads the certificates of CAs, one at least.
+func parseCAs(ders [][]byte) ([]*x509.Certificate, error) {
+	if len(ders) == 0 {
+		return nil, fmt.Errorf("%w: no CA certificate", ErrIdentity)
+	}
+	cas := make([]*x509.Certificate, len(ders))
+	for i, der := range ders {
+		var err error
+		if cas[i], err = x509.ParseCertificate(der); err != nil {
+			return nil, fmt.Errorf("CA certificate: %w", err)
+		}
+	}
+	return cas, nil
+}
+
 func readPEM(dir, name, kind string) ([]byte, error) {
+	blocks, err := readPEMs(dir, name, kind)
+	if err != nil {
+		return nil, err
+	}
+	return blocks[0], nil
+}
+
+// readPEMs reads all blocks of a file, one at least.
+func readPEMs(dir, name, kind string) ([][]byte, error) {
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != kind {
-		return nil, fmt.Errorf("%w: %s holds no %s", ErrIdentity, name, kind)
+	var blocks [][]byte
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil && len(blocks) > 0 {
+			return blocks, nil
+		}
+		if block == nil || block.Type != kind {
+			return nil, fmt.Errorf("%w: %s holds no %s", ErrIdentity, name, kind)
+		}
+		blocks, text = append(blocks, block.Bytes), rest
 	}
-	return block.Bytes, nil
 }
 
 // writeFile replaces a file as a whole or not at all, also when the machine

@@ -33,8 +33,8 @@ func TestIdentitySurvivesRestart(t *testing.T) {
 	if err != nil || again == nil {
 		t.Fatalf("%v, %v", again, err)
 	}
-	if !again.key.Equal(id.key) || !again.ca.Equal(id.ca) || !bytes.Equal(again.clusterKey, id.clusterKey) ||
-		!reflect.DeepEqual(again.gossipKeys, id.gossipKeys) || !reflect.DeepEqual(again.cert.Load().Certificate, id.cert.Load().Certificate) {
+	if !again.key.Equal(id.key) || !again.trust.Load().equal(id.trust.Load()) || !bytes.Equal(again.clusterKey, id.clusterKey) ||
+		!reflect.DeepEqual(again.cert.Load().Certificate, id.cert.Load().Certificate) {
 		t.Error("another identity comes back")
 	}
 	kept, err := loadBootstrap(id.dir)
@@ -42,8 +42,9 @@ func TestIdentitySurvivesRestart(t *testing.T) {
 		t.Errorf("another bootstrap comes back: %v", err)
 	}
 	// What the first node proposes is a valid command, and opens with its key.
-	if _, err := openAuthority(b.Identity, id.clusterKey); err != nil {
-		t.Error(err)
+	leafOpened(t, id, b)
+	if plain, err := openGossipKey(store.Key{ID: 1, Sealed: b.Identity.SealedGossipKey}, id.clusterKey); err != nil || !bytes.Equal(plain, id.trust.Load().gossip[0]) {
+		t.Errorf("gossip key: %v", err)
 	}
 	state := leafState(t)
 	if r, _, err := state.Apply(1, store.NewClusterInit(leafNow, b.Identity, b.Secrets...)); err != nil || r.Err != nil {
@@ -206,10 +207,7 @@ func TestIdentityThatDoesNotFit(t *testing.T) {
 func TestRenew(t *testing.T) {
 	start := time.Now()
 	id, b := leafIdentity(t, "n1")
-	ca, err := openAuthority(b.Identity, id.clusterKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := leafOpened(t, id, b)
 	if id.renewDue(start) || id.renewDue(start.Add(certificateTTL-certificateRenew-time.Hour)) {
 		t.Error("due too early")
 	}
@@ -218,7 +216,14 @@ func TestRenew(t *testing.T) {
 		t.Error("not due in time")
 	}
 	old := id.cert.Load()
-	if err := id.renew(ca, late); err != nil {
+	signed := func(ca *authority) []byte {
+		leaf, err := ca.issue("n1", id.key.Public(), late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf
+	}
+	if err := id.renew(signed(ca), nil); err != nil {
 		t.Fatal(err)
 	}
 	if id.cert.Load() == old || id.renewDue(late) || !id.key.PublicKey.Equal(id.cert.Load().Leaf.PublicKey) {
@@ -230,7 +235,7 @@ func TestRenew(t *testing.T) {
 	}
 	// Another cluster's CA cannot slip in, nor a certificate of another node
 	// or key.
-	if err := id.renew(leafAuthority(t), late); !errors.Is(err, ErrIdentity) {
+	if err := id.renew(signed(leafAuthority(t)), nil); !errors.Is(err, ErrIdentity) {
 		t.Errorf("by another CA: %v", err)
 	}
 	for name, issue := range map[string]func() ([]byte, error){
@@ -241,16 +246,67 @@ func TestRenew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := id.replace(der); !errors.Is(err, ErrIdentity) {
+		if err := id.replace(der, nil); !errors.Is(err, ErrIdentity) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := id.replace([]byte("x")); err == nil {
+	if err := id.replace([]byte("x"), nil); err == nil {
 		t.Error("no certificate at all is taken")
 	}
 	if got, err := loadIdentity(id.dir, "n1", true, late); err != nil || !got.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
 		t.Errorf("what was refused is on disk: %v", err)
 	}
+}
+
+// What is on disk fits together at each step of a change of the CA.
+func TestIdentityChangesItsCA(t *testing.T) {
+	id, b := leafIdentity(t, "n1")
+	old, next := leafOpened(t, id, b), leafAuthority(t)
+	cross, err := old.vouch(next, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := next.issue("n1", id.key.Public(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gossip := id.trust.Load().gossip
+	rely := func(gossip [][]byte, cas ...*authority) func() error {
+		certs := make([]*x509.Certificate, len(cas))
+		for i, ca := range cas {
+			certs[i] = ca.cert
+		}
+		return func() error { return id.rely(newTrust(certs, gossip)) }
+	}
+	if err := id.replace(leaf, cross); !errors.Is(err, ErrIdentity) {
+		t.Errorf("a certificate of a CA that is not trusted: %v", err)
+	}
+	for i, step := range []func() error{
+		rely(append(gossip, randomBytes(gossipKeySize)), old, next),
+		rely(gossip, next, old),
+		func() error { return id.renew(leaf, cross) },
+		rely(gossip, next),
+	} {
+		if err := step(); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		again, err := loadIdentity(id.dir, "n1", true, time.Now())
+		if err != nil || !again.trust.Load().equal(id.trust.Load()) || !reflect.DeepEqual(again.cert.Load().Certificate, id.cert.Load().Certificate) {
+			t.Errorf("step %d: another identity comes back: %v", i, err)
+		}
+		if id.signedBy(next.cert) != (i >= 2) || id.signedBy(old.cert) != (i < 2) {
+			t.Errorf("step %d: signed by the wrong one", i)
+		}
+	}
+}
+
+func leafOpened(t testing.TB, id *identity, b *bootstrap) *authority {
+	t.Helper()
+	ca, err := openAuthority(store.Key{ID: 1, Cert: b.Identity.CACert, Sealed: b.Identity.SealedCAKey}, b.Identity.ClusterID, id.clusterKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
 }
 
 // writeFile leaves the old content or the new, and nothing beside it.
@@ -282,7 +338,7 @@ func TestIdentitiesDiffer(t *testing.T) {
 	a, one := leafIdentity(t, "n1")
 	b, two := leafIdentity(t, "n1")
 	if one.Identity.ClusterID == two.Identity.ClusterID || bytes.Equal(a.clusterKey, b.clusterKey) ||
-		bytes.Equal(a.gossipKeys[0], b.gossipKeys[0]) || bytes.Equal(one.Secrets[0].Key, two.Secrets[0].Key) || a.ca.Equal(b.ca) {
+		bytes.Equal(a.trust.Load().gossip[0], b.trust.Load().gossip[0]) || bytes.Equal(one.Secrets[0].Key, two.Secrets[0].Key) || a.trust.Load().ca().Equal(b.trust.Load().ca()) {
 		t.Error("two clusters share a secret")
 	}
 	if a.key.Curve != elliptic.P256() {

@@ -44,6 +44,7 @@ const (
 
 type joinRequest struct {
 	Version int        `json:"version"`
+	Return  bool       `json:"return,omitempty"` // no token, but the key of a record
 	Token   string     `json:"token"`
 	Node    store.Node `json:"node"`
 	Request []byte     `json:"request"` // PKCS #10
@@ -53,7 +54,8 @@ type joinReply struct {
 	Code        string   `json:"code,omitempty"` // "" for success
 	Detail      string   `json:"detail,omitempty"`
 	Certificate []byte   `json:"certificate,omitempty"`
-	CA          []byte   `json:"ca,omitempty"`
+	CAs         [][]byte `json:"cas,omitempty"`   // the one in use first
+	Cross       []byte   `json:"cross,omitempty"` // of that one, from the CA before
 	ClusterKey  []byte   `json:"cluster_key,omitempty"`
 	GossipKeys  [][]byte `json:"gossip_keys,omitempty"`
 	Peers       []peer   `json:"peers,omitempty"`
@@ -77,6 +79,7 @@ func joinErrors() []joinError {
 		{ErrNodeExists, "node_exists", true},
 		{ErrPinMismatch, "pin_mismatch", true},
 		{ErrJoinRefused, "refused", true},
+		{ErrRemoved, "removed", true},
 		{ErrNoServer, "no_server", false},
 		{ErrJoinBusy, "busy", false},
 		{ErrNotReady, "not_ready", false},
@@ -155,52 +158,59 @@ func finalRefusal(err error) bool {
 }
 
 func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key *ecdsa.PrivateKey) (*identity, error) {
+	request, err := newRequest(key)
+	if err != nil {
+		return nil, err
+	}
+	// The token names the CA, which is all the trust there is yet.
+	var ca *x509.Certificate
+	verify := func(s tls.ConnectionState) (err error) {
+		if ca, err = checkPinned(s.PeerCertificates, token.pin); err == nil && s.NegotiatedProtocol != rpc.ProtoJoin {
+			err = fmt.Errorf("%w: it lets no nodes join", ErrJoinRefused)
+		}
+		return err
+	}
+	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Token: token.text(), Node: c.record, Request: request})
+	if err != nil {
+		return nil, err
+	}
+	return c.accept(key, ca, reply)
+}
+
+// askToJoin makes one attempt at an address.
+func (c *Cluster) askToJoin(ctx context.Context, addr string, verify func(tls.ConnectionState) error, request joinRequest) (joinReply, error) {
+	var reply joinReply
 	ctx, cancel := context.WithTimeout(ctx, joinDial+joinExchange)
 	defer cancel()
 	dialing, cancelDial := context.WithTimeout(ctx, joinDial)
 	raw, err := c.network.DialContext(dialing, "tcp", addr)
 	cancelDial()
 	if err != nil {
-		return nil, err
+		return reply, err
 	}
 	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() }) // ends reads that wait
 	defer stop()
-
-	var ca *x509.Certificate
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{rpc.ProtoJoin},
-		// The token names the CA, which is all the trust there is yet.
+		// verify does what the standard verification would.
 		InsecureSkipVerify: true,
-		VerifyConnection: func(s tls.ConnectionState) (err error) {
-			if ca, err = checkPinned(s.PeerCertificates, token.pin); err == nil && s.NegotiatedProtocol != rpc.ProtoJoin {
-				err = fmt.Errorf("%w: it lets no nodes join", ErrJoinRefused)
-			}
-			return err
-		},
+		VerifyConnection:   verify,
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, err
+		return reply, err
 	}
-
-	request, err := newRequest(key)
-	if err != nil {
-		return nil, err
+	if err := writeFrame(conn, maxJoinRequest, request); err != nil {
+		return reply, err
 	}
-	if err := writeFrame(conn, maxJoinRequest, joinRequest{
-		Version: joinVersion, Token: token.text(), Node: c.record, Request: request,
-	}); err != nil {
-		return nil, err
-	}
-	var reply joinReply
 	if err := readFrame(conn, maxJoinReply, &reply); err != nil {
-		return nil, fmt.Errorf("joining: %w", err)
+		return reply, fmt.Errorf("joining: %w", err)
 	}
 	if reply.Code != "" {
-		return nil, refusalOf(reply)
+		return reply, refusalOf(reply)
 	}
-	return c.accept(key, ca, reply)
+	return reply, nil
 }
 
 // refusalOf is the error that a code stands for.
@@ -219,18 +229,15 @@ func refusalOf(reply joinReply) error {
 // accept saves what the cluster gave.
 func (c *Cluster) accept(key *ecdsa.PrivateKey, ca *x509.Certificate, reply joinReply) (*identity, error) {
 	server := c.config.server()
-	if server != (len(reply.ClusterKey) == clusterKeySize) || len(reply.GossipKeys) == 0 {
+	if server != (len(reply.ClusterKey) == clusterKeySize) {
 		return nil, fmt.Errorf("%w: keys are missing in the answer", ErrJoinRefused)
 	}
-	for _, k := range reply.GossipKeys {
-		if len(k) != gossipKeySize {
-			return nil, fmt.Errorf("%w: gossip key of %d bytes", ErrJoinRefused, len(k))
-		}
+	if err := checkGossipKeys(reply.GossipKeys); err != nil {
+		return nil, err
 	}
-	id := &identity{
-		dir: c.config.DataDir, node: c.Self(), key: key, clusterKey: reply.ClusterKey, gossipKeys: reply.GossipKeys,
-	}
-	if err := id.adopt(reply.Certificate, ca.Raw); err != nil { // the pinned CA, whatever the answer says
+	id := &identity{dir: c.config.DataDir, node: c.Self(), key: key, clusterKey: reply.ClusterKey}
+	// The pinned CA, whatever the answer says.
+	if err := id.adopt(newTrust([]*x509.Certificate{ca}, reply.GossipKeys), reply.Certificate, nil); err != nil {
 		return nil, err
 	}
 	for _, p := range reply.Peers {
@@ -240,6 +247,18 @@ func (c *Cluster) accept(key *ecdsa.PrivateKey, ca *x509.Certificate, reply join
 		return nil, err
 	}
 	return id, id.save()
+}
+
+func checkGossipKeys(keys [][]byte) error {
+	for _, k := range keys {
+		if len(k) != gossipKeySize {
+			return fmt.Errorf("%w: gossip key of %d bytes", ErrJoinRefused, len(k))
+		}
+	}
+	if len(keys) == 0 {
+		return fmt.Errorf("%w: keys are missing in the answer", ErrJoinRefused)
+	}
+	return nil
 }
 
 // writeFrame writes a message with its length.

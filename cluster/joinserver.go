@@ -65,13 +65,17 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if q.Version != joinVersion {
 		return fmt.Errorf("%w: version %d of the join protocol, this node speaks %d", ErrJoinRefused, q.Version, joinVersion)
 	}
+	if q.Return {
+		return c.readmit(q, reply)
+	}
 	token, err := parseToken(q.Token)
 	if err != nil {
 		return err
 	}
 	own := c.identity.p.Load()
-	if token.pin != pinOf(own.ca) {
-		return ErrPinMismatch
+	ca, err := c.pinnedAuthority(token.pin)
+	if err != nil {
+		return err
 	}
 	key, err := parseRequest(q.Request)
 	if err != nil {
@@ -97,10 +101,6 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if ghost && (!old.Pending || time.Since(old.Joined) < joinGhost) {
 		return ErrNodeExists
 	}
-	ca, err := c.authority()
-	if err != nil {
-		return err
-	}
 	if err := c.spend(ctx, known.Hash, joiner); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJoinRefused, err)
 	}
-	*reply = joinReply{Certificate: leaf, CA: own.ca.Raw, GossipKeys: own.gossipKeys}
+	*reply = joinReply{Certificate: leaf, CAs: [][]byte{ca.cert.Raw}, GossipKeys: own.trust.Load().gossip}
 	if q.Node.Server() {
 		reply.ClusterKey = own.clusterKey // opens the CA, which is for servers
 	}

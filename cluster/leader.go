@@ -138,6 +138,7 @@ func (c *Cluster) leadOnce(ctx context.Context, r *raft.Raft, servers *pilot, fo
 	}
 	servers.start(ctx)
 	c.reconcile(ctx)
+	c.advanceKeys(time.Now())
 	return nil
 }
 

@@ -71,7 +71,7 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, leaseRPC)
 	defer cancel()
 	var reply *clusterpb.RenewReply
-	request := &clusterpb.RenewRequest{Boot: c.boot, LogStart: c.logStart}
+	request := &clusterpb.RenewRequest{Boot: c.boot, LogStart: c.logStart, Held: c.held.Load()}
 	if r := c.raft.Load(); r != nil {
 		request.LogIndex, request.LogTerm = lastEntry(r)
 	}
@@ -111,6 +111,7 @@ func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID, q *clusterp
 	if !ok || record.Server() && !inRaft(c.servers(), node) {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_REMOVED} // or taken out for its silence
 	}
+	c.keyReports.note(node, q.GetHeld(), time.Now())
 	lost := c.hearing.hear(node, r.CurrentTerm(), report{
 		at: time.Now(), index: q.GetLogIndex(), term: q.GetLogTerm(), boot: q.GetBoot(), start: q.GetLogStart(),
 	})

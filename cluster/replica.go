@@ -29,6 +29,10 @@ type replica interface {
 	term() uint64
 	commit() uint64
 
+	// secrets opens the keys of gossip, and has this node's key signed if it is
+	// to be.
+	secrets(ctx context.Context, gossip store.KeyRing, sign bool, now time.Time) (secrets, error)
+
 	index() uint64 // of the last command that is applied here
 	wait(ctx context.Context, index uint64) error
 }

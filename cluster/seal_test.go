@@ -107,7 +107,7 @@ func TestSealRotation(t *testing.T) {
 	if _, err := opens.Open("AQAAAAE"); !errors.Is(err, ErrNotSealed) {
 		t.Errorf("opened without a key: %v", err)
 	}
-	apply(store.NewClusterInit(leafNow, store.Identity{ClusterID: "c", CACert: []byte("x"), SealedCAKey: []byte("x")}, leafSecret(1)))
+	apply(store.NewClusterInit(leafNow, store.Identity{ClusterID: "c", CACert: []byte("x"), SealedCAKey: []byte("x"), SealedGossipKey: []byte("x")}, leafSecret(1)))
 	first := seals.Seal([]byte("one"))
 	apply(store.NewPutSecret(leafNow, leafSecret(2)))
 	second := seals.Seal([]byte("two"))

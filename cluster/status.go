@@ -50,8 +50,8 @@ func (c *Cluster) Status() Status {
 		Self: c.Self(), Leader: c.leader(), Applied: c.replica.index(),
 		Lease: c.Lease(), Ready: c.isReady(), Rooms: c.state.Rooms(),
 	}
-	if id, ok := c.state.Identity(); ok {
-		s.ClusterID = id.ClusterID
+	if id, ok := c.state.Cluster(); ok {
+		s.ClusterID = id.ID
 	}
 	s.Follows = c.replica.follows()
 	s.Term, s.Commit = c.replica.term(), c.replica.commit()

@@ -147,7 +147,10 @@ const (
 	certificateTTL    = store.MaxCertificateLife
 	certificateRenew  = 10 * 24 * time.Hour // before it expires
 	certificateCheck  = time.Hour
-	certificateLeeway = time.Hour // for clocks that differ
+	strangersTold     = time.Minute            // between warnings of nodes that this one cannot know
+	keysRetry         = time.Second            // when keys could not be had
+	rotatePoll        = 100 * time.Millisecond // of the leader, by whoever waits for a rotation
+	certificateLeeway = time.Hour              // for clocks that differ
 	caTTL             = 10 * 365 * 24 * time.Hour
 
 	// Proposals. leaderPatience is how long a node without a leader believes that

@@ -81,7 +81,7 @@ func (c *Cluster) CreateJoinToken(ctx context.Context, ttl time.Duration) (strin
 	if id == nil {
 		return "", ErrNotReady
 	}
-	token, now := newToken(pinOf(id.ca)), time.Now()
+	token, now := newToken(pinOf(id.trust.Load().ca())), time.Now()
 	if _, err := c.Propose(ctx, store.NewCreateJoinToken(now, store.HashToken(token.text()), now.Add(ttl))); err != nil {
 		return "", err
 	}

@@ -79,12 +79,22 @@ func verify(id Identity, s tls.ConnectionState, usage x509.ExtKeyUsage) (store.N
 	if err != nil {
 		return "", err
 	}
-	if len(s.PeerCertificates) == 0 {
+	return VerifyChain(roots, s.PeerCertificates, usage)
+}
+
+// VerifyChain checks a chain against CAs and gives the node that it is of. What
+// comes along with a certificate may lead to an older CA.
+func VerifyChain(roots *x509.CertPool, chain []*x509.Certificate, usage x509.ExtKeyUsage) (store.NodeID, error) {
+	if len(chain) == 0 {
 		return "", fmt.Errorf("%w: no certificate", ErrBadPeer)
 	}
-	leaf := s.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+	between := x509.NewCertPool()
+	for _, ca := range chain[1:] {
+		between.AddCert(ca)
+	}
+	options := x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}
+	if _, err := chain[0].Verify(options); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrBadPeer, err)
 	}
-	return CertificateNode(leaf)
+	return CertificateNode(chain[0])
 }

@@ -735,6 +735,7 @@ type RenewRequest struct {
 	LogTerm       uint64                 `protobuf:"varint,2,opt,name=log_term,json=logTerm,proto3" json:"log_term,omitempty"`    // of that entry
 	Boot          int64                  `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`                         // tells one start of the caller from another
 	LogStart      uint64                 `protobuf:"varint,4,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"` // where the caller's log ended when it started
+	Held          *KeysHeld              `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                         // nil: none that the state says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -795,6 +796,13 @@ func (x *RenewRequest) GetLogStart() uint64 {
 		return x.LogStart
 	}
 	return 0
+}
+
+func (x *RenewRequest) GetHeld() *KeysHeld {
+	if x != nil {
+		return x.Held
+	}
+	return nil
 }
 
 type RenewReply struct {
@@ -1300,6 +1308,324 @@ func (x *Consensus) GetNonvoters() []string {
 	return nil
 }
 
+// KeysHeld is which keys a node has: the newest of each kind, and the one it
+// uses.
+type KeysHeld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ca            uint32                 `protobuf:"varint,1,opt,name=ca,proto3" json:"ca,omitempty"`
+	CaUsed        uint32                 `protobuf:"varint,2,opt,name=ca_used,json=caUsed,proto3" json:"ca_used,omitempty"`
+	Gossip        uint32                 `protobuf:"varint,3,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	GossipUsed    uint32                 `protobuf:"varint,4,opt,name=gossip_used,json=gossipUsed,proto3" json:"gossip_used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysHeld) Reset() {
+	*x = KeysHeld{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysHeld) ProtoMessage() {}
+
+func (x *KeysHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysHeld.ProtoReflect.Descriptor instead.
+func (*KeysHeld) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *KeysHeld) GetCa() uint32 {
+	if x != nil {
+		return x.Ca
+	}
+	return 0
+}
+
+func (x *KeysHeld) GetCaUsed() uint32 {
+	if x != nil {
+		return x.CaUsed
+	}
+	return 0
+}
+
+func (x *KeysHeld) GetGossip() uint32 {
+	if x != nil {
+		return x.Gossip
+	}
+	return 0
+}
+
+func (x *KeysHeld) GetGossipUsed() uint32 {
+	if x != nil {
+		return x.GossipUsed
+	}
+	return 0
+}
+
+type KeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`    // what the caller has applied
+	Request       []byte                 `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"` // PKCS #10, by the key that it calls with; empty: no certificate
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysRequest) Reset() {
+	*x = KeysRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysRequest) ProtoMessage() {}
+
+func (x *KeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
+func (*KeysRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *KeysRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *KeysRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type KeysReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gossip        map[uint32][]byte      `protobuf:"bytes,1,rep,name=gossip,proto3" json:"gossip,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Certificate   []byte                 `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysReply) Reset() {
+	*x = KeysReply{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysReply) ProtoMessage() {}
+
+func (x *KeysReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysReply.ProtoReflect.Descriptor instead.
+func (*KeysReply) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *KeysReply) GetGossip() map[uint32][]byte {
+	if x != nil {
+		return x.Gossip
+	}
+	return nil
+}
+
+func (x *KeysReply) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+type RotateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // as store.KeyKind
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`    // of the new key; 0: begin, or join what has begun
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateRequest) Reset() {
+	*x = RotateRequest{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateRequest) ProtoMessage() {}
+
+func (x *RotateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateRequest.ProtoReflect.Descriptor instead.
+func (*RotateRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RotateRequest) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type RotateReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=talkd.cluster.v1.Status" json:"status,omitempty"`
+	LeaderId      string                 `protobuf:"bytes,2,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Id            uint32                 `protobuf:"varint,4,opt,name=id,proto3" json:"id,omitempty"` // of the new key
+	Done          bool                   `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	Waiting       []string               `protobuf:"bytes,6,rep,name=waiting,proto3" json:"waiting,omitempty"` // nodes that have not taken the last step
+	Index         uint64                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateReply) Reset() {
+	*x = RotateReply{}
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateReply) ProtoMessage() {}
+
+func (x *RotateReply) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_internal_clusterpb_cluster_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateReply.ProtoReflect.Descriptor instead.
+func (*RotateReply) Descriptor() ([]byte, []int) {
+	return file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RotateReply) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+func (x *RotateReply) GetLeaderId() string {
+	if x != nil {
+		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *RotateReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RotateReply) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RotateReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *RotateReply) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *RotateReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 var File_cluster_internal_clusterpb_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
@@ -1351,12 +1677,14 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1f\n" +
 	"\vgossip_addr\x18\x03 \x01(\tR\n" +
 	"gossipAddr\x12\x16\n" +
-	"\x06server\x18\x04 \x01(\bR\x06server\"w\n" +
+	"\x06server\x18\x04 \x01(\bR\x06server\"\xa7\x01\n" +
 	"\fRenewRequest\x12\x1b\n" +
 	"\tlog_index\x18\x01 \x01(\x04R\blogIndex\x12\x19\n" +
 	"\blog_term\x18\x02 \x01(\x04R\alogTerm\x12\x12\n" +
 	"\x04boot\x18\x03 \x01(\x03R\x04boot\x12\x1b\n" +
-	"\tlog_start\x18\x04 \x01(\x04R\blogStart\"\xbb\x01\n" +
+	"\tlog_start\x18\x04 \x01(\x04R\blogStart\x12.\n" +
+	"\x04held\x18\n" +
+	" \x01(\v2\x1a.talkd.cluster.v1.KeysHeldR\x04held\"\xbb\x01\n" +
 	"\n" +
 	"RenewReply\x120\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
@@ -1392,7 +1720,33 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06commit\x18\x03 \x01(\x04R\x06commit\x12\x16\n" +
 	"\x06voters\x18\x04 \x03(\tR\x06voters\x12\x1c\n" +
-	"\tnonvoters\x18\x05 \x03(\tR\tnonvoters*\xb0\x02\n" +
+	"\tnonvoters\x18\x05 \x03(\tR\tnonvoters\"l\n" +
+	"\bKeysHeld\x12\x0e\n" +
+	"\x02ca\x18\x01 \x01(\rR\x02ca\x12\x17\n" +
+	"\aca_used\x18\x02 \x01(\rR\x06caUsed\x12\x16\n" +
+	"\x06gossip\x18\x03 \x01(\rR\x06gossip\x12\x1f\n" +
+	"\vgossip_used\x18\x04 \x01(\rR\n" +
+	"gossipUsed\"=\n" +
+	"\vKeysRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\"\xa9\x01\n" +
+	"\tKeysReply\x12?\n" +
+	"\x06gossip\x18\x01 \x03(\v2'.talkd.cluster.v1.KeysReply.GossipEntryR\x06gossip\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x1a9\n" +
+	"\vGossipEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"3\n" +
+	"\rRotateRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\"\xc8\x01\n" +
+	"\vRotateReply\x120\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x18.talkd.cluster.v1.StatusR\x06status\x12\x1b\n" +
+	"\tleader_id\x18\x02 \x01(\tR\bleaderId\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\rR\x02id\x12\x12\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done\x12\x18\n" +
+	"\awaiting\x18\x06 \x03(\tR\awaiting\x12\x14\n" +
+	"\x05index\x18\a \x01(\x04R\x05index*\xb0\x02\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x15\n" +
@@ -1408,7 +1762,7 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x12\x12\n" +
 	"\x0eSTATUS_REFUSED\x10\x14\x12\x17\n" +
 	"\x13STATUS_NO_SUCH_NODE\x10\x15\x12\x16\n" +
-	"\x12STATUS_ROLLED_BACK\x10\x162\xd9\x04\n" +
+	"\x12STATUS_ROLLED_BACK\x10\x162\xe7\x05\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
 	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
@@ -1416,7 +1770,9 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\aApplied\x12 .talkd.cluster.v1.AppliedRequest\x1a\x1e.talkd.cluster.v1.AppliedReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
 	"\x05Renew\x12\x1e.talkd.cluster.v1.RenewRequest\x1a\x1c.talkd.cluster.v1.RenewReply\x12G\n" +
-	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01\x12H\n" +
+	"\x05Watch\x12\x1e.talkd.cluster.v1.WatchRequest\x1a\x1c.talkd.cluster.v1.WatchReply0\x01\x12B\n" +
+	"\x04Keys\x12\x1d.talkd.cluster.v1.KeysRequest\x1a\x1b.talkd.cluster.v1.KeysReply\x12H\n" +
+	"\x06Rotate\x12\x1f.talkd.cluster.v1.RotateRequest\x1a\x1d.talkd.cluster.v1.RotateReply\x12H\n" +
 	"\x06Remove\x12\x1f.talkd.cluster.v1.RemoveRequest\x1a\x1d.talkd.cluster.v1.RemoveReplyB3Z1github.com/talkd/talkd/cluster/internal/clusterpbb\x06proto3"
 
 var (
@@ -1432,7 +1788,7 @@ func file_cluster_internal_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_cluster_internal_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_cluster_internal_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(Status)(0),             // 0: talkd.cluster.v1.Status
 	(*ProposeRequest)(nil),  // 1: talkd.cluster.v1.ProposeRequest
@@ -1454,38 +1810,51 @@ var file_cluster_internal_clusterpb_cluster_proto_goTypes = []any{
 	(*WatchReply)(nil),      // 17: talkd.cluster.v1.WatchReply
 	(*Change)(nil),          // 18: talkd.cluster.v1.Change
 	(*Consensus)(nil),       // 19: talkd.cluster.v1.Consensus
+	(*KeysHeld)(nil),        // 20: talkd.cluster.v1.KeysHeld
+	(*KeysRequest)(nil),     // 21: talkd.cluster.v1.KeysRequest
+	(*KeysReply)(nil),       // 22: talkd.cluster.v1.KeysReply
+	(*RotateRequest)(nil),   // 23: talkd.cluster.v1.RotateRequest
+	(*RotateReply)(nil),     // 24: talkd.cluster.v1.RotateReply
+	nil,                     // 25: talkd.cluster.v1.KeysReply.GossipEntry
 }
 var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 0: talkd.cluster.v1.ProposeReply.status:type_name -> talkd.cluster.v1.Status
 	0,  // 1: talkd.cluster.v1.PlaceReply.status:type_name -> talkd.cluster.v1.Status
 	0,  // 2: talkd.cluster.v1.AnnounceReply.status:type_name -> talkd.cluster.v1.Status
 	10, // 3: talkd.cluster.v1.AnnounceReply.peers:type_name -> talkd.cluster.v1.Peer
-	0,  // 4: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
-	13, // 5: talkd.cluster.v1.RenewReply.health:type_name -> talkd.cluster.v1.Health
-	0,  // 6: talkd.cluster.v1.RemoveReply.status:type_name -> talkd.cluster.v1.Status
-	18, // 7: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
-	19, // 8: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
-	1,  // 9: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
-	3,  // 10: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
-	4,  // 11: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
-	5,  // 12: talkd.cluster.v1.Cluster.Applied:input_type -> talkd.cluster.v1.AppliedRequest
-	8,  // 13: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	11, // 14: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	16, // 15: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
-	14, // 16: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
-	2,  // 17: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	7,  // 18: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	7,  // 19: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
-	6,  // 20: talkd.cluster.v1.Cluster.Applied:output_type -> talkd.cluster.v1.AppliedReply
-	9,  // 21: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	12, // 22: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	17, // 23: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
-	15, // 24: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	20, // 4: talkd.cluster.v1.RenewRequest.held:type_name -> talkd.cluster.v1.KeysHeld
+	0,  // 5: talkd.cluster.v1.RenewReply.status:type_name -> talkd.cluster.v1.Status
+	13, // 6: talkd.cluster.v1.RenewReply.health:type_name -> talkd.cluster.v1.Health
+	0,  // 7: talkd.cluster.v1.RemoveReply.status:type_name -> talkd.cluster.v1.Status
+	18, // 8: talkd.cluster.v1.WatchReply.changes:type_name -> talkd.cluster.v1.Change
+	19, // 9: talkd.cluster.v1.WatchReply.consensus:type_name -> talkd.cluster.v1.Consensus
+	25, // 10: talkd.cluster.v1.KeysReply.gossip:type_name -> talkd.cluster.v1.KeysReply.GossipEntry
+	0,  // 11: talkd.cluster.v1.RotateReply.status:type_name -> talkd.cluster.v1.Status
+	1,  // 12: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
+	3,  // 13: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
+	4,  // 14: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
+	5,  // 15: talkd.cluster.v1.Cluster.Applied:input_type -> talkd.cluster.v1.AppliedRequest
+	8,  // 16: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	11, // 17: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	16, // 18: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
+	21, // 19: talkd.cluster.v1.Cluster.Keys:input_type -> talkd.cluster.v1.KeysRequest
+	23, // 20: talkd.cluster.v1.Cluster.Rotate:input_type -> talkd.cluster.v1.RotateRequest
+	14, // 21: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
+	2,  // 22: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	7,  // 23: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 24: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	6,  // 25: talkd.cluster.v1.Cluster.Applied:output_type -> talkd.cluster.v1.AppliedReply
+	9,  // 26: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	12, // 27: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	17, // 28: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
+	22, // 29: talkd.cluster.v1.Cluster.Keys:output_type -> talkd.cluster.v1.KeysReply
+	24, // 30: talkd.cluster.v1.Cluster.Rotate:output_type -> talkd.cluster.v1.RotateReply
+	15, // 31: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
+	22, // [22:32] is the sub-list for method output_type
+	12, // [12:22] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_cluster_internal_clusterpb_cluster_proto_init() }
@@ -1499,7 +1868,7 @@ func file_cluster_internal_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_internal_clusterpb_cluster_proto_rawDesc), len(file_cluster_internal_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
 	Cluster_Renew_FullMethodName    = "/talkd.cluster.v1.Cluster/Renew"
 	Cluster_Watch_FullMethodName    = "/talkd.cluster.v1.Cluster/Watch"
+	Cluster_Keys_FullMethodName     = "/talkd.cluster.v1.Cluster/Keys"
+	Cluster_Rotate_FullMethodName   = "/talkd.cluster.v1.Cluster/Rotate"
 	Cluster_Remove_FullMethodName   = "/talkd.cluster.v1.Cluster/Remove"
 )
 
@@ -55,6 +57,11 @@ type ClusterClient interface {
 	// server answers; one that is behind the index waits until it is not, or ends
 	// the call.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReply], error)
+	// Keys gives a member without the cluster key the keys of gossip, and a new
+	// certificate. Any server answers.
+	Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysReply, error)
+	// Rotate begins to replace a key of the cluster's own, or tells how far that is.
+	Rotate(ctx context.Context, in *RotateRequest, opts ...grpc.CallOption) (*RotateReply, error)
 	// Remove takes a node out of the cluster for good.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveReply, error)
 }
@@ -146,6 +153,26 @@ func (c *clusterClient) Watch(ctx context.Context, in *WatchRequest, opts ...grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Cluster_WatchClient = grpc.ServerStreamingClient[WatchReply]
 
+func (c *clusterClient) Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeysReply)
+	err := c.cc.Invoke(ctx, Cluster_Keys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) Rotate(ctx context.Context, in *RotateRequest, opts ...grpc.CallOption) (*RotateReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateReply)
+	err := c.cc.Invoke(ctx, Cluster_Rotate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *clusterClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveReply)
@@ -182,6 +209,11 @@ type ClusterServer interface {
 	// server answers; one that is behind the index waits until it is not, or ends
 	// the call.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error
+	// Keys gives a member without the cluster key the keys of gossip, and a new
+	// certificate. Any server answers.
+	Keys(context.Context, *KeysRequest) (*KeysReply, error)
+	// Rotate begins to replace a key of the cluster's own, or tells how far that is.
+	Rotate(context.Context, *RotateRequest) (*RotateReply, error)
 	// Remove takes a node out of the cluster for good.
 	Remove(context.Context, *RemoveRequest) (*RemoveReply, error)
 	mustEmbedUnimplementedClusterServer()
@@ -214,6 +246,12 @@ func (UnimplementedClusterServer) Renew(context.Context, *RenewRequest) (*RenewR
 }
 func (UnimplementedClusterServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchReply]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedClusterServer) Keys(context.Context, *KeysRequest) (*KeysReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Keys not implemented")
+}
+func (UnimplementedClusterServer) Rotate(context.Context, *RotateRequest) (*RotateReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rotate not implemented")
 }
 func (UnimplementedClusterServer) Remove(context.Context, *RemoveRequest) (*RemoveReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
@@ -358,6 +396,42 @@ func _Cluster_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Cluster_WatchServer = grpc.ServerStreamingServer[WatchReply]
 
+func _Cluster_Keys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Keys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Keys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Keys(ctx, req.(*KeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_Rotate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Rotate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Rotate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Rotate(ctx, req.(*RotateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Cluster_Remove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveRequest)
 	if err := dec(in); err != nil {
@@ -406,6 +480,14 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Cluster_Renew_Handler,
+		},
+		{
+			MethodName: "Keys",
+			Handler:    _Cluster_Keys_Handler,
+		},
+		{
+			MethodName: "Rotate",
+			Handler:    _Cluster_Rotate_Handler,
 		},
 		{
 			MethodName: "Remove",
