@@ -12,8 +12,8 @@ import (
 // from: the stream of a tile stays the same while its tracks change.
 //
 //   - picture: the times at which frames are presented (requestVideoFrameCallback);
-//   - sound: of the tracks that are turned on, when something last came out of
-//     them, and the samples that had to be made up (concealedSamples).
+//   - sound: of what plays unmuted, when something last came out of it, and the
+//     samples that had to be made up (concealedSamples).
 const watchGaps = `(() => {
   const NOTABLE = 250; // ms: what is noted with its place in time
   const notes = new Map();
@@ -47,10 +47,10 @@ const watchGaps = `(() => {
   const known = new WeakMap();
   let busy = false;
   const look = async () => {
-    const tiles = [...document.querySelectorAll('[data-testid="tile"]')].map((t) => [note(t), t.querySelector('audio')?.srcObject]);
+    const tiles = [...document.querySelectorAll('[data-testid="tile"]')].map((t) => [note(t), t.querySelectorAll('audio')]);
     const now = performance.now();
     const heard = new Map();
-    for (const [n, stream] of tiles) for (const t of stream?.getAudioTracks() ?? []) if (t.enabled) heard.set(t, n);
+    for (const [n, voices] of tiles) for (const v of voices) if (!v.muted) for (const t of v.srcObject?.getAudioTracks() ?? []) heard.set(t, n);
     const receivers = window.testConnections.filter((pc) => pc.connectionState !== 'closed').flatMap((pc) => pc.getReceivers()).filter((r) => r.track.kind === 'audio');
     for (const r of receivers) {
       const mark = Math.max(0, ...r.getSynchronizationSources().map((s) => s.timestamp));

@@ -8,7 +8,7 @@
 
 import { Emitter } from './emitter';
 import { Feed } from './feed';
-import { KINDS, TRACKS, type Kind, type MediaSet, type Own } from './mediaset';
+import { KINDS, type Kind, type MediaSet, type Own } from './mediaset';
 import { nickOf, type PeerDeps, type StatusMessage } from './peer';
 import { Sets, type Wanted } from './sets';
 import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type CallUser, type JoinEntry, type PeerData, type Sender } from './wire';
@@ -355,7 +355,7 @@ export class Call extends Emitter<CallEvents> {
 
   // Each set is to have it, now that it is there.
   private show(p: Participant, kind: Kind): void {
-    p[feedOf(kind)] ??= new Feed(this.deps.newStream());
+    p[feedOf(kind)] ??= new Feed(() => this.deps.newStream());
     for (const set of this.media?.living() ?? []) set.request(p.session, kind);
   }
 
@@ -379,10 +379,11 @@ export class Call extends Emitter<CallEvents> {
         const feed = p[feedOf(kind)];
         if (!media || !feed) continue;
         feed.problem = media.current.troubled(p.session, kind);
-        for (const name of TRACKS) {
-          const track = media.track(p.session, kind, name, !feed.shows(name));
-          if (track && feed.show(track)) changed = true;
-        }
+        const picture = media.track(p.session, kind, 'video', !feed.shown);
+        if (picture && feed.show(picture)) changed = true;
+        const sounds = media.tracks(p.session, kind, 'audio');
+        const heard = sounds.find((s) => s === feed.heard);
+        if (feed.hear(sounds, media.track(p.session, kind, 'audio', !heard) ?? heard)) changed = true;
       }
     }
     return changed;

@@ -1,37 +1,64 @@
+/** One way by which somebody can be heard. Each plays in an element of its own, and one is not muted. */
+export interface Voice {
+  readonly track: MediaStreamTrack;
+  readonly stream: MediaStream;
+  readonly heard: boolean;
+}
+
 /**
- * What is shown of a participant: camera and microphone, or a screen. The stream
- * stays the same whatever connection its tracks come from, so that the picture
- * on the page is never taken down.
+ * What is shown and heard of a participant: camera and microphone, or a screen.
+ * It stays the same whatever connections its tracks come from, so that neither
+ * picture nor sound is ever taken down on the page.
  */
 export class Feed {
   /** Its connection has trouble. */
   problem = false;
+  /**
+   * Sound changes from one connection to another by muting and unmuting what
+   * plays already: exchanging the track of one element takes long, and a track
+   * that was taken out of a stream may still be heard.
+   */
+  voices: readonly Voice[] = [];
+  readonly stream: MediaStream;
 
-  constructor(readonly stream: MediaStream) {}
-
-  shows(kind: 'audio' | 'video'): boolean {
-    return this.stream.getTracks().some((t) => t.kind === kind);
+  constructor(private readonly newStream: () => MediaStream) {
+    this.stream = newStream();
   }
 
-  /** Shows this track instead of the one of its kind; false if it is shown already. */
+  get heard(): MediaStreamTrack | undefined {
+    return this.voices.find((v) => v.heard)?.track;
+  }
+
+  get shown(): MediaStreamTrack | undefined {
+    return this.stream.getTracks()[0];
+  }
+
+  /** Shows this track instead of another; false if it is shown already. */
   show(track: MediaStreamTrack): boolean {
-    const old = this.stream.getTracks().filter((t) => t.kind === track.kind);
-    if (old.includes(track)) return false;
-    // In one step, so that there is neither silence nor an echo: a track that is
-    // only taken out of the stream may still be heard. Two nodes may call their
-    // tracks the same, and a stream takes no two of one name.
-    const first = old.some((t) => t.id === track.id);
-    if (first) this.drop(old);
-    track.enabled = true;
+    const { shown: old } = this;
+    if (track === old) return false;
+    // A browser keeps the last picture when there is always a track. But two
+    // nodes may call theirs the same, and a stream takes no two of one name.
+    if (old?.id === track.id) this.stream.removeTrack(old);
     this.stream.addTrack(track);
-    if (!first) this.drop(old);
+    if (old && old.id !== track.id) this.stream.removeTrack(old);
     return true;
   }
 
-  private drop(tracks: MediaStreamTrack[]): void {
-    for (const t of tracks) {
-      if (t.kind === 'audio') t.enabled = false;
-      this.stream.removeTrack(t);
-    }
+  /** Plays these tracks, so that one is heard; false if that is how it is. */
+  hear(tracks: MediaStreamTrack[], heard: MediaStreamTrack | undefined): boolean {
+    const same = tracks.length === this.voices.length && this.voices.every((v, i) => v.track === tracks[i] && v.heard === (v.track === heard));
+    if (same) return false;
+    this.voices = tracks.map((track) => {
+      const known = this.voices.find((v) => v.track === track);
+      return { track, stream: known?.stream ?? this.alone(track), heard: track === heard };
+    });
+    return true;
+  }
+
+  private alone(track: MediaStreamTrack): MediaStream {
+    const stream = this.newStream();
+    stream.addTrack(track);
+    return stream;
   }
 }

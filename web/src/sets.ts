@@ -72,6 +72,11 @@ export class Sets {
     return (arrived ?? (blank || sets.length === 1 ? there.at(-1) : undefined))?.track;
   }
 
+  /** All tracks of one kind that somebody's can be taken from. */
+  tracks(session: string, kind: Kind, track: 'audio' | 'video'): MediaStreamTrack[] {
+    return this.all().flatMap((s) => s.inbound(session, kind, track)?.track ?? []);
+  }
+
   publish(): void {
     this.current.publish();
     this.tick();

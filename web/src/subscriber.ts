@@ -155,8 +155,6 @@ export class Subscriber {
 
   private add(track: MediaStreamTrack, receiver: RTCRtpReceiver): void {
     const kind = track.kind === 'audio' ? 'audio' : 'video';
-    // Nobody is heard twice: whoever shows the track turns it on.
-    if (kind === 'audio') track.enabled = false;
     this.received[kind] = { track, receiver, arrived: false, last: 0, mark: 0 };
     track.onunmute = () => this.onmedia(kind);
     if (!track.muted) this.onmedia(kind);

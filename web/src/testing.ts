@@ -52,7 +52,6 @@ export interface FakeTrack {
   id: string;
   kind: 'audio' | 'video';
   from: number;
-  enabled: boolean;
   muted: boolean;
   onunmute: (() => void) | null;
   /** Something comes out of it. */
@@ -105,7 +104,7 @@ export class FakePeer {
   /** A track comes, which flows when it is told to. */
   receive(kind: 'audio' | 'video'): FakeTrack {
     let timestamp = 0;
-    const track: FakeTrack = { id: this.names(kind), kind, from: this.number, enabled: true, muted: true, onunmute: null, flow: () => timestamp++ };
+    const track: FakeTrack = { id: this.names(kind), kind, from: this.number, muted: true, onunmute: null, flow: () => timestamp++ };
     this.ontrack?.({ track, receiver: { getSynchronizationSources: () => (timestamp > 0 ? [{ timestamp }] : []) } });
     return track;
   }
