@@ -168,7 +168,7 @@ func TestOneRoomThreeNodes(t *testing.T) {
 		}
 	})
 
-	t.Run("the home is killed", func(t *testing.T) { killHome(t, c, token, people) })
+	t.Run("the home is killed", func(t *testing.T) { loseHome(t, c, token, people, syscall.SIGKILL) })
 }
 
 // screenShown tells whether a shared screen moves at somebody.
@@ -180,10 +180,10 @@ func screenShown(p *person) (bool, string) {
 	return strings.HasSuffix(state, "ready 4") && !strings.HasPrefix(state, "0x"), state
 }
 
-// killHome kills the process of the room's home: those on other nodes go on
-// over the same connections and hear of nothing; the third is back with the
-// same session through another node.
-func killHome(t *testing.T, c *cluster, token string, people map[string]*person) {
+// loseHome kills or stops the process of the room's home: those on other nodes
+// go on over the same connections and hear of nothing; the third is back with
+// the same session through another node.
+func loseHome(t *testing.T, c *cluster, token string, people map[string]*person, signal syscall.Signal) {
 	var r room
 	c.admin(c.nodes[0], "/admin/v1/rooms/"+token, &r)
 	home := c.node(r.Home)
@@ -217,10 +217,11 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 	for _, p := range all {
 		p.resetGaps()
 	}
-	if err := syscall.Kill(home.PID, syscall.SIGKILL); err != nil {
+	t.Cleanup(func() { _ = syscall.Kill(home.PID, syscall.SIGCONT) }) // one that is stopped does not end
+	if err := syscall.Kill(home.PID, signal); err != nil {
 		t.Fatal(err)
 	}
-	killed := time.Now()
+	lostAt := time.Now()
 	window := time.NewTimer(3 * time.Second)
 	defer window.Stop()
 	<-window.C // long enough that frames in flight cannot be all that is counted
@@ -248,13 +249,13 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 		for _, g := range p.gaps() {
 			t.Logf("%s sees %v", p.name, g)
 			if p == lost || g.Name == lost.name {
-				pictures = append(pictures, g.Video.backAfter(killed))
-				sounds = append(sounds, g.Audio.backAfter(killed))
+				pictures = append(pictures, g.Video.backAfter(lostAt))
+				sounds = append(sounds, g.Audio.backAfter(lostAt))
 			}
 		}
 	}
-	t.Logf("from the kill until the picture is back: %s", spread(pictures))
-	t.Logf("from the kill until the sound is back: %s", spread(sounds))
+	t.Logf("from %v until the picture is back: %s", signal, spread(pictures))
+	t.Logf("from %v until the sound is back: %s", signal, spread(sounds))
 	if now := lost.session(); now != session {
 		t.Errorf("%s has another session, %s instead of %s", lost.name, now, session)
 	}
@@ -263,7 +264,23 @@ func killHome(t *testing.T, c *cluster, token string, people map[string]*person)
 			t.Errorf("%s was told %v", p.name, events)
 		}
 	}
-	lost.screenshot("call-after-kill")
+	lost.screenshot("call-after-" + signal.String())
+}
+
+// TestHomeHangs stops the process of a home without ending it: its sockets stay
+// open, and its client has to notice by itself.
+func TestHomeHangs(t *testing.T) {
+	b := browser(t)
+	c := startCluster(t, 3)
+	token := c.conversation(c.nodes[0], "Hung")
+	people := map[string]*person{}
+	for i, name := range []string{"Ada", "Ben", "Cleo"} {
+		people[name] = joinAsGuest(t, b, name, c.nodes[i].HTTP+"/call/"+token+"?redirect=0")
+	}
+	for _, p := range people {
+		awaitStreams(t, p, 2)
+	}
+	loseHome(t, c, token, people, syscall.SIGSTOP)
 }
 
 // TestDrainMovesPeople stops the home of a room while three people talk: the
