@@ -158,7 +158,7 @@ func TestDrainEndsWithWhatStays(t *testing.T) {
 		change func(c *orderedCluster)
 		want   string
 	}{
-		"people whose clients cannot move": {func(c *orderedCluster) { c.at("n2").Rooms = 0 }, "done: no room is left on n2; 3 sessions stay there"},
+		"people whose clients cannot move": {func(c *orderedCluster) { c.at("n2").Rooms = 0 }, "done: no room is left on n2, but 3 sessions of clients"},
 		"rooms without another home":       {func(*orderedCluster) {}, "failed: 1 room cannot leave n2"},
 		"taken back":                       {func(c *orderedCluster) { c.at("n2").Draining = false }, "failed: n2 was taken back"},
 		"removed":                          {func(c *orderedCluster) { c.members = c.members[:1] }, "done: n2 was removed meanwhile"},

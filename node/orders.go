@@ -78,7 +78,7 @@ func (o *operations) followDrain(ctx context.Context, node store.NodeID, p *prog
 			if !seen {
 				return "", fmt.Errorf("this node has not heard of the drain of %s: talkd cluster status at another node", node)
 			}
-			return fmt.Sprintf("no room is left on %s; %s stay there, as their clients cannot be moved: they go elsewhere when they join again, or when %s stops", node, count(left.Sessions, "session"), node), nil
+			return fmt.Sprintf("no room is left on %s, but %s of clients that cannot be moved: they go elsewhere when they join again, or when %s stops", node, count(left.Sessions, "session"), node), nil
 		}
 		if err := sleep(ctx, opLook); err != nil {
 			return "", err
@@ -140,7 +140,7 @@ func (o *operations) followMove(ctx context.Context, room store.RoomID, from, to
 			if home.Node != to {
 				return "", fmt.Errorf("this node has not heard that room %s was moved: talkd cluster room %s at another node", room, room)
 			}
-			return fmt.Sprintf("room %s is at home on %s; %s stay on %s, as their clients cannot be moved: they are relayed until they join again", room, to, count(left.Sessions, "session"), from), nil
+			return fmt.Sprintf("room %s is at home on %s; on %s is left %s of clients that cannot be moved: they are relayed until they join again", room, to, from, count(left.Sessions, "session")), nil
 		}
 		if err := sleep(ctx, opLook); err != nil {
 			return "", err
