@@ -28,7 +28,7 @@ func newMetrics() *metrics {
 		leaderChanges: counter("talkd_cluster_leader_changes_total", "Changes of the leader that this node saw."),
 		leasesLost:    counter("talkd_cluster_leases_lost_total", "Times this node lost its lease as a home."),
 		proposals:     vector("talkd_cluster_proposals_total", "Commands that this node proposed, by outcome.", "outcome"),
-		placements:    vector("talkd_cluster_placements_total", "Decisions of this node as the leader.", "kind"),
+		placements:    vector("talkd_cluster_placements_total", "Decisions of this node as the leader: rooms that are new, placed anew after their home died, moved by an operator, moved off a node that drains; no_node: nobody could take the room.", "kind"),
 		joins:         vector("talkd_cluster_joins_total", "Nodes that asked this one to join, by outcome.", "outcome"),
 	}
 }
@@ -43,13 +43,9 @@ func (m *metrics) register(reg prometheus.Registerer, c *Cluster) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	reg.MustRegister(m.lagged, m.leaderChanges, m.leasesLost, m.proposals, m.placements, m.joins,
-		gauge("talkd_cluster_leader", "1 while this node leads.", func() float64 { return number(c.leader() == c.Self()) }),
-		gauge("talkd_cluster_lease", "1 while this node may act as a home.", func() float64 { return number(c.Lease()) }),
 		gauge("talkd_cluster_ready", "1 when this node is part of the cluster.", func() float64 { return number(c.isReady()) }),
-		gauge("talkd_cluster_applied_index", "Last entry of the log that is applied here.", func() float64 { return float64(c.replica.index()) }),
 		gauge("talkd_cluster_followers", "Nodes without Raft that follow this server.", func() float64 { return float64(c.followers.count()) }),
-		gauge("talkd_cluster_rooms", "Rooms that have a home.", func() float64 { return float64(c.state.Rooms()) }),
-		&membersCollector{c: c, desc: prometheus.NewDesc("talkd_cluster_members", "Nodes, by what gossip says of them.", []string{"state"}, nil)},
+		newStatusCollector(c),
 	)
 }
 
@@ -74,25 +70,6 @@ func number(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-type membersCollector struct {
-	c    *Cluster
-	desc *prometheus.Desc
-}
-
-// Describe sends the metric's description.
-func (m *membersCollector) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
-
-// Collect counts the members.
-func (m *membersCollector) Collect(ch chan<- prometheus.Metric) {
-	counts := map[MemberState]int{StateAlive: 0, StateSuspect: 0, StateDead: 0, StateDraining: 0}
-	for _, n := range m.c.Members() {
-		counts[n.State]++
-	}
-	for state, n := range counts {
-		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(n), string(state))
-	}
 }
 
 // CertificateExpires is the end of this node's certificate; false before it has

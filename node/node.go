@@ -20,12 +20,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
@@ -48,6 +46,7 @@ type Node struct {
 	log      *slog.Logger
 	started  time.Time
 	registry *prometheus.Registry
+	metrics  metrics
 
 	lock       *os.File
 	state      *store.State // nil without the role server
@@ -122,6 +121,7 @@ func (n *Node) Run(ctx context.Context) error {
 		},
 		stage{services: []service{
 			{"media", n.engine.Run}, {"relay", n.relays.Run}, {"load", n.meter.Run}, {"relay meter", n.relayed.Run},
+			{"clock", n.compareClocks},
 		}},
 		stage{
 			services: doors,
@@ -164,22 +164,6 @@ func (n *Node) JoinCommands(ctx context.Context) ([]string, error) {
 func (n *Node) joinCommand(token string) string {
 	_, port, _ := net.SplitHostPort(n.cfg.HTTP.Listen) // validated before
 	return fmt.Sprintf("talkd serve --advertise IP --http IP:%s --join %s --join-token %s", port, n.cfg.Cluster.Advertise, token)
-}
-
-func (n *Node) register() error {
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "talkd_build_info", Help: "Always 1; the labels tell what runs.",
-		ConstLabels: prometheus.Labels{"version": n.version, "go": runtime.Version()},
-	})
-	build.Set(1)
-	for _, c := range []prometheus.Collector{
-		build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
-		if err := n.registry.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // openState locks the data directory before it touches what is in it.

@@ -29,6 +29,7 @@ type operations struct {
 	gather  func(context.Context, ...string) map[string]*inspect.Room
 	publish func(api.AdminEvent)                    // here
 	tell    func(context.Context, *inspect.OpEvent) // the other nodes
+	count   func(api.AdminEvent)
 	log     *slog.Logger
 
 	mu      sync.Mutex        // guards what follows
@@ -54,7 +55,7 @@ type rotator interface {
 
 func (n *Node) newOperations() *operations {
 	o := &operations{
-		self: n.cluster.Self(), cluster: n.cluster, gather: n.inspector.Gather, publish: n.events.publish, tell: n.inspector.TellAll,
+		self: n.cluster.Self(), cluster: n.cluster, gather: n.inspector.Gather, publish: n.events.publish, tell: n.inspector.TellAll, count: n.metrics.tell,
 		log: n.log, running: map[string]string{},
 	}
 	o.rotator, _ = any(n.cluster).(rotator)
@@ -178,6 +179,7 @@ func (p *progress) say(ctx context.Context, phase api.Phase, detail string) {
 	e := p.event
 	e.At, e.Phase, e.Left, e.Detail = time.Now(), phase, p.last, detail
 	p.o.log.InfoContext(ctx, "operation", "op", e.Op, "kind", e.Kind, "phase", string(phase), "detail", detail)
+	p.o.count(e)
 	p.o.publish(e)
 	p.o.tell(context.WithoutCancel(ctx), toWire(e)) // bounds itself
 }

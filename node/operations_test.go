@@ -102,7 +102,7 @@ func follow(t *testing.T, test func(t *testing.T, o *operations, c *orderedClust
 		begun := time.Now()
 		o := &operations{
 			self: "n1", cluster: c, rotator: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
-			publish: func(api.AdminEvent) {},
+			publish: func(api.AdminEvent) {}, count: func(api.AdminEvent) {},
 			tell: func(_ context.Context, w *inspect.OpEvent) {
 				e := fromWire(w)
 				if !strings.HasPrefix(e.Op, "n1-") || opNode(e.Op) != "n1" {

@@ -53,27 +53,42 @@ func (i *Inspector) Conditions(ctx context.Context) map[store.NodeID]Condition {
 
 func (i *Inspector) askConditions(ctx context.Context) map[store.NodeID]Condition {
 	peers := i.peers()
-	type answer struct {
-		*ConditionReply
-		sent, came time.Time
-	}
-	answers := askAll(ctx, i, peers, func(ctx context.Context, c InspectClient) (*answer, error) {
-		a := &answer{sent: time.Now()}
-		var err error
-		a.ConditionReply, err = c.Condition(ctx, &ConditionRequest{})
-		a.came = time.Now()
-		return a, err
-	})
+	answers := askAll(ctx, i, peers, askCondition)
 	all := map[store.NodeID]Condition{}
 	own := i.local.Condition()
 	all[i.self] = own.condition(time.Unix(0, own.Now))
 	for k, a := range answers {
 		if a != nil {
-			// The answer was written half way between, give or take half of it.
-			all[peers[k]] = a.condition(a.sent.Add(a.came.Sub(a.sent) / 2))
+			all[peers[k]] = a.condition(a.written())
 		}
 	}
 	return all
+}
+
+// ClockOffset is how far the clock of another node is ahead of this one's.
+func (i *Inspector) ClockOffset(ctx context.Context, id store.NodeID) (time.Duration, bool) {
+	a := askAll(ctx, i, []store.NodeID{id}, askCondition)[0]
+	if a == nil {
+		return 0, false
+	}
+	return a.condition(a.written()).ClockOffset, true
+}
+
+// answer is what a node told, and when.
+type answer struct {
+	*ConditionReply
+	sent, came time.Time
+}
+
+// written is when the answer was: half way between, give or take half of it.
+func (a *answer) written() time.Time { return a.sent.Add(a.came.Sub(a.sent) / 2) }
+
+func askCondition(ctx context.Context, c InspectClient) (*answer, error) {
+	a := &answer{sent: time.Now()}
+	var err error
+	a.ConditionReply, err = c.Condition(ctx, &ConditionRequest{})
+	a.came = time.Now()
+	return a, err
 }
 
 func (r *ConditionReply) condition(here time.Time) Condition {

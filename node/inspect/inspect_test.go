@@ -94,6 +94,12 @@ func TestConditions(t *testing.T) {
 	if dials != 1 {
 		t.Errorf("asked %d times", dials)
 	}
+	if off, ok := i.ClockOffset(t.Context(), "n2"); !ok || off < 59*time.Minute || off > 61*time.Minute {
+		t.Errorf("the clock of n2 is off by %v, %v", off, ok)
+	}
+	if _, ok := i.ClockOffset(t.Context(), "n3"); ok {
+		t.Error("a clock of nobody")
+	}
 }
 
 // What another node tells is bounded.
