@@ -363,7 +363,7 @@ func (n *testNode) Release(_ context.Context, room store.RoomID, epoch uint64) e
 	return nil
 }
 
-func (n *testNode) Lease() bool { return n.lease.Load() }
+func (n *testNode) Acts(store.RoomID, uint64) bool { return n.lease.Load() }
 
 func (n *testNode) Watch() (<-chan store.Event, func()) {
 	ch := make(chan store.Event, 1024)

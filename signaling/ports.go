@@ -102,8 +102,9 @@ type Places interface {
 	Place(context.Context, store.RoomID) (store.Home, error)
 	// Release gives the home of an empty room back.
 	Release(ctx context.Context, room store.RoomID, epoch uint64) error
-	// Lease tells whether this node may act as a home now.
-	Lease() bool
+	// Acts tells whether this node may act as the home of the room under that
+	// epoch now: it has a lease, and the home before has stopped.
+	Acts(room store.RoomID, epoch uint64) bool
 	// Watch tells of changes; a reader that lags is told so.
 	Watch() (events <-chan store.Event, cancel func())
 }

@@ -246,7 +246,7 @@ func (r *room) closedFor() signalpb.Refused_Reason {
 	switch {
 	case r.releasing:
 		return signalpb.Refused_REASON_RELEASING
-	case !r.hub.deps.Places.Lease():
+	case !r.acts():
 		return signalpb.Refused_REASON_DETACHED
 	}
 	return signalpb.Refused_REASON_UNSPECIFIED
@@ -312,7 +312,7 @@ func (r *room) kick(ids []store.SessionID, why *signalpb.Kick) {
 // leave takes a session out that wants to go, or that is gone. Without a lease
 // it waits: perhaps another node is the home already.
 func (r *room) leave(from store.NodeID, id store.SessionID) {
-	if !r.hub.deps.Places.Lease() {
+	if !r.acts() {
 		r.leaving = append(r.leaving, leaving{from, id})
 		return
 	}

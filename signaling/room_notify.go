@@ -16,7 +16,7 @@ func (r *room) notify(req backend.Request) (out []store.SessionID, err error) {
 	if err := r.notYet(); err != nil {
 		return nil, err
 	}
-	if !r.hub.deps.Places.Lease() {
+	if !r.acts() {
 		return nil, ErrDetached
 	}
 	switch req.Type {

@@ -11,13 +11,16 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
+// acts tells whether this node may speak for the room now.
+func (r *room) acts() bool { return r.hub.deps.Places.Acts(r.id, r.home.Epoch) }
+
 // tick looks at the deadlines of the room.
 func (r *room) tick() {
 	_ = r.inbox.post(r.deadlines) // full: the next tick comes soon
 }
 
 func (r *room) deadlines() {
-	if !r.hub.deps.Places.Lease() || r.deposed > r.home.Epoch {
+	if !r.acts() || r.deposed > r.home.Epoch {
 		return // detached, or not the home: nobody joins, nobody leaves
 	}
 	now := time.Now()

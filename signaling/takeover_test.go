@@ -182,7 +182,7 @@ func TestClaimOfAStranger(t *testing.T) {
 // withoutLease is a home that the cluster has not heard from.
 type withoutLease struct{ alone }
 
-func (withoutLease) Lease() bool { return false }
+func (withoutLease) Acts(store.RoomID, uint64) bool { return false }
 
 // TestClaimWithoutLease: a home without a lease moves nobody.
 func TestClaimWithoutLease(t *testing.T) {
