@@ -62,6 +62,7 @@ func TestNewLeaderKnowsWhatIsFresh(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	old := k.AwaitLeader()
+	awaitVoters(k, 3)
 	for i := range 30 {
 		if _, err := old.Propose(within(t), store.NewAssignHome(time.Now(), room(1000+i), "n1", 0, store.ReasonNew)); err != nil {
 			t.Fatal(err)
@@ -76,6 +77,11 @@ func TestNewLeaderKnowsWhatIsFresh(t *testing.T) {
 			t.Errorf("room %d went to the node that has 30 new ones", i)
 		}
 	}
+}
+
+// awaitVoters waits until so many servers vote.
+func awaitVoters(k *clustertest.Kit, n int) {
+	k.Await("voters", func() bool { return k.AwaitLeader().Status().Voters == n })
 }
 
 // A cluster that is full says so, and how full; nobody is placed then.
@@ -125,6 +131,7 @@ func BenchmarkPlacements(b *testing.B) {
 			b.Run(fmt.Sprintf("asked-at=%s/at-once=%d", at, asking), func(b *testing.B) {
 				k := clustertest.Start(b, 3)
 				leader := k.AwaitLeader()
+				awaitVoters(k, 3)
 				var next atomic.Int64
 				ctx, cancel := context.WithCancel(b.Context())
 				defer cancel()

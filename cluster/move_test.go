@@ -67,6 +67,7 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	k := clustertest.Start(t, 3)
 	leader := k.AwaitLeader()
+	awaitVoters(k, 3)
 	const rooms = 150
 	for i := range rooms {
 		place(t, k.Node(i%3), room(i))
