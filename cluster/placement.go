@@ -68,7 +68,7 @@ const (
 func Place(members []Candidate, room store.RoomID, hint Hint) (store.NodeID, error) {
 	p := NewPlacer()
 	p.Refresh(time.Time{}, members)
-	return p.choose(room, hint, nil)
+	return p.choose(room, hint, nil, false)
 }
 
 func (c Candidate) fit() bool { return c.able() && !c.Load.Full() }

@@ -115,11 +115,32 @@ func (p *Placer) turn(now time.Time) {
 	p.turned = now
 }
 
-// Place chooses the home of a room, among some nodes or (none given) all, and
-// counts it.
-func (p *Placer) Place(now time.Time, room store.RoomID, hint Hint, among ...store.NodeID) (store.NodeID, error) {
+// Place chooses the home of a new room and counts it.
+func (p *Placer) Place(now time.Time, room store.RoomID, hint Hint) (store.NodeID, error) {
 	p.turn(now)
-	id, err := p.choose(room, hint, among)
+	id, err := p.choose(room, hint, nil, false)
+	if err == nil {
+		p.count(id)
+	}
+	return id, err
+}
+
+// PlaceAnew chooses another home for a room that people are in, and counts it:
+// one of their nodes if that can, else any, and rather a full one than none,
+// for a home costs little beside the media of its people.
+func (p *Placer) PlaceAnew(now time.Time, room store.RoomID, hint Hint, near []store.NodeID) (store.NodeID, error) {
+	p.turn(now)
+	var id store.NodeID
+	err := ErrNoNode
+	if len(near) > 0 {
+		id, err = p.choose(room, hint, near, false)
+	}
+	if err != nil {
+		id, err = p.choose(room, hint, nil, false)
+	}
+	if err != nil {
+		id, err = p.choose(room, hint, nil, true)
+	}
 	if err == nil {
 		p.count(id)
 	}
@@ -167,11 +188,12 @@ func (p *Placer) Headroom() (streams int, full bool) {
 	return streams, able && full
 }
 
-// choose finds the best row.
-func (p *Placer) choose(room store.RoomID, hint Hint, among []store.NodeID) (store.NodeID, error) {
+// choose finds the best row, of some nodes or (none given) all. full: also of
+// those that are.
+func (p *Placer) choose(room store.RoomID, hint Hint, among []store.NodeID, full bool) (store.NodeID, error) {
 	s := search{
 		rows: p.rows, hash: hashRoom(room), perRoom: weightRooms / float64(max(p.most, roomsScale)),
-		hinted: -1, region: -1, best: -1, limit: math.Inf(1),
+		full: full, hinted: -1, region: -1, best: -1, limit: math.Inf(1),
 	}
 	if i, ok := p.at[hint.Node]; ok && hint.Node != "" {
 		s.hinted = i
@@ -201,6 +223,7 @@ type search struct {
 	rows    []row
 	hash    uint64 // of the room
 	perRoom float64
+	full    bool
 	hinted  int
 	region  int32
 
@@ -214,7 +237,7 @@ type search struct {
 func (s *search) look(from, to int) {
 	for i := from; i < to; i++ {
 		r := &s.rows[i]
-		if !r.fit {
+		if !r.fit && (!s.full || !r.able) {
 			continue
 		}
 		score := r.busy + s.perRoom*float64(r.rooms) + freshCost*float64(r.fresh)

@@ -53,12 +53,24 @@ func (c *Cluster) view(now time.Time) *Placer {
 	return p.placer
 }
 
-// choose decides, and counts the decision in those that follow.
-func (c *Cluster) choose(room store.RoomID, hint Hint, among ...store.NodeID) (store.NodeID, error) {
+// choose decides where a new room goes, and counts that in what follows.
+func (c *Cluster) choose(room store.RoomID, hint Hint) (store.NodeID, error) {
 	now := time.Now()
 	c.placing.mu.Lock()
 	defer c.placing.mu.Unlock()
-	return c.view(now).Place(now, room, hint, among...)
+	return c.view(now).Place(now, room, hint)
+}
+
+// chooseAnew decides where a room goes that has lost its home.
+func (c *Cluster) chooseAnew(room store.RoomID, hint Hint) (store.NodeID, error) {
+	var near []store.NodeID
+	if c.config.Prefer != nil {
+		near = c.config.Prefer(room)
+	}
+	now := time.Now()
+	c.placing.mu.Lock()
+	defer c.placing.mu.Unlock()
+	return c.view(now).PlaceAnew(now, room, hint, near)
 }
 
 // Admit says whether the cluster has room for somebody more. ErrFull tells how

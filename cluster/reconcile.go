@@ -39,7 +39,10 @@ func (c *Cluster) reconcile(ctx context.Context) {
 // moveRooms gives the rooms of a node that is silent or to be left new homes.
 func (c *Cluster) moveRooms(ctx context.Context, from store.NodeID, reason store.Reason) {
 	rooms := c.state.HomesOf(from)
-	if !slices.ContainsFunc(c.candidates(time.Now()), func(m Candidate) bool { return m.ID != from && m.fit() }) {
+	// People who are on a node that is to be left are better there than on one
+	// that is full; a room without a home takes what there is.
+	takes := func(m Candidate) bool { return m.ID != from && m.able() && (reason == store.ReasonAnew || m.fit()) }
+	if !slices.ContainsFunc(c.candidates(time.Now()), takes) {
 		c.metrics.placements.WithLabelValues("no_node").Inc()
 		c.log.Debug("rooms stay where they are", keyPeer, from, "reason", reason, "error", ErrNoNode)
 		return
@@ -82,19 +85,6 @@ func (c *Cluster) moveRooms(ctx context.Context, from store.NodeID, reason store
 			}
 		}
 	}
-}
-
-// chooseAnew prefers nodes where the room's participants are, then the region
-// of the home before.
-func (c *Cluster) chooseAnew(room store.RoomID, hint Hint) (store.NodeID, error) {
-	if c.config.Prefer != nil {
-		if preferred := c.config.Prefer(room); len(preferred) > 0 {
-			if id, err := c.choose(room, hint, preferred...); err == nil {
-				return id, nil
-			}
-		}
-	}
-	return c.choose(room, hint)
 }
 
 // Place gives a room's home. If it has none, the leader decides on one, near

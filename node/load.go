@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/talkd/talkd/cluster"
 )
 
 // loadInterval is how often the node measures itself; gossip sends the newest.
@@ -20,7 +22,8 @@ type traffic struct {
 
 // rates is what a node measures of itself over the last interval.
 type rates struct {
-	cpu        float64 // share of the machine, 0–1
+	cpu        float64 // share of the machine that is used, 0–1
+	own        float64 // share of it that this process uses
 	ingressBps float64
 	egressBps  float64
 	egressPps  float64
@@ -28,17 +31,25 @@ type rates struct {
 
 // meter measures the node's own load. Its Run goroutine is the only writer.
 type meter struct {
-	count  func() traffic
-	latest atomic.Pointer[rates]
+	count    func() traffic
+	limits   func() cluster.Load // and how many sessions there are
+	capacity capacity
+	latest   atomic.Pointer[measure]
 }
 
-func newMeter(count func() traffic) *meter {
-	m := &meter{count: count}
-	m.latest.Store(new(rates))
+// measure is what the meter last found.
+type measure struct {
+	rates
+	room room
+}
+
+func newMeter(count func() traffic, limits func() cluster.Load) *meter {
+	m := &meter{count: count, limits: limits, capacity: capacity{cores: float64(runtime.GOMAXPROCS(0))}}
+	m.latest.Store(new(measure))
 	return m
 }
 
-func (m *meter) rates() rates { return *m.latest.Load() }
+func (m *meter) measure() measure { return *m.latest.Load() }
 
 // Run measures until ctx ends.
 func (m *meter) Run(ctx context.Context) error {
@@ -52,13 +63,14 @@ func (m *meter) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now, after, cpuNow := time.Now(), m.count(), readCPU()
-		m.latest.Store(ratesBetween(now.Sub(at).Seconds(), before, after, cpu, cpuNow))
+		r := ratesBetween(now.Sub(at).Seconds(), before, after, cpu, cpuNow)
+		m.latest.Store(&measure{rates: r, room: m.capacity.update(r, m.limits())})
 		at, before, cpu = now, after, cpuNow
 	}
 }
 
-func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) *rates {
-	r := new(rates)
+func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) rates {
+	var r rates
 	if seconds > 0 {
 		r.ingressBps = float64(b.inBytes-a.inBytes) * 8 / seconds
 		r.egressBps = float64(b.outBytes-a.outBytes) * 8 / seconds
@@ -66,15 +78,22 @@ func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) *rates {
 	}
 	if total := cpuB.total - cpuA.total; total > 0 {
 		r.cpu = min(1, max(0, float64(cpuB.busy-cpuA.busy)/float64(total)))
+		r.own = min(1, max(0, float64(cpuB.own-cpuA.own)/float64(total)*allowed()))
 	}
 	return r
 }
 
-// cpuTimes are clock ticks of the whole machine since its boot.
-type cpuTimes struct{ busy, total uint64 }
+// allowed is how many times the cores of the machine are those that this
+// process may use: a container may have fewer.
+func allowed() float64 { return float64(runtime.NumCPU()) / float64(runtime.GOMAXPROCS(0)) }
 
-// readCPU reads the first line of /proc/stat (proc_stat(5)). Elsewhere than on
-// Linux the share stays 0, and placement goes by sessions and bandwidth.
+// cpuTimes are clock ticks of the whole machine since its boot, and of this
+// process since its start.
+type cpuTimes struct{ busy, total, own uint64 }
+
+// readCPU reads the first line of /proc/stat (proc_stat(5)) and /proc/self/stat
+// (proc_pid_stat(5)). Elsewhere than on Linux the shares stay 0, and placement
+// goes by sessions and bandwidth.
 func readCPU() cpuTimes {
 	if runtime.GOOS != "linux" {
 		return cpuTimes{}
@@ -84,7 +103,27 @@ func readCPU() cpuTimes {
 		return cpuTimes{}
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
-	return parseCPU(line)
+	t := parseCPU(line)
+	if b, err = os.ReadFile("/proc/self/stat"); err == nil {
+		t.own = parseOwnCPU(string(b))
+	}
+	return t
+}
+
+// parseOwnCPU adds user and system time, the 14th and 15th field; the second is
+// a name that may hold anything.
+func parseOwnCPU(line string) uint64 {
+	_, rest, _ := strings.Cut(line[strings.LastIndexByte(line, ')')+1:], " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, err := strconv.ParseUint(fields[11], 10, 64)
+	system, err2 := strconv.ParseUint(fields[12], 10, 64)
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return user + system
 }
 
 func parseCPU(line string) cpuTimes {

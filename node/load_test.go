@@ -15,8 +15,8 @@ func TestParseCPU(t *testing.T) {
 }
 
 func TestRatesBetween(t *testing.T) {
-	r := ratesBetween(2, traffic{0, 1000, 10}, traffic{250, 2000, 30}, cpuTimes{10, 100}, cpuTimes{60, 200})
-	if r.ingressBps != 1000 || r.egressBps != 4000 || r.egressPps != 10 || r.cpu != 0.5 {
+	r := ratesBetween(2, traffic{0, 1000, 10}, traffic{250, 2000, 30}, cpuTimes{10, 100, 5}, cpuTimes{60, 200, 25})
+	if r.ingressBps != 1000 || r.egressBps != 4000 || r.egressPps != 10 || r.cpu != 0.5 || r.own != 0.2*allowed() {
 		t.Errorf("%+v", r)
 	}
 	if r := ratesBetween(1, traffic{}, traffic{}, cpuTimes{}, cpuTimes{}); r.cpu != 0 {

@@ -24,11 +24,18 @@ func (n *Node) traffic() traffic {
 
 // load is what this node tells the others of itself.
 func (n *Node) load() cluster.Load {
-	r, totals := n.meter.rates(), n.engine.Totals()
+	m, totals, l := n.meter.measure(), n.engine.Totals(), n.limits()
+	l.CPU, l.EgressBps, l.IngressBps, l.EgressPps = m.cpu, m.egressBps, m.ingressBps, m.egressPps
+	l.Publishers, l.Subscribers = totals.Publishers, totals.Subscribers
+	l.Headroom, l.Exhausted, l.Started = m.room.streams, m.room.exhausted, n.started.Unix()
+	return l
+}
+
+// limits are how far this node may go, and how many sessions it has.
+func (n *Node) limits() cluster.Load {
 	return cluster.Load{
-		CPU: r.cpu, EgressBps: r.egressBps, IngressBps: r.ingressBps, EgressPps: r.egressPps,
-		Sessions: n.hub.Report().Sessions, Publishers: totals.Publishers, Subscribers: totals.Subscribers,
-		MaxEgressBps: float64(n.cfg.Media.MaxEgress), MaxSessions: n.cfg.Signaling.MaxSessions, Started: n.started.Unix(),
+		Sessions:     n.hub.Report().Sessions,
+		MaxEgressBps: float64(n.cfg.Media.MaxEgress), MaxSessions: n.cfg.Signaling.MaxSessions,
 	}
 }
 

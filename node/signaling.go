@@ -131,6 +131,14 @@ func (p places) Place(ctx context.Context, room store.RoomID) (store.Home, error
 	return home, err
 }
 
+// Admit is the cluster's, in words for clients.
+func (p places) Admit() error {
+	if err := p.Cluster.Admit(); err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrClusterFull, err)
+	}
+	return nil
+}
+
 func (p places) Release(ctx context.Context, room store.RoomID, epoch uint64) error {
 	_, err := p.Propose(ctx, store.NewReleaseRoom(time.Now(), room, epoch))
 	return err

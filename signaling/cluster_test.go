@@ -24,6 +24,7 @@ import (
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
@@ -55,6 +56,7 @@ type testNode struct {
 	rpc     *grpc.Server
 	addr    string
 	lease   atomic.Bool
+	full    atomic.Bool // what Admit says
 	metrics *prometheus.Registry
 	media   *fakeEngine
 
@@ -360,6 +362,13 @@ func (n *testNode) Release(_ context.Context, room store.RoomID, epoch uint64) e
 	}
 	delete(n.c.homes, room)
 	n.c.publishLocked(store.Event{Kind: store.EventHomeReleased, Room: room, Home: h})
+	return nil
+}
+
+func (n *testNode) Admit() error {
+	if n.full.Load() {
+		return wire.ErrClusterFull
+	}
 	return nil
 }
 

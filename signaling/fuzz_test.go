@@ -22,6 +22,7 @@ func (alone) Place(context.Context, store.RoomID) (store.Home, error) {
 	return store.Home{Node: "n1", Epoch: 1}, nil
 }
 func (alone) Release(context.Context, store.RoomID, uint64) error { return nil }
+func (alone) Admit() error                                        { return nil }
 func (alone) Acts(store.RoomID, uint64) bool                      { return true }
 func (alone) Watch() (<-chan store.Event, func())                 { return make(chan store.Event), func() {} }
 func (alone) Nodes() []Node                                       { return nil }

@@ -100,6 +100,8 @@ type Places interface {
 	// Place gives the home of a room, and lets the cluster decide on one if
 	// there is none.
 	Place(context.Context, store.RoomID) (store.Home, error)
+	// Admit says why nobody more can be taken, nil if somebody can.
+	Admit() error
 	// Release gives the home of an empty room back.
 	Release(ctx context.Context, room store.RoomID, epoch uint64) error
 	// Acts tells whether this node may act as the home of the room under that

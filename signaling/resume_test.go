@@ -384,3 +384,19 @@ func TestSessionLimit(t *testing.T) {
 	}})
 	client.ExpectError(wire.CodeSessionLimit)
 }
+
+// TestClusterFull: nobody new is let into a room of a full cluster, and those
+// who are in notice nothing of it.
+func TestClusterFull(t *testing.T) {
+	c := newCluster(t, 1)
+	people(c)
+	alice := c.enter(c.nodes[0], "alice")
+	bob := c.come(c.nodes[0], "bob")
+	c.nodes[0].full.Store(true)
+	if answer := bob.AskJoin("room", roomSession("bob")); answer.Error == nil || answer.Error.Code != wire.CodeClusterFull {
+		t.Errorf("answer %+v", answer)
+	}
+	c.nodes[0].full.Store(false)
+	bob.Join("room", roomSession("bob"))
+	alice.ExpectEvent(wire.TargetRoom, wire.EventJoin)
+}

@@ -62,6 +62,9 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 		s.hub.metrics.redirects.Inc()
 		return wire.Redirect(d)
 	}
+	if err := s.admit(id); err != nil {
+		return err
+	}
 	s.leaveRoom()
 
 	ctx, cancel := context.WithTimeout(ctx, s.hub.cfg.JoinTimeout)
@@ -98,6 +101,18 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 		case <-time.After(joinRetry):
 		}
 	}
+}
+
+// admit keeps people out before those who are in suffer. Who was sent here for
+// the room is in already.
+func (s *Session) admit(room store.RoomID) error {
+	s.mu.Lock()
+	arrived := s.arrived == room
+	s.mu.Unlock()
+	if arrived {
+		return nil
+	}
+	return s.hub.deps.Places.Admit()
 }
 
 // tryRoom is one attempt. It is made again with the home that is found then.

@@ -11,7 +11,7 @@ import (
 type Code string
 
 // The codes of the protocol document, of its established server where the
-// document is silent, and CodeRedirect, which is ours.
+// document is silent, and CodeRedirect and CodeClusterFull, which are ours.
 const (
 	CodeInvalidFormat    Code = "invalid_format"
 	CodeHelloExpected    Code = "hello_expected"
@@ -27,6 +27,7 @@ const (
 	CodeNoSuchSession    Code = "no_such_session"
 	CodeTooManyRequests  Code = "too_many_requests"
 	CodeSessionLimit     Code = "session_limit_exceeded"
+	CodeClusterFull      Code = "cluster_full"
 	CodeNoSuchRoom       Code = "no_such_room"
 	CodeAlreadyJoined    Code = "already_joined"
 	CodeDuplicateSession Code = "duplicate_session"
@@ -62,6 +63,7 @@ var (
 	ErrNoSuchSession    = errors.New("no such session")
 	ErrTooManyRequests  = errors.New("too many requests")
 	ErrSessionLimit     = errors.New("too many sessions")
+	ErrClusterFull      = errors.New("the cluster is full: room for 0 more streams")
 	ErrNoSuchRoom       = errors.New("no such room")
 	ErrAlreadyJoined    = errors.New("already joined this room")
 	ErrDuplicateSession = errors.New("session is in the room already")
@@ -100,6 +102,7 @@ var codes = []struct {
 	{ErrNoSuchSession, CodeNoSuchSession},
 	{ErrTooManyRequests, CodeTooManyRequests},
 	{ErrSessionLimit, CodeSessionLimit},
+	{ErrClusterFull, CodeClusterFull},
 	{ErrNoSuchRoom, CodeNoSuchRoom},
 	{ErrAlreadyJoined, CodeAlreadyJoined},
 	{ErrDuplicateSession, CodeDuplicateSession},
