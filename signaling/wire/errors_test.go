@@ -25,6 +25,7 @@ func TestErrorCodes(t *testing.T) {
 		"no_such_session":        {ErrNoSuchSession},
 		"too_many_requests":      {ErrTooManyRequests},
 		"session_limit_exceeded": {ErrSessionLimit},
+		"cluster_full":           {ErrClusterFull},
 		"no_such_room":           {ErrNoSuchRoom},
 		"already_joined":         {ErrAlreadyJoined},
 		"duplicate_session":      {ErrDuplicateSession},
