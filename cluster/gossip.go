@@ -32,6 +32,7 @@ type gossip struct {
 
 	mu   sync.Mutex // guards what follows; callbacks of memberlist take it
 	seen map[store.NodeID]*sighting
+	live int // of those seen
 	own  news
 }
 
@@ -41,6 +42,10 @@ type sighting struct {
 	cluster string    // address
 	heard   time.Time // of its news
 	news    news
+	// What the node said to this one as the leader, and when. It is newer than
+	// the news.
+	load   Load
+	loadAt time.Time
 }
 
 // news is what a node tells of itself. A later one has a higher (Boot, Seq).
@@ -165,12 +170,64 @@ func (g *gossip) state(id store.NodeID, now time.Time) (MemberState, Load) {
 	switch {
 	case s == nil || !s.alive:
 		return StateDead, Load{}
-	case now.Sub(s.heard) > loadStale:
+	case now.Sub(s.heard) > loadStale*g.everyLocked()/loadInterval && now.Sub(s.loadAt) > loadStale:
 		return StateSuspect, s.news.Load
-	case s.news.Draining:
-		return StateDraining, s.news.Load
 	}
-	return StateAlive, s.news.Load
+	load := s.news.Load
+	if now.Sub(s.loadAt) < loadStale {
+		load = s.load
+	}
+	if s.news.Draining {
+		return StateDraining, load
+	}
+	return StateAlive, load
+}
+
+// every is how often a node tells its load: once a second among few. All news
+// go through all nodes, whose packets hold so many and no more.
+func (g *gossip) every() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.everyLocked()
+}
+
+func (g *gossip) everyLocked() time.Duration {
+	return loadInterval * time.Duration(1+g.live/newsPerInterval)
+}
+
+// report takes what a node says to the leader of itself.
+func (g *gossip) report(id store.NodeID, load Load, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.seen[id]; s != nil {
+		s.load, s.loadAt = load.finite(), now
+	}
+}
+
+// measured takes this node's newest load, and tells whether others must hear of
+// it at once: it is full or crowded now, or not any more.
+func (g *gossip) measured(load Load) (turned bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	load = load.finite()
+	sum, n := load.Busy(), 1
+	for _, s := range g.seen {
+		if s.alive {
+			sum += s.news.Load.Busy()
+			n++
+		}
+	}
+	load.Crowded = load.CrowdedAmong(sum / float64(n))
+	turned = load.Crowded != g.own.Load.Crowded || load.Full() != g.own.Load.Full()
+	g.own.Load = load
+	return turned
+}
+
+// ownLoad is this node's newest load.
+func (g *gossip) ownLoad() Load {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.own.Load
 }
 
 // sees tells whether memberlist has a node among the living.
@@ -197,18 +254,15 @@ func (g *gossip) setDraining(draining bool) {
 	g.own.Draining = draining
 	g.mu.Unlock()
 	if !same {
-		g.tell(nil)
+		g.tell()
 		g.regroup()
 		g.changed()
 	}
 }
 
-// tell gives the others this node's newest load; nil: the one of before.
-func (g *gossip) tell(load *Load) {
+// tell gives the others this node's newest load.
+func (g *gossip) tell() {
 	g.mu.Lock()
-	if load != nil {
-		g.own.Load = load.finite()
-	}
 	g.own.Seq++
 	own := g.own
 	g.mu.Unlock()
@@ -250,13 +304,7 @@ func (g *gossip) regroup() {
 func (g *gossip) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := 1
-	for _, s := range g.seen {
-		if s.alive {
-			n++
-		}
-	}
-	return n
+	return 1 + g.live
 }
 
 // NotifyJoin notes a node that appeared. memberlist holds its lock.
@@ -288,6 +336,12 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 		g.seen[id] = s
 	}
 	was := s.alive
+	switch {
+	case alive && !was:
+		g.live++
+	case was && !alive:
+		g.live--
+	}
 	s.alive, s.cluster = alive, meta.Cluster
 	if alive && !was {
 		s.heard = time.Now() // it gets the time to tell

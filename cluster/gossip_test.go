@@ -81,7 +81,8 @@ func TestNewsArePassedOnOnce(t *testing.T) {
 	said := message(t, news{Node: "n2", Boot: 1, Seq: 1, Load: Load{Sessions: 7}})
 	g.NotifyMsg(said)
 	g.NotifyMsg(said)
-	g.tell(&Load{CPU: math.NaN(), EgressBps: math.Inf(1), Sessions: 3})
+	g.measured(Load{CPU: math.NaN(), EgressBps: math.Inf(1), Sessions: 3})
+	g.tell()
 	passed := g.GetBroadcasts(2, 1400)
 	if len(passed) != 2 {
 		t.Fatalf("%d messages", len(passed))

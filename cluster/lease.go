@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -75,6 +76,9 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 	if r := c.raft.Load(); r != nil {
 		request.LogIndex, request.LogTerm = lastEntry(r)
 	}
+	if load, err := json.Marshal(c.gossip.ownLoad()); err == nil {
+		request.Load = load
+	}
 	switch leader := c.leader(); leader {
 	case "":
 		return false
@@ -117,6 +121,9 @@ func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID, q *clusterp
 	})
 	if lost != "" {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_ROLLED_BACK, Detail: lost}
+	}
+	if load, err := decodeJSON[Load](q.GetLoad()); err == nil && node != c.Self() {
+		c.gossip.report(node, load, time.Now())
 	}
 	if err := c.verifyLeader(ctx, r); err != nil {
 		notLeader.Detail = err.Error()

@@ -55,6 +55,10 @@ type Load struct {
 	// Exhausted: it takes no more, whatever the limits say.
 	Exhausted bool `json:"exhausted,omitempty"`
 
+	// Crowded: it is well above the others, and people of rooms that grow are
+	// better served elsewhere. New rooms go by the score.
+	Crowded bool `json:"crowded,omitempty"`
+
 	// Started is when the process started, in Unix seconds.
 	Started int64 `json:"started,omitempty"`
 }

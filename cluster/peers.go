@@ -159,13 +159,13 @@ func (c *Cluster) toldPeers() []*clusterpb.Peer {
 func (c *Cluster) tellLoad(ctx context.Context) error {
 	tick := time.NewTicker(loadInterval)
 	defer tick.Stop()
+	var told time.Time
 	for {
-		var load *Load
-		if c.load != nil {
-			l := c.load()
-			load = &l
+		turned := c.load != nil && c.gossip.measured(c.load())
+		if now := time.Now(); turned || now.Sub(told) >= c.gossip.every()-loadInterval/2 {
+			c.gossip.tell()
+			told = now
 		}
-		c.gossip.tell(load)
 		c.members.tick() // who told nothing is suspect now
 		select {
 		case <-ctx.Done():

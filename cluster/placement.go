@@ -95,8 +95,8 @@ func (c Candidate) unfit() string {
 
 func (c Candidate) has(role string) bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, role) }
 
-// busy is how much a node is used: the share of its scarcest resource.
-func (l Load) busy() float64 {
+// Busy is how much a node is used: the share of its scarcest resource.
+func (l Load) Busy() float64 {
 	egress, sessions := finite(l.MaxEgressBps), float64(l.MaxSessions)
 	if egress <= 0 {
 		egress = egressScale
@@ -106,6 +106,16 @@ func (l Load) busy() float64 {
 	}
 	return min(max(finite(l.CPU), finite(l.EgressBps)/egress, float64(l.Sessions)/sessions, 0), 1)
 }
+
+// A node is crowded that is above the mean of all by so much, and not idle.
+const (
+	crowdedOver  = 1.05
+	crowdedFloor = 0.30
+)
+
+// CrowdedAmong says whether the node is crowded while the mean of all is so
+// busy (Load.Busy).
+func (l Load) CrowdedAmong(mean float64) bool { return l.Busy() > max(crowdedFloor, crowdedOver*mean) }
 
 // score is how little a node wants another room.
 func score(busy float64, rooms, mostRooms, fresh int) float64 {

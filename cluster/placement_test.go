@@ -203,7 +203,7 @@ func TestPlaceOfAnyNodes(t *testing.T) {
 			} else if c.ID == first {
 				t.Fatalf("seed %d: %+v is chosen", seed, c)
 			}
-			if s := score(c.Load.busy(), c.Rooms, 50, c.Fresh); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
+			if s := score(c.Load.Busy(), c.Rooms, 50, c.Fresh); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
 				t.Fatalf("seed %d: %+v scores %v", seed, c, s)
 			}
 		}

@@ -68,7 +68,7 @@ func (p *Placer) Refresh(now time.Time, members []Candidate) {
 		}
 		r.region, r.rooms, r.room = region, clamp(c.Rooms), clamp(c.Load.Headroom)
 		r.able, r.fit = c.able(), c.fit()
-		if r.busy = weightLoad * c.Load.busy(); finite(c.Load.CPU) >= overloadCPU {
+		if r.busy = weightLoad * c.Load.Busy(); finite(c.Load.CPU) >= overloadCPU {
 			r.busy += overloaded
 		}
 		if r.fit {

@@ -26,7 +26,7 @@ func (c *Cluster) Members() []Member {
 			m.Raft = raftRole(servers, n.ID)
 		}
 		candidate := Candidate{ID: n.ID, Region: n.Region, State: m.State, Roles: n.Roles, Load: m.Load, Rooms: m.Rooms}
-		m.Score = score(m.Load.busy(), m.Rooms, most, 0)
+		m.Score = score(m.Load.Busy(), m.Rooms, most, 0)
 		if candidate.fit() {
 			m.Headroom = max(0, m.Load.Headroom)
 		}

@@ -73,10 +73,14 @@ const (
 	gossipReclaim = time.Second
 	lookupTimeout = 5 * time.Second // of a host name to listen on or advertise
 
-	// loadInterval is how often a node tells its load; one that told nothing
-	// for loadStale is shown as suspect.
-	loadInterval = time.Second
-	loadStale    = 4 * loadInterval
+	// loadInterval is how often a node measures its load, and how often it tells
+	// it while the cluster has newsPerInterval nodes at most; with more of them
+	// each tells in proportion less often (docs/scale.md), and the leader hears
+	// with each renewal of a lease. A node that told nothing for loadStale, or
+	// four times what is usual, is shown as suspect.
+	loadInterval    = time.Second
+	newsPerInterval = 50
+	loadStale       = 4 * loadInterval
 	// viewFresh is how old the leader's view of loads may be when it decides.
 	viewFresh = 100 * time.Millisecond
 	// loadSettle is how long a new room takes until its load is measured.

@@ -92,7 +92,7 @@ func (n nodes) Nodes() []signaling.Node {
 		}
 		list = append(list, signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
-			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: m.Load.Full(),
+			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded,
 		})
 	}
 	return list

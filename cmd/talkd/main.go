@@ -48,6 +48,7 @@ func commands() []command {
 		{"join-token", "create", "make a token for a node that joins", true, joinToken},
 		{"cluster", clusterWords, "see the cluster, and change it", true, clusterCommand},
 		{"user", "add NAME | list", "accounts of the embedded backend", true, user},
+		{"sim", "[--nodes 1000] …", "simulate placement in a large cluster", false, simulate},
 		{"config", "check FILE", "check a configuration file", true, configCommand},
 		{"version", "", "print the version", false, printVersion},
 	}

@@ -730,12 +730,15 @@ func (x *Peer) GetServer() bool {
 
 // RenewRequest tells the leader how the caller's log does.
 type RenewRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LogIndex      uint64                 `protobuf:"varint,1,opt,name=log_index,json=logIndex,proto3" json:"log_index,omitempty"` // last entry of the caller's log
-	LogTerm       uint64                 `protobuf:"varint,2,opt,name=log_term,json=logTerm,proto3" json:"log_term,omitempty"`    // of that entry
-	Boot          int64                  `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`                         // tells one start of the caller from another
-	LogStart      uint64                 `protobuf:"varint,4,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"` // where the caller's log ended when it started
-	Held          *KeysHeld              `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                         // nil: none that the state says
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	LogIndex uint64                 `protobuf:"varint,1,opt,name=log_index,json=logIndex,proto3" json:"log_index,omitempty"` // last entry of the caller's log
+	LogTerm  uint64                 `protobuf:"varint,2,opt,name=log_term,json=logTerm,proto3" json:"log_term,omitempty"`    // of that entry
+	Boot     int64                  `protobuf:"varint,3,opt,name=boot,proto3" json:"boot,omitempty"`                         // tells one start of the caller from another
+	LogStart uint64                 `protobuf:"varint,4,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"` // where the caller's log ended when it started
+	// Load of the caller as JSON: the leader decides by it, and in a large
+	// cluster gossip is slow to tell.
+	Load          []byte    `protobuf:"bytes,5,opt,name=load,proto3" json:"load,omitempty"`
+	Held          *KeysHeld `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"` // nil: none that the state says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +799,13 @@ func (x *RenewRequest) GetLogStart() uint64 {
 		return x.LogStart
 	}
 	return 0
+}
+
+func (x *RenewRequest) GetLoad() []byte {
+	if x != nil {
+		return x.Load
+	}
+	return nil
 }
 
 func (x *RenewRequest) GetHeld() *KeysHeld {
@@ -1677,12 +1687,13 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\fcluster_addr\x18\x02 \x01(\tR\vclusterAddr\x12\x1f\n" +
 	"\vgossip_addr\x18\x03 \x01(\tR\n" +
 	"gossipAddr\x12\x16\n" +
-	"\x06server\x18\x04 \x01(\bR\x06server\"\xa7\x01\n" +
+	"\x06server\x18\x04 \x01(\bR\x06server\"\xbb\x01\n" +
 	"\fRenewRequest\x12\x1b\n" +
 	"\tlog_index\x18\x01 \x01(\x04R\blogIndex\x12\x19\n" +
 	"\blog_term\x18\x02 \x01(\x04R\alogTerm\x12\x12\n" +
 	"\x04boot\x18\x03 \x01(\x03R\x04boot\x12\x1b\n" +
-	"\tlog_start\x18\x04 \x01(\x04R\blogStart\x12.\n" +
+	"\tlog_start\x18\x04 \x01(\x04R\blogStart\x12\x12\n" +
+	"\x04load\x18\x05 \x01(\fR\x04load\x12.\n" +
 	"\x04held\x18\n" +
 	" \x01(\v2\x1a.talkd.cluster.v1.KeysHeldR\x04held\"\xbb\x01\n" +
 	"\n" +

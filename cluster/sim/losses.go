@@ -1,0 +1,140 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/store"
+)
+
+// some are living nodes, drawn.
+func (r *run) some(n int) []int {
+	var living []int
+	for i := range r.world.nodes {
+		if !r.world.nodes[i].dead {
+			living = append(living, i)
+		}
+	}
+	r.dice.Shuffle(len(living), func(i, j int) { living[i], living[j] = living[j], living[i] })
+	lost := living[:min(n, len(living)-1)]
+	slices.Sort(lost)
+	return lost
+}
+
+func (r *run) region(i int) []int { return slices.Clone(r.world.living[i]) }
+
+// backAtOnce people of lost nodes are back within backEvery.
+const (
+	backAtOnce = 2000
+	backEvery  = 100 * time.Millisecond
+)
+
+// lose kills nodes: their rooms are placed anew and their people come back.
+func (r *run) lose(name string, lost []int) error {
+	w, before := r.world, r.state.Homes()
+	for _, i := range lost {
+		n := &w.nodes[i]
+		n.dead = true
+		w.living[n.region] = slices.DeleteFunc(w.living[n.region], func(k int) bool { return k == i })
+	}
+	rooms := 0
+	for _, i := range lost {
+		rooms += len(r.state.HomesOf(w.nodes[i].id))
+	}
+	r.look()
+	began := time.Now()
+	for _, i := range lost {
+		if err := r.placeAnew(i); err != nil {
+			return err
+		}
+	}
+	took := time.Since(began)
+	if err := r.comeBack(); err != nil {
+		return err
+	}
+	moved := 0
+	for room, home := range r.state.Homes() {
+		if before[room] != home {
+			moved++
+		}
+	}
+	r.phase(name, rooms, moved)
+	p := &r.report.Phases[len(r.report.Phases)-1]
+	p.Lost, p.TookMs = len(lost), took.Seconds()*1e3
+	return nil
+}
+
+// placeAnew is what the leader does with the rooms of a silent node.
+func (r *run) placeAnew(lost int) error {
+	w := r.world
+	hint := cluster.Hint{Region: regions()[w.nodes[lost].region].name}
+	for batch := range slices.Chunk(r.state.HomesOf(w.nodes[lost].id), store.MaxAssignments) {
+		homes := make([]store.Assignment, 0, len(batch))
+		for _, id := range batch {
+			home, _ := r.state.Home(id)
+			var near []store.NodeID
+			for _, e := range w.rooms[w.index[id]].edges {
+				if !w.nodes[e.node].dead {
+					near = append(near, w.nodes[e.node].id)
+				}
+			}
+			began := time.Now()
+			to, err := r.placer.PlaceAnew(r.clock(), id, hint, near)
+			r.decisions = append(r.decisions, time.Since(began))
+			if err != nil {
+				return err
+			}
+			homes = append(homes, store.Assignment{Room: id, Node: to, PrevEpoch: home.Epoch, Reason: store.ReasonAnew})
+		}
+		applied, err := r.apply(store.NewAssignHomes(r.clock(), homes))
+		if err != nil {
+			return err
+		}
+		r.report.Raft.Placements += len(homes)
+		for k, a := range applied.Result.Homes {
+			if a.Err != nil {
+				return a.Err
+			}
+			w.rooms[w.index[homes[k].Room]].home = int32(w.at[a.Home.Node])
+		}
+		if err := r.until(r.now + entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// comeBack lets the people of dead nodes join again.
+func (r *run) comeBack() error {
+	w, back := r.world, 0
+	for i := range w.rooms {
+		room := &w.rooms[i]
+		gone := int32(0)
+		for _, e := range room.edges {
+			if w.nodes[e.node].dead {
+				gone += e.people
+			}
+		}
+		if gone == 0 {
+			continue
+		}
+		w.count(room, -1)
+		room.edges = slices.DeleteFunc(room.edges, func(e edge) bool { return w.nodes[e.node].dead })
+		w.count(room, 1)
+		for ; gone > 0; gone-- {
+			w.join(r.dice, i)
+			if back++; back%backAtOnce == 0 {
+				if err := r.until(r.now + backEvery); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		if n.dead {
+			w.nodes[w.at[n.id]].streams, w.nodes[w.at[n.id]].people = 0, 0
+		}
+	}
+	return r.until(r.now + hears)
+}
