@@ -33,8 +33,9 @@ func place(t *testing.T, n *clustertest.Node, r store.RoomID) store.Home {
 	return home
 }
 
-func TestOneNodeIsACluster(t *testing.T) {
-	t.Parallel()
+func TestOneNodeIsACluster(t *testing.T) { virtual(t, oneNodeIsACluster) }
+
+func oneNodeIsACluster(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	n := k.Node(0)
 	k.Await("the lease", n.Lease)
@@ -196,8 +197,9 @@ func state(on *clustertest.Node, of store.NodeID) cluster.MemberState {
 	return ""
 }
 
-func TestWholeClusterRestarts(t *testing.T) {
-	t.Parallel()
+func TestWholeClusterRestarts(t *testing.T) { virtual(t, wholeClusterRestarts) }
+
+func wholeClusterRestarts(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	nodes := k.Running()
 	home := place(t, nodes[1], room(1))
@@ -217,8 +219,9 @@ func TestWholeClusterRestarts(t *testing.T) {
 
 // A node that begins with a snapshot knows as much as one that begins with the
 // log, also when the last entry before it was no command.
-func TestRestartFromSnapshot(t *testing.T) {
-	t.Parallel()
+func TestRestartFromSnapshot(t *testing.T) { virtual(t, restartFromSnapshot) }
+
+func restartFromSnapshot(t *testing.T) {
 	k := clustertest.Start(t, 2) // the last entries make the second node a voter
 	nodes := k.Running()
 	home := place(t, nodes[0], room(1))
@@ -241,8 +244,9 @@ func TestRestartFromSnapshot(t *testing.T) {
 	}
 }
 
-func TestAllStopAtOnce(t *testing.T) {
-	t.Parallel()
+func TestAllStopAtOnce(t *testing.T) { virtual(t, allStopAtOnce) }
+
+func allStopAtOnce(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	began := time.Now()
 	var wg sync.WaitGroup

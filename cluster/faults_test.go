@@ -133,8 +133,9 @@ func oneHome(t *testing.T, k *clustertest.Kit, rooms ...store.RoomID) {
 	})
 }
 
-func TestKilledHomeIsReplaced(t *testing.T) {
-	t.Parallel()
+func TestKilledHomeIsReplaced(t *testing.T) { virtual(t, killedHomeIsReplaced) }
+
+func killedHomeIsReplaced(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -172,8 +173,9 @@ func TestKilledHomeIsReplaced(t *testing.T) {
 	}
 }
 
-func TestKilledLeaderIsReplaced(t *testing.T) {
-	t.Parallel()
+func TestKilledLeaderIsReplaced(t *testing.T) { virtual(t, killedLeaderIsReplaced) }
+
+func killedLeaderIsReplaced(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -191,8 +193,9 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	t.Logf("placed anew after %s", time.Since(killed).Round(time.Millisecond))
 }
 
-func TestPreferredNodesBecomeHomes(t *testing.T) {
-	t.Parallel()
+func TestPreferredNodesBecomeHomes(t *testing.T) { virtual(t, preferredNodesBecomeHomes) }
+
+func preferredNodesBecomeHomes(t *testing.T) {
 	k := clustertest.New(t)
 	for range 4 {
 		n := k.Prepare()
@@ -288,8 +291,9 @@ func TestPartitions(t *testing.T) {
 
 // Gossip may say that a home is dead as long as it likes: the room stays while
 // the home has its lease, and moves only when that has run out.
-func TestGossipDoesNotDecide(t *testing.T) {
-	t.Parallel()
+func TestGossipDoesNotDecide(t *testing.T) { virtual(t, gossipDecidesNothing) }
+
+func gossipDecidesNothing(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	for n := range 3 {
 		settled(k)

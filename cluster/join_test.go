@@ -78,8 +78,9 @@ func TestJoinTokens(t *testing.T) {
 
 // A node whose answer was lost joins with the same token after a restart;
 // nobody else does.
-func TestJoinIsRepeated(t *testing.T) {
-	t.Parallel()
+func TestJoinIsRepeated(t *testing.T) { virtual(t, joinIsRepeated) }
+
+func joinIsRepeated(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	n1, n2 := k.Node(0), k.Prepare()
 	recorded := func() bool {
@@ -115,8 +116,9 @@ func TestJoinIsRepeated(t *testing.T) {
 }
 
 // Who connects to join and says nothing gives the place back soon.
-func TestSilentJoinerIsSentAway(t *testing.T) {
-	t.Parallel()
+func TestSilentJoinerIsSentAway(t *testing.T) { virtual(t, silentJoinerIsSentAway) }
+
+func silentJoinerIsSentAway(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	addr, _ := k.Node(0).Addr()
 	raw, err := k.Net.Host("stranger").DialContext(within(t), "tcp", addr)
@@ -133,8 +135,9 @@ func TestSilentJoinerIsSentAway(t *testing.T) {
 	}
 }
 
-func TestFirstTokens(t *testing.T) {
-	t.Parallel()
+func TestFirstTokens(t *testing.T) { virtual(t, firstTokens) }
+
+func firstTokens(t *testing.T) {
 	k := clustertest.New(t)
 	n := k.Prepare()
 	n.Config.Expect = 3
@@ -155,8 +158,9 @@ func TestFirstTokens(t *testing.T) {
 	}
 }
 
-func TestRemovedNodeStops(t *testing.T) {
-	t.Parallel()
+func TestRemovedNodeStops(t *testing.T) { virtual(t, removedNodeStops) }
+
+func removedNodeStops(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	n := k.Followers()[0]
 	leader := k.AwaitLeader()
@@ -176,8 +180,9 @@ func TestRemovedNodeStops(t *testing.T) {
 	}
 }
 
-func TestUnknownCommandStops(t *testing.T) {
-	t.Parallel()
+func TestUnknownCommandStops(t *testing.T) { virtual(t, unknownCommandStops) }
+
+func unknownCommandStops(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	n := k.Node(0)
 	go func() { // the answer never comes: the node stops

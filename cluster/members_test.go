@@ -43,8 +43,9 @@ func votes(k *clustertest.Kit, on *clustertest.Node, want ...store.NodeID) {
 	})
 }
 
-func TestGrowing(t *testing.T) {
-	t.Parallel()
+func TestGrowing(t *testing.T) { virtual(t, growing) }
+
+func growing(t *testing.T) {
 	k := clustertest.New(t)
 	began := time.Now()
 	for n, want := range []int{1, 2, 3, 3, 5, 5} {
@@ -62,8 +63,9 @@ func TestGrowing(t *testing.T) {
 	}
 }
 
-func TestSpareTakesOver(t *testing.T) {
-	t.Parallel()
+func TestSpareTakesOver(t *testing.T) { virtual(t, spareTakesOver) }
+
+func spareTakesOver(t *testing.T) {
 	k := clustertest.Start(t, 4)
 	settled(k)
 	leader := k.AwaitLeader()
@@ -103,8 +105,9 @@ func TestSpareTakesOver(t *testing.T) {
 
 // Without a spare a voter that has failed keeps its vote: three with one silent
 // are no worse than two.
-func TestNoSpare(t *testing.T) {
-	t.Parallel()
+func TestNoSpare(t *testing.T) { virtual(t, noSpare) }
+
+func noSpare(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, gone := k.AwaitLeader(), k.Followers()[0]
@@ -120,8 +123,9 @@ func TestNoSpare(t *testing.T) {
 	k.Await("all to be well", func() bool { s := leader.Status(); return s.Healthy && s.Tolerance == 1 })
 }
 
-func TestRegions(t *testing.T) {
-	t.Parallel()
+func TestRegions(t *testing.T) { virtual(t, regions) }
+
+func regions(t *testing.T) {
 	k := clustertest.New(t)
 	for _, region := range []string{"eu", "eu", "eu", "us"} {
 		n := k.Prepare()
@@ -133,8 +137,9 @@ func TestRegions(t *testing.T) {
 	k.Await("three voters", func() bool { return k.AwaitLeader().Status().Voters == 3 })
 }
 
-func TestRemove(t *testing.T) {
-	t.Parallel()
+func TestRemove(t *testing.T) { virtual(t, remove) }
+
+func remove(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -222,8 +227,9 @@ func knock(t *testing.T, k *clustertest.Kit, as, at *clustertest.Node, proto str
 	return err
 }
 
-func TestRemovalThatWouldCostTheMajority(t *testing.T) {
-	t.Parallel()
+func TestRemovalThatWouldCostTheMajority(t *testing.T) { virtual(t, removalThatWouldCostTheMajority) }
+
+func removalThatWouldCostTheMajority(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -251,8 +257,9 @@ func TestRemovalThatWouldCostTheMajority(t *testing.T) {
 }
 
 // A node that was let in and never came does not hold its id for ever.
-func TestGhosts(t *testing.T) {
-	t.Parallel()
+func TestGhosts(t *testing.T) { virtual(t, ghosts) }
+
+func ghosts(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	n1, n2 := k.Node(0), k.Prepare()
 	recorded := func() bool { _, ok := n1.State.Node(n2.ID); return ok }
@@ -295,8 +302,9 @@ func TestGhosts(t *testing.T) {
 }
 
 // A data directory from a backup has forgotten what its node confirmed.
-func TestOldDirectory(t *testing.T) {
-	t.Parallel()
+func TestOldDirectory(t *testing.T) { virtual(t, oldDirectory) }
+
+func oldDirectory(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, n := k.AwaitLeader(), k.Followers()[0]

@@ -147,8 +147,9 @@ func TestClients(t *testing.T) {
 }
 
 // Nobody begins a cluster without Raft.
-func TestClientNeedsServers(t *testing.T) {
-	t.Parallel()
+func TestClientNeedsServers(t *testing.T) { virtual(t, clientNeedsServers) }
+
+func clientNeedsServers(t *testing.T) {
 	k := clustertest.New(t)
 	n := k.Prepare()
 	n.Config.Roles = []string{"media"}
@@ -159,8 +160,9 @@ func TestClientNeedsServers(t *testing.T) {
 
 // A client goes on when the server that it follows dies, hangs or is cut off,
 // and sees every decision once and in order.
-func TestClientChangesServers(t *testing.T) {
-	t.Parallel()
+func TestClientChangesServers(t *testing.T) { virtual(t, clientChangesServers) }
+
+func clientChangesServers(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	c := k.AddClient()
 	events, cancel := c.Watch()
@@ -232,8 +234,9 @@ func TestClientChangesServers(t *testing.T) {
 }
 
 // A client that was away for longer than servers remember is sent everything.
-func TestClientStartsOver(t *testing.T) {
-	t.Parallel()
+func TestClientStartsOver(t *testing.T) { virtual(t, clientStartsOver) }
+
+func clientStartsOver(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	c := k.AddClient()
 	s := k.Node(0)
@@ -271,8 +274,9 @@ func TestClientStartsOver(t *testing.T) {
 }
 
 // While no server can be reached, a client knows what it knew.
-func TestClientWithoutServers(t *testing.T) {
-	t.Parallel()
+func TestClientWithoutServers(t *testing.T) { virtual(t, clientWithoutServers) }
+
+func clientWithoutServers(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	c := k.AddClient()
 	home := place(t, c, room(1))
@@ -295,8 +299,9 @@ func TestClientWithoutServers(t *testing.T) {
 }
 
 // A client that was removed stops.
-func TestRemovedClientStops(t *testing.T) {
-	t.Parallel()
+func TestRemovedClientStops(t *testing.T) { virtual(t, removedClientStops) }
+
+func removedClientStops(t *testing.T) {
 	k := clustertest.Start(t, 1)
 	c := k.AddClient()
 	if err := k.Node(0).Remove(within(t), c.ID); err != nil {

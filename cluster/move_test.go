@@ -12,8 +12,9 @@ import (
 
 // A room goes where an operator wants it, if the node can take it; who watches
 // is told why.
-func TestMove(t *testing.T) {
-	t.Parallel()
+func TestMove(t *testing.T) { virtual(t, move) }
+
+func move(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	k.AwaitLeader()
 	asks := k.Followers()[0]
@@ -63,9 +64,11 @@ func TestMove(t *testing.T) {
 
 // The rooms of a node that is to be left go to the others, all of them; what
 // was decided outlives a change of the leader.
-func TestDrain(t *testing.T) {
-	t.Parallel()
+func TestDrain(t *testing.T) { virtual(t, drain) }
+
+func drain(t *testing.T) {
 	k := clustertest.Start(t, 3)
+	settled(k)
 	leader := k.AwaitLeader()
 	awaitVoters(k, 3)
 	const rooms = 150

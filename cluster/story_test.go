@@ -494,3 +494,10 @@ func (s *story) fact(words, seen []string) (func() (bool, string), error) {
 	}
 	return nil, fmt.Errorf("expect %s?", words[0])
 }
+
+// virtual runs a test beside others, in virtual time.
+func virtual(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	clustertest.Virtual(t, f)
+}

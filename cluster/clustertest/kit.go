@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -80,9 +81,26 @@ const probeEnds = 10 * time.Second
 func New(tb testing.TB) *Kit {
 	tb.Helper()
 	// The directory first: it must be removed after the nodes have ended.
-	k := &Kit{tb: tb, dir: tb.TempDir(), Net: newNetwork(), log: new(tail)}
+	k := &Kit{tb: tb, dir: directory(tb), Net: newNetwork(), log: new(tail)}
 	tb.Cleanup(k.close)
 	return k
+}
+
+// directory is where the nodes' data lie: in memory if the machine has that.
+// Nothing is read after a loss of power, and a busy disk would take most of the
+// time of a test.
+func directory(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "talkd-clustertest-")
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Errorf("removing the nodes' data: %v", err)
+		}
+	})
+	return dir
 }
 
 // Start makes a kit of n nodes and waits until all are ready.
