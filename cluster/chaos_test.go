@@ -178,7 +178,7 @@ func (c *chaos) person(ctx context.Context, n *clustertest.Node, dice *rand.Rand
 		patient, cancel := context.WithTimeout(ctx, chaosPatient)
 		call := c.history.now()
 		known, has := at.Lookup(r)
-		switch p := dice.IntN(5); {
+		switch p := dice.IntN(10); {
 		case p < 5:
 			home, err := at.Place(patient, r, cluster.Hint{Node: to})
 			if c.answered("place", err) && !has { // what a node knows already may be old
@@ -189,7 +189,7 @@ func (c *chaos) person(ctx context.Context, n *clustertest.Node, dice *rand.Rand
 			if c.answered("move", err) {
 				c.history.add(me, what{"move", r, n.ID}, call, seen{home.Node, home.Epoch})
 			}
-		case has && known.Node == n.ID: // the home alone finds a room empty
+		case has && at.Acts(r, known.Epoch): // the home alone finds a room empty
 			_, err := at.Propose(patient, store.NewReleaseRoom(time.Now(), r, known.Epoch))
 			if c.answered("release", err) {
 				c.history.add(me, what{"release", r, n.ID}, call, seen{known.Node, known.Epoch})

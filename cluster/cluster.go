@@ -263,6 +263,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	c.handOver()
 	stopWork()
 	_ = work.Wait() // what mattered has gone through c.failed
+	c.leading.asking.Wait()
 	if err == nil {
 		select {
 		case err = <-c.failed:

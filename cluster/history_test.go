@@ -17,10 +17,14 @@ import (
 
 // history is what was seen of the homes of rooms, on one clock.
 //
-// Two things are seen: answers of the cluster ("this is the home now"), and who
-// may act as a home, which is a read that must be as good as a decision: nobody
-// acts in an epoch after anybody has seen a later one. So the history of each
-// room must be linearizable as a register whose epoch only rises.
+// Two things are seen: what the cluster decides ("this is the home now"), and
+// who may act as a home. Each is a register of the room whose epoch only rises,
+// and the history of each must be linearizable: nobody is told of a home after
+// anybody was told of a later one, and nobody acts in an epoch after anybody has
+// acted in a later one, or after the room was released. So no two ever act.
+//
+// Between the two there is a time in which nobody acts: the home before acts
+// until it knows of the decision, the new one from when that has stopped.
 //
 // Decisions that nobody was told of (rooms of the dead that are placed anew,
 // answers that got lost) are found by the next who sees their epoch.
@@ -39,6 +43,24 @@ type what struct {
 	op   string // place, move, release, act
 	room store.RoomID
 	by   store.NodeID
+}
+
+// part is one of the two registers of a room.
+type part struct {
+	room store.RoomID
+	acts bool
+}
+
+// parts are the registers that an operation is of.
+func (w what) parts() []part {
+	decided, acts := part{w.room, false}, part{w.room, true}
+	switch w.op {
+	case "act":
+		return []part{acts}
+	case "release":
+		return []part{decided, acts}
+	}
+	return []part{decided}
 }
 
 // seen is its output.
@@ -74,15 +96,16 @@ func homes() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return register{} },
 		Partition: func(all []porcupine.Operation) [][]porcupine.Operation {
-			of := make(map[store.RoomID]int)
+			of := make(map[part]int)
 			var parts [][]porcupine.Operation
 			for _, op := range all {
-				r := op.Input.(what).room
-				if _, ok := of[r]; !ok {
-					of[r] = len(parts)
-					parts = append(parts, nil)
+				for _, p := range op.Input.(what).parts() {
+					if _, ok := of[p]; !ok {
+						of[p] = len(parts)
+						parts = append(parts, nil)
+					}
+					parts[of[p]] = append(parts[of[p]], op)
 				}
-				parts[of[r]] = append(parts[of[r]], op)
 			}
 			return parts
 		},
@@ -122,7 +145,7 @@ func (h *history) explain() string {
 	describe := homes().DescribeOperation
 	for _, op := range ops {
 		for _, before := range ops {
-			if before.Return >= op.Call || before.Input.(what).room != op.Input.(what).room {
+			if before.Return >= op.Call || !slices.ContainsFunc(before.Input.(what).parts(), func(p part) bool { return slices.Contains(op.Input.(what).parts(), p) }) {
 				continue
 			}
 			was, is := before.Output.(seen), op.Output.(seen)
@@ -218,7 +241,7 @@ func clientOf(id store.NodeID) int {
 // epoch.
 func acts(n *cluster.Cluster, r store.RoomID) (uint64, bool) {
 	home, ok := n.Lookup(r)
-	return home.Epoch, ok && home.Node == n.Self() && n.Lease()
+	return home.Epoch, ok && n.Acts(r, home.Epoch)
 }
 
 // The check sees what it is for.
@@ -240,17 +263,17 @@ func TestHistoryIsChecked(t *testing.T) {
 		"one epoch, two homes": {[]porcupine.Operation{
 			op("act", 1, 1, "n1", 1), op("act", 2, 2, "n2", 1),
 		}, false},
-		"after a move": {[]porcupine.Operation{
-			op("place", 0, 5, "n1", 1), op("move", 6, 8, "n2", 2), op("act", 9, 9, "n1", 1),
-		}, false},
-		"during a move": {[]porcupine.Operation{
-			op("place", 0, 5, "n1", 1), op("move", 6, 8, "n2", 2), op("act", 7, 7, "n1", 1),
+		"after a move, until it knows": {[]porcupine.Operation{
+			op("place", 0, 5, "n1", 1), op("move", 6, 8, "n2", 2), op("act", 9, 9, "n1", 1), op("act", 10, 10, "n2", 2),
 		}, true},
+		"after a move, beside the new one": {[]porcupine.Operation{
+			op("move", 6, 8, "n2", 2), op("act", 9, 9, "n2", 2), op("act", 10, 10, "n1", 1),
+		}, false},
 		"after a release": {[]porcupine.Operation{
 			op("place", 0, 5, "n1", 1), op("release", 6, 8, "n1", 1), op("act", 9, 9, "n1", 1),
 		}, false},
 		"an old answer": {[]porcupine.Operation{
-			op("act", 1, 1, "n2", 2), op("place", 2, 3, "n1", 1),
+			op("move", 0, 1, "n2", 2), op("place", 2, 3, "n1", 1),
 		}, false},
 	} {
 		if got := porcupine.CheckOperations(homes(), c.ops); got != c.good {

@@ -24,6 +24,7 @@ type leadership struct {
 	caughtUp bool // all that was decided before is applied
 	paused   bool // another node may be about to lead: no leases
 	stopping bool // so is this node, for good
+	asking   sync.WaitGroup
 	verified time.Time
 	former   store.NodeID // who led before; maybe it died
 	renewed  map[store.NodeID]time.Time
@@ -73,6 +74,17 @@ func (l *leadership) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopping = true
+}
+
+// ask asks Raft something in a goroutine, unless this node stops.
+func (l *leadership) ask(question func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return false
+	}
+	l.asking.Go(question)
+	return true
 }
 
 // acts tells whether this node leads and knows all that was decided before.

@@ -143,7 +143,11 @@ func (c *Cluster) verifyLeader(ctx context.Context, r *raft.Raft) error {
 	}
 	term := r.CurrentTerm()
 	done := make(chan error, 1)
-	go func() { done <- r.VerifyLeader().Error() }() // ends when Raft steps down, within raftLeaderLease
+	// Ends when Raft steps down, within raftLeaderLease, unless Raft is stopped
+	// before: run waits for it.
+	if !c.leading.ask(func() { done <- r.VerifyLeader().Error() }) {
+		return ErrClosed
+	}
 	select {
 	case err := <-done:
 		if err != nil {
