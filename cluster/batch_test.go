@@ -20,8 +20,9 @@ import (
 
 // Many who ask at once, at all nodes and for the same rooms, get one answer
 // each room, and the rooms are spread.
-func TestPlacementsTogether(t *testing.T) {
-	t.Parallel()
+func TestPlacementsTogether(t *testing.T) { virtual(t, placementsTogether) }
+
+func placementsTogether(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	leader := k.AwaitLeader()
 	const rooms, askers = 300, 4
@@ -57,8 +58,9 @@ func TestPlacementsTogether(t *testing.T) {
 
 // Who leads anew knows what was placed a moment ago, though no load of it has
 // been measured yet.
-func TestNewLeaderKnowsWhatIsFresh(t *testing.T) {
-	t.Parallel()
+func TestNewLeaderKnowsWhatIsFresh(t *testing.T) { virtual(t, newLeaderKnowsWhatIsFresh) }
+
+func newLeaderKnowsWhatIsFresh(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	old := k.AwaitLeader()
@@ -85,8 +87,9 @@ func awaitVoters(k *clustertest.Kit, n int) {
 }
 
 // A cluster that is full says so, and how full; nobody is placed then.
-func TestFullCluster(t *testing.T) {
-	t.Parallel()
+func TestFullCluster(t *testing.T) { virtual(t, fullCluster) }
+
+func fullCluster(t *testing.T) {
 	k := clustertest.New(t)
 	var full atomic.Bool
 	for range 2 {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
 	"github.com/talkd/talkd/store"
@@ -90,6 +92,9 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 			return false
 		}
 		if reply, err = clusterpb.NewClusterClient(conn).Renew(ctx, request); err != nil {
+			if status.Code(err) == codes.PermissionDenied { // removed: that is told to nobody who asks for a lease
+				c.announceAgain()
+			}
 			return false
 		}
 	}

@@ -66,7 +66,9 @@ func growing(t *testing.T) {
 func TestSpareTakesOver(t *testing.T) { virtual(t, spareTakesOver) }
 
 func spareTakesOver(t *testing.T) {
-	k := clustertest.Start(t, 4)
+	k := clustertest.Start(t, 3)
+	settled(k)
+	k.Add() // the votes are given
 	settled(k)
 	leader := k.AwaitLeader()
 	spare, failing := k.Node(3), k.Node(1)

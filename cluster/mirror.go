@@ -86,7 +86,7 @@ func (m *mirror) work(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if status.Code(err) == codes.NotFound {
+			if code := status.Code(err); code == codes.NotFound || code == codes.PermissionDenied {
 				m.c.announceAgain() // the leader says whether this node was removed
 			}
 			m.c.log.Debug("a server is followed no more", keyPeer, id, "heard", heard, "error", err)
