@@ -56,7 +56,7 @@ type testNode struct {
 	rpc     *grpc.Server
 	addr    string
 	lease   atomic.Bool
-	full    atomic.Bool // what Admit says
+	crowded atomic.Bool // what Admit says
 	metrics *prometheus.Registry
 	media   *fakeEngine
 
@@ -366,7 +366,7 @@ func (n *testNode) Release(_ context.Context, room store.RoomID, epoch uint64) e
 }
 
 func (n *testNode) Admit() error {
-	if n.full.Load() {
+	if n.crowded.Load() {
 		return wire.ErrClusterFull
 	}
 	return nil

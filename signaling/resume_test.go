@@ -392,11 +392,11 @@ func TestClusterFull(t *testing.T) {
 	people(c)
 	alice := c.enter(c.nodes[0], "alice")
 	bob := c.come(c.nodes[0], "bob")
-	c.nodes[0].full.Store(true)
+	c.nodes[0].crowded.Store(true)
 	if answer := bob.AskJoin("room", roomSession("bob")); answer.Error == nil || answer.Error.Code != wire.CodeClusterFull {
 		t.Errorf("answer %+v", answer)
 	}
-	c.nodes[0].full.Store(false)
+	c.nodes[0].crowded.Store(false)
 	bob.Join("room", roomSession("bob"))
 	alice.ExpectEvent(wire.TargetRoom, wire.EventJoin)
 }
