@@ -485,6 +485,7 @@ test('a second order takes the place of the first', async () => {
   third.say('{"id":"1","type":"error","error":{"code":"invalid_ticket","message":""}}');
   await settle();
   expect([third.closed, s.state, s.serving]).toEqual([true, 'connected', 'n1']);
+  expect(old.take()).toEqual(['{"type":"move","move":{"state":"abort"}}']);
 });
 
 test('a session that was moved without us is taken up again, not begun anew', async () => {

@@ -294,7 +294,9 @@ export class Signaling extends Emitter<SignalingEvents> {
     try {
       move = await Move.begin(this.deps.open, order);
     } catch {
-      return; // The session stays; the server has other ways.
+      // The session stays. Others may be waiting for its turn to be over.
+      if (turn === this.orders) this.link?.send({ type: 'move', move: { state: 'abort' } });
+      return;
     }
     if (turn !== this.orders || this.state !== 'connected' || !move.hello.moving) {
       move.abort();
