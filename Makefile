@@ -26,7 +26,7 @@ UNIT  = $(shell $(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: web build ## a three-node cluster on this machine: open the printed URL in two windows and talk
@@ -52,13 +52,13 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	@cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 .PHONY: test
-test: build chromium web/node_modules/.package-lock.json ## every test but the long ones, browsers included
+test: build chromium netns web/node_modules/.package-lock.json ## every test but the long ones, browsers included
 	@cd web && npm test --silent
 	@$(GOTEST) -timeout 9m $(UNIT)
 	@$(GOTEST) -timeout 9m $(E2E)
 
 .PHONY: e2e
-e2e: build chromium ## only the end-to-end tests, with their output
+e2e: build chromium netns ## only the end-to-end tests, with their output
 	@$(GOTEST) -count=1 -v -timeout 9m $(E2E)
 
 .PHONY: race
@@ -73,6 +73,21 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	    echo "== $$p $$f"; $(GOTEST) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; \
 	done
+
+# In virtual time a minute of a cluster takes a second or two. A failure prints
+# its seed, which CHAOS_SEED repeats, and draws the history.
+CHAOSTIME  ?= 10m
+CHAOS_SEED ?= $(shell date +%s)
+.PHONY: chaos
+chaos: netns ## random faults for CHAOSTIME (10m) from CHAOS_SEED on, then every failure on real nodes
+	@echo "the first seed is $(CHAOS_SEED)"
+	@CHAOSTIME=$(CHAOSTIME) CHAOS_SEED=$(CHAOS_SEED) $(GOTEST) -count=1 -v -timeout 0 -run 'TestChaos$$' ./cluster | grep -v '^ *chaos_test.go.* [a-z ]*n[0-9]'
+	@$(GOTEST) -count=1 -v -timeout 60m -run '^(TestFailures|TestPlanned)$$' ./test/e2e -args -lab.all
+
+SOAKTIME ?= 1h
+.PHONY: soak
+soak: ## a call on three nodes for SOAKTIME (1h), every packet checked
+	@$(GOTEST) -count=1 -v -timeout 0 -run '^TestLoadThreeNodes$$' ./test/e2e -args -load.window=$(SOAKTIME)
 
 .PHONY: bench
 bench: ## Go benchmarks of the packet path and of the state machine
@@ -101,6 +116,13 @@ chromium:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium here and not root: the browser tests will be skipped" >&2
+
+# The failures of real nodes need machines of their own: network namespaces.
+.PHONY: netns
+netns:
+	@command -v nft >/dev/null && command -v ip >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nftables iproute2 >/dev/null; } || \
+	  echo "no nft or ip here and not root: the tests in network namespaces will be skipped" >&2
 
 $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (once, some minutes)"

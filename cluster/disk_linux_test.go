@@ -16,8 +16,9 @@ import (
 
 // A node whose disk is full stops and says so; the others go on, and it catches
 // up when there is room.
-func TestFullDisk(t *testing.T) {
-	t.Parallel()
+func TestFullDisk(t *testing.T) { virtual(t, fullDisk) }
+
+func fullDisk(t *testing.T) {
 	k := clustertest.New(t)
 	k.Add()
 	n := k.Prepare()

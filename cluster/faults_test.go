@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -224,71 +223,6 @@ func preferredNodesBecomeHomes(t *testing.T) {
 	}
 }
 
-func TestPartitions(t *testing.T) {
-	t.Parallel()
-	k := clustertest.Start(t, 3)
-	settled(k)
-	all := k.Running()
-	rooms := make([]store.RoomID, len(all))
-	for i, n := range all {
-		rooms[i] = room(i)
-		assign(t, k, room(i), n.ID)
-	}
-	oneHome(t, k, rooms...)
-	others := func(n *clustertest.Node) (rest []*clustertest.Node) {
-		for _, o := range all {
-			if o != n {
-				rest = append(rest, o)
-			}
-		}
-		return rest
-	}
-	isolate := func(n *clustertest.Node) {
-		before := assign(t, k, rooms[0], n.ID)
-		k.Net.Isolate(n.ID)
-		k.Await("the lease to run out", func() bool { return !n.Lease() })
-		if got, _ := n.Lookup(rooms[0]); got != before {
-			t.Errorf("the lease ran out after the room had moved: %+v", got)
-		}
-		if s := n.Status(); s.Quorum {
-			t.Errorf("a minority says it has a quorum: %+v", s)
-		}
-		short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		_, err := n.Place(short, store.RoomID{Name: fmt.Sprintf("of-minority-%d", before.Epoch)}, cluster.Hint{})
-		cancel()
-		if !errors.Is(err, cluster.ErrNoLeader) && !errors.Is(err, cluster.ErrUnknownOutcome) {
-			t.Errorf("a minority places a room: %v", err)
-		}
-		now := awaitMoved(t, k, rooms[0], before, others(n)...)
-		k.Net.Heal()
-		k.Await("the node to learn of the new home", func() bool {
-			got, _ := n.Lookup(rooms[0])
-			return got == now
-		})
-		settled(k)
-	}
-	t.Run("a follower is cut off", func(t *testing.T) { isolate(k.Followers()[0]) })
-	t.Run("the leader is cut off", func(t *testing.T) { isolate(k.AwaitLeader()) })
-	t.Run("the leader is not heard by a follower", func(t *testing.T) {
-		leader, followers := k.AwaitLeader(), k.Followers()
-		k.Net.CutOneWay(leader.ID, followers[0].ID)
-		k.Await("the lease to run out, or another leader", func() bool {
-			return !followers[0].Lease() || followers[1].Status().Leader != leader.ID
-		})
-		k.Net.Heal()
-		settled(k)
-	})
-	t.Run("the leader does not hear a follower", func(t *testing.T) {
-		leader, followers := k.AwaitLeader(), k.Followers()
-		k.Net.CutOneWay(followers[0].ID, leader.ID)
-		k.Await("the lease to run out, or another leader", func() bool {
-			return !followers[0].Lease() || followers[1].Status().Leader != leader.ID
-		})
-		k.Net.Heal()
-		settled(k)
-	})
-}
-
 // Gossip may say that a home is dead as long as it likes: the room stays while
 // the home has its lease, and moves only when that has run out.
 func TestGossipDoesNotDecide(t *testing.T) { virtual(t, gossipDecidesNothing) }
@@ -336,8 +270,9 @@ func gossipDoesNotDecide(t *testing.T, k *clustertest.Kit, id store.RoomID) bool
 // A minority, of a cluster large enough to have one of two: it decides nothing,
 // and says so, with what is missing, when an election should have been over; the
 // majority goes on. Nobody waits for what cannot come.
-func TestMinority(t *testing.T) {
-	t.Parallel()
+func TestMinority(t *testing.T) { virtual(t, minority) }
+
+func minority(t *testing.T) {
 	k := clustertest.Start(t, 5)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -392,8 +327,9 @@ func TestMinority(t *testing.T) {
 
 // Without a majority what runs goes on, new decisions are refused, and all is
 // well as soon as one voter is back.
-func TestQuorumLost(t *testing.T) {
-	t.Parallel()
+func TestQuorumLost(t *testing.T) { virtual(t, quorumLost) }
+
+func quorumLost(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
@@ -427,8 +363,9 @@ func TestQuorumLost(t *testing.T) {
 // The leader is cut from one follower only, which sees the other: nobody is
 // elected over the head of those two, and a home that gossip sees and that cannot
 // reach the leader is replaced before long.
-func TestOneLinkOfTheLeader(t *testing.T) {
-	t.Parallel()
+func TestOneLinkOfTheLeader(t *testing.T) { virtual(t, oneLinkOfTheLeader) }
+
+func oneLinkOfTheLeader(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	settled(k)
 	leader, followers := k.AwaitLeader(), k.Followers()
