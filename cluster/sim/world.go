@@ -201,7 +201,8 @@ func (w *world) join(dice *rand.Rand, i int) {
 func (w *world) full(i int32) bool { return w.nodes[i].dead || w.nodes[i].crowded }
 
 // count adds what a room costs its nodes, or takes it away: what their people
-// receive, and what each publisher's node sends to each other node of the room.
+// receive, and what each node sends to the others of the room. In a large room
+// all see the same few, and a track crosses a pair of nodes once.
 func (w *world) count(r *room, sign float64) {
 	n := int32(0)
 	for _, e := range r.edges {
@@ -209,7 +210,7 @@ func (w *world) count(r *room, sign float64) {
 	}
 	each, others := streamsEach(n), float64(len(r.edges)-1)
 	for _, e := range r.edges {
-		relayed := others * 2 * float64(min(e.people, seen))
+		relayed := others * 2 * float64(e.people) * min(1, float64(seen)/float64(n))
 		w.nodes[e.node].streams += sign * (float64(e.people)*each + relayed)
 	}
 }
