@@ -246,17 +246,19 @@ func TestRotationNamesWhoIsBehind(t *testing.T) {
 }
 
 // shows is the certificate that a node shows to those who connect.
-func shows(t *testing.T, n *clustertest.Node) string {
+func shows(t *testing.T, k *clustertest.Kit, n *clustertest.Node) string {
 	t.Helper()
 	addr, _ := n.Addr()
-	conn, err := (&tls.Dialer{Config: &tls.Config{
-		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{rpc.ProtoJoin},
-	}}).DialContext(within(t), "tcp", addr)
+	raw, err := k.Net.Host("stranger").DialContext(within(t), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn := tls.Client(raw, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{rpc.ProtoJoin}})
 	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
+	if err := conn.HandshakeContext(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 
 // Certificates are renewed in time on nodes with and without the CA. What is
@@ -273,7 +275,7 @@ func TestCertificatesRenewThemselves(t *testing.T) {
 		if _, _, now := files(t, n); err != nil || now != before {
 			t.Errorf("%s renewed what is not due: %v", n.ID, err)
 		}
-		serial := shows(t, n)
+		serial := shows(t, k, n)
 		later, err := n.RenewCertificate(until.Add(-24 * time.Hour))
 		if err != nil || later.Before(until) {
 			t.Errorf("%s: good until %s, before %s: %v", n.ID, later, until, err)
@@ -281,7 +283,7 @@ func TestCertificatesRenewThemselves(t *testing.T) {
 		if _, _, now := files(t, n); now == before {
 			t.Errorf("%s keeps the old one", n.ID)
 		}
-		if shows(t, n) == serial {
+		if shows(t, k, n) == serial {
 			t.Errorf("%s shows the old one to those who connect", n.ID)
 		}
 	}

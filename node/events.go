@@ -221,6 +221,8 @@ func adminEvent(ev store.Event) (api.AdminEvent, bool) {
 		if ev.Drain.On {
 			out.Detail = out.Node + " is to be left by rooms and people"
 		}
+	case store.EventKeysChanged:
+		out.Detail = keyStep(ev.Key, ev.Step)
 	case store.EventSecretsChanged:
 		out.Detail = "keys of the cluster were changed"
 	case store.EventRestored:
@@ -231,6 +233,22 @@ func adminEvent(ev store.Event) (api.AdminEvent, bool) {
 		return out, false
 	}
 	return out, true
+}
+
+// keyStep says in words what happened to a key of the cluster's own.
+func keyStep(key store.KeyKind, step store.KeyStep) string {
+	what := "the gossip key"
+	if key == store.KeyCA {
+		what = "the certificate authority"
+	}
+	switch step {
+	case store.KeyAdded:
+		return what + " is being replaced: all nodes take the new one"
+	case store.KeyUsed:
+		return what + " is being replaced: all nodes have the new one, and use it"
+	default:
+		return what + " was replaced: all nodes use the new one, the old one is good for nothing any more"
+	}
 }
 
 // placed says in words what happened to a room.

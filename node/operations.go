@@ -25,7 +25,6 @@ const maxOperations = 32
 type operations struct {
 	self    store.NodeID
 	cluster ordered
-	rotator rotator // nil: not served
 	gather  func(context.Context, ...string) map[string]*inspect.Room
 	publish func(api.AdminEvent)                    // here
 	tell    func(context.Context, *inspect.OpEvent) // the other nodes
@@ -46,9 +45,6 @@ type ordered interface {
 	Drain(ctx context.Context, node store.NodeID, on bool) error
 	Move(ctx context.Context, room store.RoomID, to store.NodeID) (store.Home, error)
 	Remove(ctx context.Context, node store.NodeID) error
-}
-
-type rotator interface {
 	RotateGossip(ctx context.Context) error
 	RotateCA(ctx context.Context) error
 }
@@ -58,7 +54,6 @@ func (n *Node) newOperations() *operations {
 		self: n.cluster.Self(), cluster: n.cluster, gather: n.inspector.Gather, publish: n.events.publish, tell: n.inspector.TellAll, count: n.metrics.tell,
 		log: n.log, running: map[string]string{},
 	}
-	o.rotator, _ = any(n.cluster).(rotator)
 	return o
 }
 

@@ -101,7 +101,7 @@ func follow(t *testing.T, test func(t *testing.T, o *operations, c *orderedClust
 		c.at("n2").Rooms, c.at("n2").Load.Sessions = 1, 3
 		begun := time.Now()
 		o := &operations{
-			self: "n1", cluster: c, rotator: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
+			self: "n1", cluster: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
 			publish: func(api.AdminEvent) {}, count: func(api.AdminEvent) {},
 			tell: func(_ context.Context, w *inspect.OpEvent) {
 				e := fromWire(w)
@@ -227,7 +227,7 @@ func TestOtherOperations(t *testing.T) {
 		"0s rotate_gossip accepted: the gossip key is to be replaced on all nodes",
 		"0s rotate_gossip done: all nodes that are alive use the new gossip key",
 		"0s rotate_ca accepted: the certificate authority is to be replaced on all nodes",
-		"0s rotate_ca failed: n2 uses the old one; it goes on where it stopped when it is ordered again",
+		"0s rotate_ca failed: n2 uses the old one; it goes on by itself when they answer",
 		"0s remove accepted: n2 is to be removed from the cluster",
 		"0s remove done: n2 does not belong to the cluster any more",
 		"0s remove accepted: n1 is to be removed from the cluster",

@@ -175,12 +175,9 @@ func (o *operations) Remove(ctx context.Context, node store.NodeID) (string, err
 
 // Rotate replaces keys of the cluster's own.
 func (o *operations) Rotate(ctx context.Context, key api.Key) (string, error) {
-	if o.rotator == nil {
-		return "", fmt.Errorf("%w: this version changes no keys", api.ErrRefused)
-	}
-	rotate, what := o.rotator.RotateGossip, "gossip key"
+	rotate, what := o.cluster.RotateGossip, "gossip key"
 	if key == api.KeyCA {
-		rotate, what = o.rotator.RotateCA, "certificate authority"
+		rotate, what = o.cluster.RotateCA, "certificate authority"
 	}
 	first := api.AdminEvent{Kind: "rotate_" + string(key), Detail: "the " + what + " is to be replaced on all nodes"}
 	return o.order(ctx, first, func(context.Context) error {
@@ -192,7 +189,7 @@ func (o *operations) Rotate(ctx context.Context, key api.Key) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, rotateTimeout)
 		defer cancel()
 		if err := rotate(ctx); err != nil {
-			return "", fmt.Errorf("%w; it goes on where it stopped when it is ordered again", err)
+			return "", fmt.Errorf("%w; it goes on by itself when they answer", err)
 		}
 		return "all nodes that are alive use the new " + what, nil
 	})

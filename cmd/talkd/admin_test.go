@@ -293,6 +293,25 @@ type writerFunc func([]byte)
 
 func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
 
+// Keys are replaced as other orders are carried out.
+func TestRotateKeys(t *testing.T) {
+	for _, key := range []string{"gossip", "ca"} {
+		f := withDrain()
+		serveAdmin(t, f)
+		if code, out, log := talkd(t, "keys", "rotate", key); code != exitDone || !strings.Contains(out, "done") {
+			t.Errorf("%s: exit %d: %s%s", key, code, out, log)
+		}
+		if code, out, _ := talkd(t, "keys", "rotate", key, "--no-wait"); code != exitDone || out != "n1-op\n" {
+			t.Errorf("%s: exit %d: %s", key, code, out)
+		}
+	}
+	for _, args := range []string{"keys", "keys rotate", "keys rotate turn", "keys list", "keys rotate gossip ca"} {
+		if code, _, _ := talkd(t, strings.Fields(args)...); code != exitUsage {
+			t.Errorf("%s: exit %d", args, code)
+		}
+	}
+}
+
 // An operation is followed by its id, at whichever node knows it.
 func TestEventsOfAnOperation(t *testing.T) {
 	f := withDrain()

@@ -47,6 +47,7 @@ func commands() []command {
 		{"dev", "[--nodes 3] …", "run a cluster on this machine's loopback", false, dev},
 		{"join-token", "create", "make a token for a node that joins", true, joinToken},
 		{"cluster", clusterWords, "see the cluster, and change it", true, clusterCommand},
+		{"keys", keysWords, "replace keys of the cluster's own, without an outage", true, keysCommand},
 		{"user", "add NAME | list", "accounts of the embedded backend", true, user},
 		{"sim", "[--nodes 1000] …", "simulate placement in a large cluster", false, simulate},
 		{"config", "check FILE", "check a configuration file", true, configCommand},
