@@ -19,10 +19,17 @@ import (
 // seems to have been removed: somebody says so, or its lease ran out. The
 // leader stops talking to a removed node, maybe before that has heard of it.
 func (c *Cluster) announce(ctx context.Context) error {
+	diagnosed := time.Now()
 	for {
 		index, err := c.announceOnce(ctx)
 		if err != nil {
 			return err
+		}
+		if index == 0 && !c.isReady() && time.Since(diagnosed) > diagnoseEvery {
+			if err := c.diagnose(ctx); err != nil {
+				return err
+			}
+			diagnosed = time.Now()
 		}
 		if index > 0 && c.applied(ctx, index) {
 			if err := c.peers.save(c.state.Nodes()); err != nil {
@@ -155,6 +162,13 @@ func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
 	switch reply.GetStatus() {
 	case clusterpb.Status_STATUS_OK:
 		c.learnLeader(reply)
+		r := reading{node: store.NodeID(reply.GetLeaderId()), off: c.now().Sub(time.UnixMilli(reply.GetNow()))}
+		if err := r.check(); err != nil && !c.isReady() {
+			return 0, err
+		}
+		if r.off.Abs() > clockWarn {
+			c.log.Warn("clocks differ", keyPeer, r.node, "ahead", r.off.Round(time.Millisecond))
+		}
 		return reply.GetIndex(), nil
 	case clusterpb.Status_STATUS_REMOVED:
 		return 0, ErrRemoved
@@ -180,6 +194,7 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, key string, q *clusterpb.An
 		}
 		return &clusterpb.AnnounceReply{
 			Status: s, LeaderId: string(leader), LeaderAddr: addr, Detail: detail, Peers: c.toldPeers(), Index: c.replica.index(),
+			Now: c.now().UnixMilli(),
 		}
 	}
 	r := c.raft.Load()

@@ -49,8 +49,9 @@ type Cluster struct {
 
 	record    store.Node // of this node, as it announces it
 	started   time.Time
-	boot      int64  // tells this start from others
-	logStart  uint64 // where the log ended at this start
+	now       func() time.Time // of the wall clock; a test sets it wrong
+	boot      int64            // tells this start from others
+	logStart  uint64           // where the log ended at this start
 	identity  identityRef
 	db        *logStore
 	mesh      *rpc.Mesh
@@ -113,7 +114,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		}
 		undo.add(db.Close)
 	}
-	id, err := loadIdentity(cfg.DataDir, cfg.NodeID, cfg.server(), time.Now())
+	id, err := loadIdentity(cfg.DataDir, cfg.NodeID, cfg.server())
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		members: newTickers(), leaders: newTickers(), leading: newLeadership(), hearing: newHearing(), placing: newPlacements(), settling: newSettling(),
 		joinLimit: rate.NewLimiter(joinsPerSecond, joinsBurst), leaseTime: lease,
 		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
-		started: time.Now(), boot: time.Now().UnixNano(),
+		started: time.Now(), now: time.Now, boot: time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
 		followers: newFollowers(), keyReports: newKeyReports(),
 		record: store.Node{

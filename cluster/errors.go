@@ -40,6 +40,12 @@ var (
 	ErrConfig = errors.New("invalid cluster configuration")
 	// ErrLocked means that another process runs on the data directory.
 	ErrLocked = errors.New("data directory is in use by another process")
+	// ErrClock means that this machine's clock is so far off that certificates
+	// seem not good yet, or no more.
+	ErrClock = errors.New("the clock of this machine is wrong, or that of the cluster is: set it right and start the node again")
+	// ErrWrongCluster means that the nodes to join are of another cluster than
+	// the data directory.
+	ErrWrongCluster = errors.New("the data directory belongs to another cluster than the nodes that answer, or the cluster's authority was replaced twice while this node was away: correct cluster.join, or empty node.data and join with a new join token")
 	// ErrDiskFull means that the Raft log could not be written. Nothing that was
 	// confirmed is lost.
 	ErrDiskFull = errors.New("the disk is full: free some space and start the node again")

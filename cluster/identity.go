@@ -226,7 +226,7 @@ func (id *identity) saveCertificate() error {
 }
 
 // loadIdentity reads what save wrote; nil when the node has none yet.
-func loadIdentity(dir string, node store.NodeID, server bool, now time.Time) (*identity, error) {
+func loadIdentity(dir string, node store.NodeID, server bool) (*identity, error) {
 	chain, err := readPEMs(dir, fileNodeCert, "CERTIFICATE")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -279,10 +279,6 @@ func loadIdentity(dir string, node store.NodeID, server bool, now time.Time) (*i
 	}
 	if err := id.adopt(newTrust(cas, gossip), chain[0], cross); err != nil {
 		return nil, err
-	}
-	if until := id.cert.Load().Leaf.NotAfter; now.After(until) {
-		return nil, fmt.Errorf("%w: the certificate expired on %s: remove %s and join under another node.id with a new token",
-			ErrIdentity, until.Format(time.DateOnly), dir)
 	}
 	return id, nil
 }

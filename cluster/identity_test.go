@@ -29,7 +29,7 @@ func leafIdentity(t testing.TB, node store.NodeID) (*identity, *bootstrap) {
 
 func TestIdentitySurvivesRestart(t *testing.T) {
 	id, b := leafIdentity(t, "n1")
-	again, err := loadIdentity(id.dir, "n1", true, time.Now())
+	again, err := loadIdentity(id.dir, "n1", true)
 	if err != nil || again == nil {
 		t.Fatalf("%v, %v", again, err)
 	}
@@ -86,7 +86,7 @@ func TestIdentityFiles(t *testing.T) {
 
 func TestNoIdentityYet(t *testing.T) {
 	dir := t.TempDir()
-	if id, err := loadIdentity(dir, "n1", true, time.Now()); id != nil || err != nil {
+	if id, err := loadIdentity(dir, "n1", true); id != nil || err != nil {
 		t.Errorf("of an empty directory: %v, %v", id, err)
 	}
 	if b, err := loadBootstrap(dir); b != nil || err != nil {
@@ -97,7 +97,7 @@ func TestNoIdentityYet(t *testing.T) {
 	if err := os.Remove(filepath.Join(id.dir, fileNodeCert)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := loadIdentity(id.dir, "n1", true, time.Now()); got != nil || err != nil {
+	if got, err := loadIdentity(id.dir, "n1", true); got != nil || err != nil {
 		t.Errorf("without certificate: %v, %v", got, err)
 	}
 	// Elsewhere there is no directory at all.
@@ -151,12 +151,10 @@ func TestIdentityThatDoesNotFit(t *testing.T) {
 		name  string
 		spoil func(testing.TB, string)
 		node  store.NodeID
-		at    time.Time
 		want  error  // nil: any
 		says  string // part of the message
 	}{
 		{name: "another node's directory", node: "n2", want: ErrIdentity, says: "n1"},
-		{name: "expired", at: time.Now().Add(certificateTTL + time.Minute), want: ErrIdentity, says: "join under another node.id"},
 		{name: "another cluster's certificate", spoil: from(fileNodeCert, "n1"), want: ErrIdentity},
 		{name: "another cluster's CA", spoil: from(fileCACert, "n1"), want: ErrIdentity},
 		{name: "another key", spoil: from(fileNodeKey, "n1"), want: ErrIdentity, says: fileNodeKey},
@@ -181,14 +179,11 @@ func TestIdentityThatDoesNotFit(t *testing.T) {
 			if tt.spoil != nil {
 				tt.spoil(t, id.dir)
 			}
-			node, at := tt.node, tt.at
+			node := tt.node
 			if node == "" {
 				node = "n1"
 			}
-			if at.IsZero() {
-				at = time.Now()
-			}
-			got, err := loadIdentity(id.dir, node, true, at)
+			got, err := loadIdentity(id.dir, node, true)
 			if got != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Fatalf("%v, %v, want %v", got, err, tt.want)
 			}
@@ -229,7 +224,7 @@ func TestRenew(t *testing.T) {
 	if id.cert.Load() == old || id.renewDue(late) || !id.key.PublicKey.Equal(id.cert.Load().Leaf.PublicKey) {
 		t.Error("it was not renewed for the same key")
 	}
-	again, err := loadIdentity(id.dir, "n1", true, start.Add(certificateTTL+time.Hour)) // the old one has expired by then
+	again, err := loadIdentity(id.dir, "n1", true)
 	if err != nil || !again.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -253,7 +248,7 @@ func TestRenew(t *testing.T) {
 	if err := id.replace([]byte("x"), nil); err == nil {
 		t.Error("no certificate at all is taken")
 	}
-	if got, err := loadIdentity(id.dir, "n1", true, late); err != nil || !got.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
+	if got, err := loadIdentity(id.dir, "n1", true); err != nil || !got.cert.Load().Leaf.Equal(id.cert.Load().Leaf) {
 		t.Errorf("what was refused is on disk: %v", err)
 	}
 }
@@ -290,7 +285,7 @@ func TestIdentityChangesItsCA(t *testing.T) {
 		if err := step(); err != nil {
 			t.Fatalf("step %d: %v", i, err)
 		}
-		again, err := loadIdentity(id.dir, "n1", true, time.Now())
+		again, err := loadIdentity(id.dir, "n1", true)
 		if err != nil || !again.trust.Load().equal(id.trust.Load()) || !reflect.DeepEqual(again.cert.Load().Certificate, id.cert.Load().Certificate) {
 			t.Errorf("step %d: another identity comes back: %v", i, err)
 		}

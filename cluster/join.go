@@ -45,20 +45,22 @@ const (
 type joinRequest struct {
 	Version int        `json:"version"`
 	Return  bool       `json:"return,omitempty"` // no token, but the key of a record
+	Kind    string     `json:"kind,omitempty"`   // "" to join, see kindClock
 	Token   string     `json:"token"`
 	Node    store.Node `json:"node"`
 	Request []byte     `json:"request"` // PKCS #10
 }
 
 type joinReply struct {
-	Code        string   `json:"code,omitempty"` // "" for success
-	Detail      string   `json:"detail,omitempty"`
-	Certificate []byte   `json:"certificate,omitempty"`
-	CAs         [][]byte `json:"cas,omitempty"`   // the one in use first
-	Cross       []byte   `json:"cross,omitempty"` // of that one, from the CA before
-	ClusterKey  []byte   `json:"cluster_key,omitempty"`
-	GossipKeys  [][]byte `json:"gossip_keys,omitempty"`
-	Peers       []peer   `json:"peers,omitempty"`
+	Now         time.Time `json:"now"`
+	Code        string    `json:"code,omitempty"` // "" for success
+	Detail      string    `json:"detail,omitempty"`
+	Certificate []byte    `json:"certificate,omitempty"`
+	CAs         [][]byte  `json:"cas,omitempty"`   // the one in use first
+	Cross       []byte    `json:"cross,omitempty"` // of that one, from the CA before
+	ClusterKey  []byte    `json:"cluster_key,omitempty"`
+	GossipKeys  [][]byte  `json:"gossip_keys,omitempty"`
+	Peers       []peer    `json:"peers,omitempty"`
 }
 
 // joinError is a refusal as it travels. final ones do not pass with time.
@@ -80,6 +82,7 @@ func joinErrors() []joinError {
 		{ErrPinMismatch, "pin_mismatch", true},
 		{ErrJoinRefused, "refused", true},
 		{ErrRemoved, "removed", true},
+		{ErrClock, "clock", true},
 		{ErrNoServer, "no_server", false},
 		{ErrJoinBusy, "busy", false},
 		{ErrNotReady, "not_ready", false},
@@ -93,6 +96,9 @@ func (c *Cluster) prepareIdentity(ctx context.Context) (fresh bool, err error) {
 	var b *bootstrap
 	switch {
 	case id != nil:
+		if err := c.checkCertificate(ctx); err != nil {
+			return false, err
+		}
 		b, err = loadBootstrap(c.config.DataDir)
 	case len(c.config.Join) > 0:
 		id, err = c.join(ctx)
@@ -163,15 +169,21 @@ func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key 
 		return nil, err
 	}
 	// The token names the CA, which is all the trust there is yet.
-	var ca *x509.Certificate
+	var ca, peer *x509.Certificate
 	verify := func(s tls.ConnectionState) (err error) {
-		if ca, err = checkPinned(s.PeerCertificates, token.pin); err == nil && s.NegotiatedProtocol != rpc.ProtoJoin {
+		if ca, err = checkPinned(s.PeerCertificates, token.pin); err == nil {
+			peer = s.PeerCertificates[0]
+		}
+		if err == nil && s.NegotiatedProtocol != rpc.ProtoJoin {
 			err = fmt.Errorf("%w: it lets no nodes join", ErrJoinRefused)
 		}
 		return err
 	}
 	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Token: token.text(), Node: c.record, Request: request})
 	if err != nil {
+		return nil, c.clockOr(ctx, addr, token, err)
+	}
+	if err := c.checkClock(peer, reply.Now); err != nil {
 		return nil, err
 	}
 	return c.accept(key, ca, reply)

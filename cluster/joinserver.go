@@ -19,6 +19,10 @@ func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
 	var err error
 	_ = conn.SetReadDeadline(time.Now().Add(joinRequestWait)) // fails when it is closed, as reading will
 	if err = readFrame(conn, maxJoinRequest, &request); err == nil {
+		if request.Kind == kindClock {
+			_ = writeFrame(conn, maxJoinReply, joinReply{Now: c.now()}) // it asks again
+			return
+		}
 		err = c.admit(ctx, request, &reply)
 	}
 	outcome := "joined"
@@ -48,6 +52,7 @@ func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
 	default:
 		log.Warn("a node was not let in", "outcome", outcome, "error", rpc.WithoutAddress(err))
 	}
+	reply.Now = c.now()
 	if err := writeFrame(conn, maxJoinReply, reply); err != nil {
 		c.log.Warn("a joining node was not answered", "error", rpc.WithoutAddress(err))
 	}

@@ -94,8 +94,9 @@ const (
 	raftLeaderLease = 500 * time.Millisecond
 	// raftCommit, 1-2 of it, is when followers learn that the last entry is
 	// committed if none follows it: whoever proposed at a follower waits for that.
-	// It costs a message to each server as often.
-	raftCommit   = 10 * time.Millisecond
+	// It costs a message to each server as often: three idle nodes take 4 % of one
+	// processor with 50 ms, 5 % with 10 ms and 9 % with 2 ms.
+	raftCommit   = 4 * time.Millisecond
 	raftIO       = 2 * time.Second // of one message between two nodes
 	raftApply    = 5 * time.Second // until a command is taken into the log
 	raftTransfer = 2 * time.Second // of leadership, at a stop
@@ -155,7 +156,15 @@ const (
 	keysRetry         = time.Second            // when keys could not be had
 	rotatePoll        = 100 * time.Millisecond // of the leader, by whoever waits for a rotation
 	certificateLeeway = time.Hour              // for clocks that differ
-	caTTL             = 10 * 365 * 24 * time.Hour
+	// clockTolerance is what a node's clock may be off when it starts: half of
+	// what certificates bear, for clocks that go on drifting. clockWarn is what an
+	// operator should hear of: logins and tokens live by the clocks of all nodes.
+	clockTolerance = certificateLeeway / 2
+	clockWarn      = 5 * time.Second
+	clockTimeout   = 2 * time.Second // to read the clock of a node
+	clockAsks      = 5               // nodes that are asked
+	diagnoseEvery  = 5 * time.Second // while a starting node gets nowhere
+	caTTL          = 10 * 365 * 24 * time.Hour
 
 	// Proposals. leaderPatience is how long a node without a leader believes that
 	// one is being elected: twice raftHeartbeat, and an election that failed.
