@@ -162,7 +162,7 @@ func (m *mirror) followServer(ctx context.Context, id store.NodeID) (heard bool,
 			return heard, err
 		}
 		if !heard {
-			m.c.log.Info("following a server", "server", id, "index", reply.GetIndex())
+			m.c.log.Info("following a server", keyPeer, id, "index", reply.GetIndex())
 			heard = true
 			m.server.Store(&id)
 			defer m.server.Store(nil)

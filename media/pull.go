@@ -72,7 +72,7 @@ func (p *pull) run() {
 		if time.Since(began) > pullRetryLast {
 			wait = pullRetryFirst
 		}
-		p.e.log.Debug("pull is repeated", "publication", p.feed.pub.ID.String(), "from", string(p.feed.pub.Edge), "error", err)
+		p.e.log.Debug("pull is repeated", "publication", p.feed.pub.ID.String(), "peer", string(p.feed.pub.Edge), "error", err)
 		select {
 		case <-time.After(wait):
 		case <-p.ctx.Done():

@@ -23,6 +23,7 @@ import (
 const (
 	keyRoom    = "room"
 	keySession = "session"
+	keyEpoch   = "epoch"
 	keyNode    = "peer"
 	keyError   = "error"
 )

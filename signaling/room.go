@@ -176,7 +176,7 @@ func (r *room) run() {
 		if v := recover(); v != nil {
 			r.inbox.close()
 			r.hub.metrics.panics.Inc()
-			r.hub.log.Error("a room has failed", keyRoom, r.id.String(), keyError, v, "stack", string(debug.Stack()))
+			r.hub.log.Error("a room has failed", keyRoom, r.id.String(), keyEpoch, r.home.Epoch, keyError, v, "stack", string(debug.Stack()))
 		}
 	}()
 	for range r.inbox.wake {

@@ -69,7 +69,7 @@ func (r *room) giveUpEdges(now time.Time) {
 				left = append(left, sid)
 			}
 		}
-		r.hub.log.Info("edge of a room given up", keyRoom, r.id.String(), keyNode, string(id), "sessions", len(left))
+		r.hub.log.Info("edge of a room given up", keyRoom, r.id.String(), keyEpoch, r.home.Epoch, keyNode, string(id), "sessions", len(left))
 		r.remove(left, true)
 	}
 }
@@ -124,7 +124,7 @@ func (r *room) release() {
 			r.close()
 			return
 		}
-		r.hub.log.Info("room not released", keyRoom, r.id.String(), keyError, err)
+		r.hub.log.Info("room not released", keyRoom, r.id.String(), keyEpoch, r.home.Epoch, keyError, err)
 		_ = r.inbox.post(func() {
 			r.releasing = false
 			r.empty = time.Now()

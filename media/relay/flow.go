@@ -100,7 +100,7 @@ func (m *Manager) newFlow(ctx context.Context, r *relaypb.PullRequest) (*flow, e
 		return nil, status.Error(codes.NotFound, "no such publication")
 	}
 	if err := m.deps.Authorize(ctx, peer, id); err != nil {
-		m.deps.Logger.Debug("pull denied", logNode, peer, logPublication, id.String(), "cause", err)
+		m.deps.Logger.Debug("pull denied", logNode, peer, logPublication, id.String(), "error", err)
 		return nil, status.Error(codes.PermissionDenied, "not for this node")
 	}
 	to, err := m.address(ctx, peer)
@@ -230,7 +230,7 @@ func (f *flow) audit() {
 		}
 		refusals++
 		f.m.deps.Logger.Debug("flow not allowed any more", logNode, f.key.peer, logPublication, f.key.pub.String(),
-			"refusals", refusals, "cause", err)
+			"refusals", refusals, "error", err)
 	}
 	f.end(relaypb.Reason_REASON_NOT_ALLOWED)
 }

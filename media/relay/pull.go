@@ -200,7 +200,7 @@ func (p *pull) finish(cause error) {
 		p.m.mu.Lock()
 		delete(p.m.pulls, p)
 		p.m.mu.Unlock()
-		p.m.deps.Logger.Debug("pull ended", logNode, p.pub.Edge, logPublication, p.pub.ID.String(), "cause", cause)
+		p.m.deps.Logger.Debug("pull ended", logNode, p.pub.Edge, logPublication, p.pub.ID.String(), "error", cause)
 	})
 }
 
