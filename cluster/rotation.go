@@ -106,7 +106,7 @@ func (c *Cluster) serveRotate(q *clusterpb.RotateRequest) *clusterpb.RotateReply
 		if err := c.decide(store.NewPutKey(time.Now(), kind, k)); err != nil && !errors.Is(err, store.ErrExists) {
 			return &clusterpb.RotateReply{Status: statusOf(err), Detail: err.Error()}
 		}
-		c.log.Info("a key is being replaced", "key", kind, "id", k.ID, "next", store.KeyAdded)
+		c.log.Info("a key is being replaced", "key", kind, "index", k.ID, "phase", store.KeyAdded)
 		ring = c.state.Keys(kind)
 	}
 	reply := &clusterpb.RotateReply{Status: clusterpb.Status_STATUS_OK, Id: ring.Newest(), Index: c.replica.index()}
@@ -170,7 +170,7 @@ func (c *Cluster) advanceKeys(now time.Time) {
 			c.log.Warn("a rotation does not go on yet", "key", kind, "error", err)
 			continue
 		}
-		c.log.Info("all nodes have taken a step in replacing a key", "key", kind, "id", ring.Newest(), "next", step)
+		c.log.Info("all nodes have taken a step in replacing a key", "key", kind, "index", ring.Newest(), "phase", step)
 	}
 }
 
