@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/store"
 )
 
 // statusCollector tells at each scrape how this node sees the cluster, from
@@ -10,6 +12,7 @@ type statusCollector struct {
 	c       *Cluster
 	figures []figure
 	members *prometheus.Desc
+	keys    *prometheus.Desc
 }
 
 // figure is a gauge without labels.
@@ -28,6 +31,8 @@ func newStatusCollector(c *Cluster) *statusCollector {
 	s := &statusCollector{
 		c:       c,
 		members: prometheus.NewDesc("talkd_cluster_members", "Nodes, by what gossip says of them.", []string{"state"}, nil),
+		keys: prometheus.NewDesc("talkd_cluster_key_created_timestamp_seconds",
+			"When the newest of the keys of the cluster's own was made; talkd keys rotate makes another.", []string{"key"}, nil),
 	}
 	add := func(name, help string, value func(sight) float64) {
 		s.figures = append(s.figures, figure{prometheus.NewDesc(name, help, nil, nil), value})
@@ -91,6 +96,7 @@ func newStatusCollector(c *Cluster) *statusCollector {
 // Describe sends the descriptions.
 func (s *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- s.members
+	ch <- s.keys
 	for _, f := range s.figures {
 		ch <- f.desc
 	}
@@ -105,6 +111,11 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for state, n := range counts {
 		ch <- prometheus.MustNewConstMetric(s.members, prometheus.GaugeValue, float64(n), string(state))
+	}
+	for _, kind := range []store.KeyKind{store.KeyGossip, store.KeyCA} {
+		if ring := s.c.state.Keys(kind).Keys; len(ring) > 0 {
+			ch <- prometheus.MustNewConstMetric(s.keys, prometheus.GaugeValue, float64(ring[len(ring)-1].Created.Unix()), string(kind))
+		}
 	}
 	for _, f := range s.figures {
 		ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, f.value(v))

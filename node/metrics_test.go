@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
@@ -197,5 +198,20 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 	}
 	if alerts < 10 {
 		t.Errorf("%d alerts", alerts)
+	}
+}
+
+// systemd waits for a node that drains.
+func TestUnitWaitsForDrain(t *testing.T) {
+	b, err := os.ReadFile("../deploy/systemd/talkd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^TimeoutStopSec=(\d+)$`).FindStringSubmatch(string(b))
+	if m == nil {
+		t.Fatal("the unit has no TimeoutStopSec")
+	}
+	if wait, err := time.ParseDuration(m[1] + "s"); err != nil || wait < config.Default().Node.DrainTimeout+15*time.Second {
+		t.Errorf("TimeoutStopSec=%s, %v: shorter than node.drain_timeout and what follows it", m[1], err)
 	}
 }
