@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -281,8 +282,12 @@ func TestOperationsAreBounded(t *testing.T) {
 		c.refuse = nil
 		for i := range maxOperations {
 			room := store.RoomID{Name: fmt.Sprintf("r%d", i)}
-			c.homes[room] = store.Home{Node: "n2"}
-			c.edges[room.Name] = &inspect.Room{Edges: []inspect.EdgeView{{Node: "n2", Sessions: 1}}}
+			c.change(func() {
+				c.homes[room] = store.Home{Node: "n2"}
+				edges := maps.Clone(c.edges) // what was gathered before is being read
+				edges[room.Name] = &inspect.Room{Edges: []inspect.EdgeView{{Node: "n2", Sessions: 1}}}
+				c.edges = edges
+			})
 			if _, err := o.Move(t.Context(), room, "n1"); err != nil {
 				t.Fatal(err)
 			}
