@@ -9,9 +9,12 @@
 //	       │    lease: who may act as a home        │
 //	       └─────────────── Lookup ◄────────────────┴─► Watch
 //
+// On a node without the role server there is no Raft: it follows a server
+// (mirror.go), and has the same state, log or no log.
+//
 // Cluster.Run owns all goroutines: the mesh's, Raft's, memberlist's, and one
 // each for leading (leader.go), renewing the lease (lease.go), announcing
-// (announce.go), following events, renewing the certificate, and three for
+// (announce.go), following events, keeping keys and certificate (keys.go), and three for
 // gossip (peers.go): telling the load, calling the lost, dropping the dead. All
 // timeouts are in timeouts.go.
 package cluster

@@ -7,6 +7,9 @@
 //	               signaling, conversations
 //	               public listener               last, and refused first
 //
+// A node without the role server has no store: what needs it is passed on to a
+// server (roles.go, questions.go, package forward).
+//
 // Packages of one level never import each other; where one needs another it
 // says so by a small interface; signaling.go, report.go and admin.go join them.
 package node
@@ -163,7 +166,7 @@ func (n *Node) JoinCommands(ctx context.Context) ([]string, error) {
 // joinCommand takes the other node to listen on the same port as this one.
 func (n *Node) joinCommand(token string) string {
 	_, port, _ := net.SplitHostPort(n.cfg.HTTP.Listen) // validated before
-	return fmt.Sprintf("talkd serve --advertise IP --http IP:%s --join %s --join-token %s", port, n.cfg.Cluster.Advertise, token)
+	return fmt.Sprintf("talkd serve --advertise IP --http IP:%s --join %s --join-token %s", port, n.joinAddr(), token)
 }
 
 // openState locks the data directory before it touches what is in it.

@@ -51,6 +51,18 @@ func (n *Node) serversToAsk() []store.NodeID {
 	return ids
 }
 
+// joinAddr is where a node joins: only servers let one in.
+func (n *Node) joinAddr() string {
+	if !n.has(store.RoleServer) {
+		for _, id := range n.serversToAsk() {
+			if server, ok := n.cluster.Node(id); ok {
+				return server.ClusterAddr
+			}
+		}
+	}
+	return n.cfg.Cluster.Advertise
+}
+
 // openAnswers serves what nodes without the database pass on.
 func (n *Node) openAnswers() {
 	l := n.cluster.RPC().HTTPListener()
