@@ -167,15 +167,18 @@ func (w *world) land(dice *rand.Rand, r *room) int {
 	return w.living[region][dice.IntN(len(w.living[region]))]
 }
 
-// join lets one more person into a room that has a home. It is served there, or
-// when the home takes no more at another node of the room, else where it is:
-// the rule of signaling.Hub.Elsewhere.
+// join lets one more person into a room that has a home. It is served there;
+// when the home takes no more, where it is if others of the room are there too,
+// else at another node of the room that does, else where it is: the rule of
+// signaling.Hub.Elsewhere.
 func (w *world) join(dice *rand.Rand, i int) {
 	r := &w.rooms[i]
 	at := int32(w.land(dice, r))
-	if !w.full(r.home) {
+	here := slices.ContainsFunc(r.edges, func(e edge) bool { return e.node == at })
+	switch {
+	case !w.full(r.home):
 		at = r.home
-	} else {
+	case !here:
 		for _, e := range r.edges {
 			if !w.full(e.node) {
 				at = e.node
