@@ -250,6 +250,9 @@ func (u *usage) stop() (table string, busy bool) {
 	fmt.Fprintf(&b, "process  CPU of one core  waited for it     memory\n")
 	for i, pid := range u.pids {
 		now, before := timesOf(pid), u.before[i]
+		if now.ran < before.ran { // the process has ended
+			continue
+		}
 		ran, idle := (now.ran-before.ran).Seconds()/took, (now.waited-before.waited).Seconds()/took
 		busy = busy || idle > tooBusy*ran
 		fmt.Fprintf(&b, "%7s  %13.1f %%  %11.1f %%  %9s\n", u.names[i], 100*ran, 100*idle, memory(pid))

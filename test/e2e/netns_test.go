@@ -27,7 +27,7 @@ var (
 
 // How long a failure is looked at.
 const (
-	labSteady = 2 * time.Second  // before it
+	labSteady = 5 * time.Second  // before it
 	labLasts  = 12 * time.Second // from it on
 	labMended = 40 * time.Second // until everybody hears everybody again
 )
@@ -152,10 +152,14 @@ func (l *lab) run(f failure) outcome {
 	for _, p := range c.people {
 		p.ComingAndGoing()
 	}
+	token, err := l.logIn(l.t.Context(), home)
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	usage := startUsage(l.usageNodes())
 	o := outcome{name: f.name, leader: leader.id, home: home.id, at: c.clock()}
 	victims, heal := f.do(l, leader, home)
-	fresh := c.probe(l.livingOf(victims, leader, home), o.at)
+	fresh := c.probe(l.livingOf(victims, leader, home), token, o.at)
 	c.quiet(labLasts)
 	o.until = c.clock()
 	o.fresh = fresh()
@@ -297,26 +301,21 @@ func (c *call) home(victims []*machine) string {
 
 // probe asks a node for a new conversation, over and over, until it gets one.
 // What it returns tells how long that took, and what was answered before.
-func (c *call) probe(at *machine, since time.Duration) func() probed {
+func (c *call) probe(at *machine, token string, since time.Duration) func() probed {
 	ctx, cancel := context.WithCancel(c.lab.t.Context())
 	done := make(chan probed, 1)
 	go func() {
 		var p probed
 		defer func() { done <- p }()
-		token, err := c.lab.logIn(ctx, at)
 		for n := 0; ctx.Err() == nil; n++ {
-			if err == nil {
-				err = c.lab.create(ctx, at, token, fmt.Sprintf("Probe %d", n), nil)
-			} else if token == "" {
-				token, err = c.lab.logIn(ctx, at)
-				continue
-			}
+			err := c.lab.create(ctx, at, token, fmt.Sprintf("Probe %d", n), nil)
 			if err == nil {
 				p.after = c.clock() - since
 				return
 			}
-			p.refused = err.Error()
-			err = nil
+			if ctx.Err() == nil {
+				p.refused = err.Error()
+			}
 			timer := time.NewTimer(50 * time.Millisecond)
 			select {
 			case <-timer.C:

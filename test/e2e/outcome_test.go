@@ -19,18 +19,21 @@ type outcome struct {
 	at, until    time.Duration
 	busy         bool // the machine was: the times say little
 
-	stay    flow   // between people at nodes that nothing happened to
+	usual   flow   // between all, before it
+	stay    flow   // between people at nodes that nothing happened to and that reach each other
+	severed flow   // from nodes that the receiver's node does not hear
 	back    []back // of each person who lost the connection
 	seen    int    // joins and leaves that were told to those who stayed
+	stayers int
 	fresh   probed
 	well    time.Duration // after it was mended, until all heard all
-	stayers int
 }
 
 // flow is the worst of some streams.
 type flow struct {
 	streams          int
-	lost, sent       int
+	lost, sent       int // of both kinds
+	lostAudio        int
 	audio, video     time.Duration // longest time without a packet
 	silence, picture time.Duration // longest run that never came
 }
@@ -40,6 +43,7 @@ func (f *flow) add(k load.Kind, h load.Heard) {
 	f.lost += h.Lost
 	f.sent += h.Sent
 	if k == load.Audio {
+		f.lostAudio += h.Lost
 		f.audio, f.silence = max(f.audio, h.Gap), max(f.silence, h.Silence)
 	} else {
 		f.video, f.picture = max(f.video, h.Gap), max(f.picture, h.Silence)
@@ -50,7 +54,8 @@ func (f flow) String() string {
 	if f.streams == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%d of %d lost, gaps %s audio, %s video", f.lost, f.sent, ms(f.audio), ms(f.video))
+	return fmt.Sprintf("%d of %d lost (%d of audio), longest run %s of audio, %s of video; gaps %s, %s",
+		f.lost, f.sent, f.lostAudio, ms(f.silence), ms(f.picture), ms(f.audio), ms(f.video))
 }
 
 // back is how somebody came back, counted from the failure and from when the
@@ -66,8 +71,23 @@ type back struct {
 
 func (b back) media() time.Duration { return max(b.hears, b.heard) }
 
+// usual is what all saw of all in the time before.
+func (c *call) usual(o *outcome) {
+	for _, r := range c.people {
+		for _, s := range c.people {
+			if s == r {
+				continue
+			}
+			for _, k := range []load.Kind{load.Audio, load.Video} {
+				o.usual.add(k, r.Ear(s.Number(), k).Between(o.at-labSteady, o.at, s.Sent(k)))
+			}
+		}
+	}
+}
+
 // look finds out what was seen from the failure on.
 func (c *call) look(o *outcome, victims []*machine) {
+	c.usual(o)
 	went := make(map[*load.Person]load.Incident)
 	for _, p := range c.people {
 		for _, i := range p.Incidents() {
@@ -88,8 +108,12 @@ func (c *call) look(o *outcome, victims []*machine) {
 				continue
 			}
 			for _, k := range []load.Kind{load.Audio, load.Video} {
+				to := &o.stay
+				if c.at[r].deaf[c.at[s].ip] {
+					to = &o.severed
+				}
 				// What was sent in the last second may be on its way.
-				o.stay.add(k, r.Ear(s.Number(), k).Between(o.at-time.Second, o.until-time.Second, s.Sent(k)))
+				to.add(k, r.Ear(s.Number(), k).Between(o.at-time.Second, o.until-time.Second, s.Sent(k)))
 			}
 		}
 	}
@@ -150,14 +174,17 @@ func (o *outcome) rooms() string {
 func table(rows []outcome) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', tabwriter.Debug)
-	fmt.Fprintln(w, "failure\tleader, home\thome after\twho stays\tjoins and leaves they were told\twho had to go\ta new room\tall well after it is mended\t")
+	fmt.Fprintln(w, "what\tleader, home\thome after\tgaps just before\twho stays\tjoins and leaves they were told\twho had to go\ta new room\tall well after it is mended\t")
 	for _, o := range rows {
 		name := o.name
+		if o.severed.streams > 0 {
+			name += fmt.Sprintf(" (what is severed is silent for %s)", ms(o.severed.audio))
+		}
 		if o.busy {
 			name += " (busy machine)"
 		}
-		fmt.Fprintf(w, "%s\t%s, %s\t%s\t%s\t%d to %d people\t%s\t%s\t%s\t\n",
-			name, o.leader, o.home, cmp.Or(o.homeAfter, "none"), o.stay, o.seen, o.stayers, o.backs(), o.rooms(), ms(o.well))
+		fmt.Fprintf(w, "%s\t%s, %s\t%s\t%s, %s\t%s\t%d to %d people\t%s\t%s\t%s\t\n",
+			name, o.leader, o.home, cmp.Or(o.homeAfter, "none"), ms(o.usual.audio), ms(o.usual.video), o.stay, o.seen, o.stayers, o.backs(), o.rooms(), ms(o.well))
 	}
 	_ = w.Flush() // into memory
 	return b.String()

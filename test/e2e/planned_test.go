@@ -74,10 +74,10 @@ func (l *lab) plan(name string, do func(*lab, *call, *machine)) outcome {
 	for _, p := range c.people {
 		p.ComingAndGoing()
 	}
-	usage := startUsage(nil)
+	usage := startUsage(l.usageNodes())
 	o := outcome{name: name, leader: leader.id, home: home.id, at: c.clock()}
 	do(l, c, home)
-	o.fresh.after = c.clock() - o.at
+	o.well = c.clock() - o.at
 	c.quiet(4 * time.Second) // what is retired meanwhile must not be missed
 	o.until = c.clock()
 	o.homeAfter = c.home(nil)
@@ -111,6 +111,7 @@ func (c *call) goneFrom(m *machine) {
 
 // lookAtAll finds out what all saw of all.
 func (c *call) lookAtAll(o *outcome) {
+	c.usual(o)
 	for _, r := range c.people {
 		o.stayers++
 		o.seen += len(r.ComingAndGoing())

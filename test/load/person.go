@@ -47,15 +47,16 @@ type Person struct {
 	doubted doubt // of tend
 
 	mu      sync.Mutex
-	body    *body                   // guarded by mu
-	resume  string                  // guarded by mu; id to take the session up
-	seat    wire.RoomSessionID      // guarded by mu
-	inCall  map[store.SessionID]int // guarded by mu; flags of the others
-	lost    error                   // guarded by mu; why the socket has ended
-	lostAt  time.Duration           // guarded by mu
-	order   *MoveOrder              // guarded by mu; the newest
-	history []Incident              // guarded by mu
-	noise   []string                // guarded by mu; who was said to come and go
+	body    *body                    // guarded by mu
+	resume  string                   // guarded by mu; id to take the session up
+	seat    wire.RoomSessionID       // guarded by mu
+	inCall  map[store.SessionID]int  // guarded by mu; flags of the others
+	lost    error                    // guarded by mu; why the socket has ended
+	lostAt  time.Duration            // guarded by mu
+	order   *MoveOrder               // guarded by mu; the newest
+	history []Incident               // guarded by mu
+	known   map[store.SessionID]bool // guarded by mu; who was said to be in the room
+	noise   []string                 // guarded by mu; who was said to come and go
 }
 
 // body is what a person has at one node.
@@ -111,7 +112,7 @@ func Enter(ctx context.Context, plan PersonPlan) (*Person, error) {
 	p := &Person{
 		plan: plan, door: newDoor(plan.Room, plan.Name), mouth: newMouth(plan.Number, plan.Clock),
 		ears: &ears{of: make(map[earKey]*Ear), now: plan.Clock},
-		news: make(chan struct{}, 1), inCall: make(map[store.SessionID]int),
+		news: make(chan struct{}, 1), inCall: make(map[store.SessionID]int), known: make(map[store.SessionID]bool),
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	d, err := p.dial(ctx, plan.Nodes[0].URL, "")
@@ -173,7 +174,7 @@ func (p *Person) Incidents() []Incident {
 }
 
 // ComingAndGoing is what the person was told of others since it was asked last:
-// "join" and "leave" with their sessions.
+// "leave" with a session, and "join" with one that was not there before.
 func (p *Person) ComingAndGoing() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -322,13 +323,17 @@ func (p *Person) hear(b *body, h heard) {
 		p.lost, p.lostAt = fmt.Errorf("%w: bye %s", ErrClosed, h.Bye.Reason), p.plan.Clock()
 	case h.Event == nil:
 	case h.Event.Type == wire.EventJoin:
-		for _, e := range h.Event.Join {
-			p.noise = append(p.noise, "join "+string(e.SessionID))
+		for _, e := range h.Event.Join { // may be all who are there, once more
+			if !p.known[e.SessionID] && e.SessionID != b.session {
+				p.noise = append(p.noise, "join "+string(e.SessionID))
+			}
+			p.known[e.SessionID] = true
 		}
 	case h.Event.Type == wire.EventLeave:
 		for _, id := range h.Event.Leave {
 			p.noise = append(p.noise, "leave "+string(id))
 			delete(p.inCall, id)
+			delete(p.known, id)
 		}
 	case h.Event.Target == wire.TargetParticipants && h.Event.Update != nil:
 		for _, u := range h.Event.Update.Users {
