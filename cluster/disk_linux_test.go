@@ -64,6 +64,7 @@ func fullDisk(t *testing.T) {
 				t.Errorf("with one full disk of three: %v", err)
 				break
 			}
+			time.Sleep(10 * time.Millisecond) // virtual time passes only while nobody works
 		}
 		proposed <- i
 	}()
