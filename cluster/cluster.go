@@ -336,6 +336,12 @@ func (c *Cluster) Node(id store.NodeID) (store.Node, bool) { return c.state.Node
 // Nodes are the records of all nodes, ordered by id.
 func (c *Cluster) Nodes() []store.Node { return c.state.Nodes() }
 
+// Applied is the index up to which nothing that was decided is missing here.
+func (c *Cluster) Applied() uint64 { return c.replica.index() }
+
+// Reached returns when what is at an index is applied here.
+func (c *Cluster) Reached(ctx context.Context, index uint64) error { return c.replica.wait(ctx, index) }
+
 // Watch gives the events of the state as they are applied here. Who reads too
 // slowly gets a store.EventLagged and must read the state again.
 func (c *Cluster) Watch() (events <-chan store.Event, cancel func()) { return c.watchers.watch() }

@@ -10,7 +10,6 @@ import (
 	"github.com/talkd/talkd/node/forward"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/store"
 )
 
 // Paths of the questions that a node without the database asks a server.
@@ -61,8 +60,7 @@ func (n *Node) answers() http.Handler {
 		}
 		return replyOf(c, err)
 	}))
-	member := func(id store.NodeID) bool { _, ok := n.cluster.Node(id); return ok }
-	return forward.Receive(member, mux)
+	return forward.Receive(n.cluster, mux)
 }
 
 // asker meets signaling.Embedded and conversationBook on a node without the

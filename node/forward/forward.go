@@ -4,8 +4,9 @@
 //	client ── HTTP ─► Forwarder ─┐  mTLS, talkd-http, HTTP/1.1,
 //	signaling ── Ask ────────────┴─ streamed ──► Receive ─► the server's handlers
 //
-// One server is asked for as long as it answers, so that people read what they
-// wrote; when it is dead, the next one. What may have been begun there is not
+// One server is asked for as long as it answers; when it is dead, the next one.
+// A server that has not applied yet what the asking node has heard of answers
+// when it has, or leaves it to the next: nobody reads less than was known here. What may have been begun there is not
 // repeated unless that is harmless. Nothing is kept in memory: bodies stream,
 // and more requests than maxInFlight at the same time are refused.
 package forward
@@ -24,6 +25,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -34,6 +36,11 @@ const (
 	// headerClient tells the server who asks, so that its limits meet people
 	// and not nodes.
 	headerClient = "Talkd-Client"
+	// headerIndex is what the asking node has applied, and headerBehind marks
+	// the answer of a server that has not.
+	headerIndex  = "Talkd-Index"
+	headerBehind = "Talkd-Behind"
+	catchUp      = 2 * time.Second
 
 	maxInFlight   = 1024
 	maxPerServer  = 256
@@ -47,6 +54,8 @@ const (
 // ErrNoServer means that no server of the cluster answered.
 var ErrNoServer = errors.New("no server of the cluster answers")
 
+var errBehind = errors.New("it is behind")
+
 // errUnreached marks failures before anything was sent.
 var errUnreached = errors.New("not reached")
 
@@ -55,7 +64,9 @@ type Config struct {
 	// Servers are the nodes to ask, the best first.
 	Servers func() []store.NodeID
 	// Dial opens a connection for HTTP to a node, met by rpc.Mesh.DialHTTP.
-	Dial   func(ctx context.Context, id store.NodeID) (net.Conn, error)
+	Dial func(ctx context.Context, id store.NodeID) (net.Conn, error)
+	// Index is what this node has applied.
+	Index  func() uint64
 	Logger *slog.Logger
 }
 
@@ -86,7 +97,7 @@ func New(c Config) *Forwarder {
 			return conn, nil
 		},
 		MaxConnsPerHost: maxPerServer, MaxIdleConnsPerHost: idlePerServer, IdleConnTimeout: idleTimeout,
-		ResponseHeaderTimeout: answerTimeout, DisableCompression: true,
+		ResponseHeaderTimeout: answerTimeout, ExpectContinueTimeout: 2 * catchUp, DisableCompression: true,
 	}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -134,9 +145,10 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer r.Body.Close()
 	}
 	harmless := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
-	last := ErrNoServer
+	last, index := ErrNoServer, strconv.FormatUint(f.config.Index(), 10)
 	for _, id := range f.servers() {
-		try := r.Clone(r.Context())
+		try := r.Clone(untraced{r.Context()})
+		try.Header.Set(headerIndex, index)
 		try.URL.Host = string(id)
 		switch {
 		case r.GetBody != nil: // a question of our own
@@ -146,9 +158,16 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			try.Body = body
 		case r.Body != nil && r.Body != http.NoBody:
-			try.Body = io.NopCloser(r.Body) // the next server may need it
+			// The next server may need it: it is not sent before this one wants it
+			// (RFC 9110, section 10.1.1).
+			try.Body = io.NopCloser(r.Body)
+			try.Header.Set("Expect", "100-continue")
 		}
 		response, err := f.transport.RoundTrip(try)
+		if err == nil && response.StatusCode == http.StatusServiceUnavailable && response.Header.Get(headerBehind) != "" {
+			_ = response.Body.Close() // it says no more
+			err = fmt.Errorf("%w: %w", errUnreached, errBehind)
+		}
 		if err == nil {
 			f.answered(id)
 			return response, nil
@@ -164,6 +183,12 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return nil, last
 }
+
+// untraced is a context without its values: the proxy would hear by one of them
+// that a server wants the body, and tell the client, who did not ask.
+type untraced struct{ context.Context }
+
+func (untraced) Value(any) any { return nil }
 
 // servers begins with the one that answered last, while it is among those to
 // ask.
@@ -225,13 +250,32 @@ func WithCaller(ctx context.Context, id store.NodeID) context.Context {
 	return context.WithValue(ctx, callerKey{}, id)
 }
 
+// Members is what a server knows, met by cluster.Cluster.
+type Members interface {
+	Node(store.NodeID) (store.Node, bool)
+	// Reached returns when what is at this index is applied here.
+	Reached(ctx context.Context, index uint64) error
+}
+
 // Receive serves what other nodes pass on, as if the client had come here.
-// member says who may pass requests on.
-func Receive(member func(store.NodeID) bool, next http.Handler) http.Handler {
+func Receive(members Members, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := Caller(r.Context())
-		if !ok || !member(id) {
+		if _, member := members.Node(id); !ok || !member {
 			http.Error(w, "this is for nodes of the cluster", http.StatusForbidden)
+			return
+		}
+		index, err := strconv.ParseUint(r.Header.Get(headerIndex), 10, 64)
+		if err != nil {
+			http.Error(w, "it is not said what the asking node knows", http.StatusBadRequest)
+			return
+		}
+		waiting, cancel := context.WithTimeout(r.Context(), catchUp)
+		err = members.Reached(waiting, index)
+		cancel()
+		if err != nil {
+			w.Header().Set(headerBehind, "1")
+			http.Error(w, "this server is behind", http.StatusServiceUnavailable)
 			return
 		}
 		r = r.WithContext(r.Context()) // a copy: the caller's request stays as it is
@@ -241,6 +285,7 @@ func Receive(member func(store.NodeID) bool, next http.Handler) http.Handler {
 		}
 		r.Header = r.Header.Clone()
 		r.Header.Del(headerClient)
+		r.Header.Del(headerIndex)
 		next.ServeHTTP(w, r)
 	})
 }

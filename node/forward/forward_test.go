@@ -26,6 +26,22 @@ type servers struct {
 	mu    sync.Mutex // guards addrs
 	addrs map[store.NodeID]string
 	order []store.NodeID
+	index uint64 // that the asking node has
+}
+
+// known is a server that knows c1 and has applied up to an index; 0: it knows
+// nobody.
+type known uint64
+
+func (k known) Node(id store.NodeID) (store.Node, bool) {
+	return store.Node{ID: id}, id == "c1" && k > 0
+}
+
+func (k known) Reached(ctx context.Context, index uint64) error {
+	if uint64(k) < index {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 func (s *servers) dial(ctx context.Context, id store.NodeID) (net.Conn, error) {
@@ -53,7 +69,8 @@ func (s *servers) serve(t *testing.T, id store.NodeID, h http.Handler) *httptest
 func newServers(t *testing.T, order ...store.NodeID) (*servers, *Forwarder) {
 	t.Helper()
 	s := &servers{addrs: map[store.NodeID]string{}, order: order}
-	f := New(Config{Servers: func() []store.NodeID { return s.order }, Dial: s.dial, Logger: slog.New(slog.DiscardHandler)})
+	index := func() uint64 { return s.index }
+	f := New(Config{Servers: func() []store.NodeID { return s.order }, Dial: s.dial, Index: index, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(f.Close)
 	return s, f
 }
@@ -71,12 +88,11 @@ func send(t *testing.T, h http.Handler, method, body string) *httptest.ResponseR
 // What comes out at the server is what the client sent.
 func TestRequestsArriveWhole(t *testing.T) {
 	s, f := newServers(t, "s1")
-	member := func(id store.NodeID) bool { return id == "c1" }
-	s.serve(t, "s1", Receive(member, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.serve(t, "s1", Receive(known(1), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		caller, _ := Caller(r.Context())
 		if err != nil || string(body) != "text" || r.RemoteAddr != "192.0.2.7:1234" || r.Host != "talk.example" || caller != "c1" ||
-			r.URL.RequestURI() != "/ocs/x?y=1" || r.Header.Get("Talkd-Client") != "" || r.Method != http.MethodPut {
+			r.URL.RequestURI() != "/ocs/x?y=1" || r.Header.Get("Talkd-Client") != "" || r.Header.Get("Talkd-Index") != "" || r.Method != http.MethodPut {
 			t.Errorf("%s %s of %s to %s by %s: %q %v %v", r.Method, r.URL, r.RemoteAddr, r.Host, caller, body, r.Header, err)
 		}
 		w.Header().Set("X-Answer", "yes")
@@ -92,11 +108,11 @@ func TestRequestsArriveWhole(t *testing.T) {
 func TestOnlyMembersPassOn(t *testing.T) {
 	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was served") })
 	s, f := newServers(t, "s1")
-	s.serve(t, "s1", Receive(func(store.NodeID) bool { return false }, next))
+	s.serve(t, "s1", Receive(known(0), next))
 	if w := send(t, f, http.MethodGet, ""); w.Code != http.StatusForbidden {
 		t.Errorf("%d", w.Code)
 	}
-	if w := send(t, Receive(func(store.NodeID) bool { return true }, next), http.MethodGet, ""); w.Code != http.StatusForbidden {
+	if w := send(t, Receive(known(1), next), http.MethodGet, ""); w.Code != http.StatusForbidden {
 		t.Errorf("not from a node: %d", w.Code)
 	}
 }
@@ -161,6 +177,32 @@ func TestRepeating(t *testing.T) {
 	s.order = []store.NodeID{"s2"}
 	if err := f.Ask(t.Context(), "/q", strings.Repeat("x", maxQuestion), &answer); !errors.Is(err, ErrNoServer) {
 		t.Errorf("a question too long: %v", err)
+	}
+}
+
+// A server that knows less than the asking node is passed over, body and all.
+func TestServersThatAreBehind(t *testing.T) {
+	s, f := newServers(t, "s1", "s2")
+	s.index = 7
+	answer := func(name string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(w, r.Body)
+			_, _ = io.WriteString(w, name)
+		})
+	}
+	s.serve(t, "s1", Receive(known(6), answer(" s1")))
+	s.serve(t, "s2", Receive(known(7), answer(" s2")))
+	if w := send(t, f, http.MethodPost, "text"); w.Code != http.StatusOK || w.Body.String() != "text s2" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	s.index = 8
+	if w := send(t, f, http.MethodPost, "text"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("all are behind: %d", w.Code)
+	}
+	bare := httptest.NewRequestWithContext(WithCaller(t.Context(), "c1"), http.MethodGet, "http://talk.example/", nil)
+	w := httptest.NewRecorder()
+	if Receive(known(9), answer("")).ServeHTTP(w, bare); w.Code != http.StatusBadRequest {
+		t.Errorf("without an index: %d", w.Code)
 	}
 }
 
