@@ -105,29 +105,30 @@ func (r *run) placeAnew(lost int) error {
 	return nil
 }
 
-// comeBack lets the people of dead nodes join again.
+// comeBack lets the people of dead nodes join again, in any order.
 func (r *run) comeBack() error {
-	w, back := r.world, 0
+	w := r.world
+	var back []int
 	for i := range w.rooms {
 		room := &w.rooms[i]
-		gone := int32(0)
+		gone := len(back)
 		for _, e := range room.edges {
 			if w.nodes[e.node].dead {
-				gone += e.people
+				back = append(back, slices.Repeat([]int{i}, int(e.people))...)
 			}
 		}
-		if gone == 0 {
-			continue
+		if gone < len(back) {
+			w.count(room, -1)
+			room.edges = slices.DeleteFunc(room.edges, func(e edge) bool { return w.nodes[e.node].dead })
+			w.count(room, 1)
 		}
-		w.count(room, -1)
-		room.edges = slices.DeleteFunc(room.edges, func(e edge) bool { return w.nodes[e.node].dead })
-		w.count(room, 1)
-		for ; gone > 0; gone-- {
-			w.join(r.dice, i)
-			if back++; back%backAtOnce == 0 {
-				if err := r.until(r.now + backEvery); err != nil {
-					return err
-				}
+	}
+	r.dice.Shuffle(len(back), func(i, j int) { back[i], back[j] = back[j], back[i] })
+	for k, i := range back {
+		w.join(r.dice, i)
+		if k%backAtOnce == 0 {
+			if err := r.until(r.now + backEvery); err != nil {
+				return err
 			}
 		}
 	}
