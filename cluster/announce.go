@@ -171,6 +171,7 @@ func (c *Cluster) announced(reply *clusterpb.AnnounceReply) (uint64, error) {
 		}
 		return reply.GetIndex(), nil
 	case clusterpb.Status_STATUS_REMOVED:
+		c.removed.Store(true)
 		return 0, ErrRemoved
 	case clusterpb.Status_STATUS_ROLLED_BACK:
 		return 0, fmt.Errorf("%w: %s", ErrRolledBack, reply.GetDetail())

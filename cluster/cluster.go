@@ -88,6 +88,7 @@ type Cluster struct {
 	failed      chan error    // the first one stops the node
 	leaving     chan struct{} // closed when Run begins to stop
 	stopped     chan struct{} // closed when Run has stopped
+	removed     atomic.Bool   // somebody said so
 	release     func() error  // closes what Open opened, once
 }
 

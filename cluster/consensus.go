@@ -44,6 +44,11 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &streamLayer{Listener: c.mesh.RaftListener(), mesh: c.mesh, self: c.Self()},
 		MaxPool: raftConnections, Timeout: raftIO, Logger: logger,
+		// No pipelines. In raft 1.7.3 one that meets a refusal or an error while the
+		// next message is being sent waits for ever: nothing gets to that server any
+		// more, and Raft does not shut down. They gain nothing either, as entries
+		// that wait go together in the next message.
+		MaxRPCsInFlight: 1,
 	})
 	stopTransport := func() { _ = transport.Close() } // always nil
 	// Raft ends a goroutine of its own when the log cannot be read, see logStore.

@@ -29,7 +29,7 @@ func report(b *testing.B, name string, all []time.Duration) {
 func BenchmarkPropose(b *testing.B) {
 	for _, at := range []string{"leader", "follower"} {
 		b.Run(at, func(b *testing.B) {
-			k := clustertest.Start(b, 3)
+			k := onDisk(b)
 			k.Await("three voters", func() bool { return k.Node(0).Status().Healthy && k.Node(0).Status().Voters == 3 })
 			n := k.AwaitLeader()
 			if at == "follower" {
@@ -67,10 +67,23 @@ func BenchmarkPropose(b *testing.B) {
 	}
 }
 
+// onDisk is three nodes whose logs are where other files are, and not in memory.
+func onDisk(b *testing.B) *clustertest.Kit {
+	b.Helper()
+	k := clustertest.New(b)
+	for range 3 {
+		n := k.Prepare()
+		n.Config.DataDir = b.TempDir()
+		n.Start()
+		n.AwaitReady()
+	}
+	return k
+}
+
 // BenchmarkLeaderLoss is the time from the death of the leader until a new room
 // has a home that lives, asked for at a follower.
 func BenchmarkLeaderLoss(b *testing.B) {
-	k := clustertest.Start(b, 3)
+	k := onDisk(b)
 	var placed []time.Duration
 	for i := 0; b.Loop(); i++ {
 		k.Await("all to be well", func() bool {

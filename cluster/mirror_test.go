@@ -165,6 +165,7 @@ func TestClientChangesServers(t *testing.T) { virtual(t, clientChangesServers) }
 func clientChangesServers(t *testing.T) {
 	k := clustertest.Start(t, 3)
 	c := k.AddClient()
+	settledAll(k)
 	events, cancel := c.Watch()
 	defer cancel()
 	var wg sync.WaitGroup
@@ -177,7 +178,10 @@ func clientChangesServers(t *testing.T) {
 			select {
 			case <-done:
 				return
-			case e := <-events:
+			case e, ok := <-events:
+				if !ok {
+					return // the test has failed
+				}
 				if e.Index < last {
 					t.Errorf("event of %d after %d", e.Index, last)
 				}
@@ -315,12 +319,19 @@ func removedClientStops(t *testing.T) {
 func settledAll(k *clustertest.Kit) {
 	for _, n := range k.Running() {
 		k.Await("everything on "+string(n.ID), func() bool {
+			servers, voters := 0, 0
 			for _, m := range n.Members() {
 				if m.State != cluster.StateAlive {
 					return false
 				}
+				if m.Server() {
+					servers++
+				}
+				if m.Raft == cluster.RaftVoter {
+					voters++
+				}
 			}
-			return n.Lease()
+			return n.Lease() && voters == votersOf(servers)
 		})
 	}
 }

@@ -27,8 +27,8 @@ func (c *Cluster) Remove(ctx context.Context, node store.NodeID) error {
 		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.RemoveReply, error) {
 			return l.Remove(ctx, request)
 		})
-	if node == c.Self() && (err == nil || errors.Is(err, ErrRemoved)) {
-		c.announceAgain() // it is told, and stops
+	if node == c.Self() && (err == nil || errors.Is(err, ErrRemoved) || errors.Is(err, ErrClosed) && c.removed.Load()) {
+		c.announceAgain() // it is told, and stops, if it has not yet
 		return nil
 	}
 	if err != nil {

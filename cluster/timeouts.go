@@ -30,9 +30,10 @@ import (
 //	2.6    its lease has run out for certain: rooms are placed anew
 //
 //	0 s    SIGKILL of the leader
-//	0.6-1.2 a follower has not heard of it: election
-//	0.7-1.4 another one leads: new rooms are placed again
-//	3.3-4.0 rooms of the dead one are placed anew: the new leader counts from its
+//	0.5-1.0 a follower has not heard of it: election
+//	0.6-1.2 another one leads: new rooms are placed again; 0.7-1.4 s later if two
+//	        stood at the same time, which one election in twenty does
+//	3.2-3.8 rooms of the dead one are placed anew: the new leader counts from its
 //	        election, as it cannot know what was granted
 //
 //	0 s    SIGSTOP of a home, or its way to the leader is cut
@@ -89,8 +90,8 @@ const (
 	// Raft. A follower misses the leader after 1-2 raftHeartbeat; a candidate
 	// starts over after 1-2 raftElection; a leader without a majority steps down
 	// after raftLeaderLease, before another can be elected.
-	raftHeartbeat   = 600 * time.Millisecond
-	raftElection    = time.Second
+	raftHeartbeat   = 500 * time.Millisecond
+	raftElection    = 700 * time.Millisecond
 	raftLeaderLease = 500 * time.Millisecond
 	// raftCommit, 1-2 of it, is when followers learn that the last entry is
 	// committed if none follows it: whoever proposed at a follower waits for that.
@@ -107,7 +108,7 @@ const (
 	leaseRPC   = 800 * time.Millisecond // until a renewal is given up
 	// leaseVerified is how recently a leader must have heard a majority to
 	// grant leases.
-	leaseVerified = 450 * time.Millisecond
+	leaseVerified = 400 * time.Millisecond
 	// placementAnew is how long a node must have been silent before its rooms
 	// go elsewhere. The 600 ms over the lease are for clocks that run at
 	// different speeds and for processes that are descheduled between looking
