@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	labAll    = flag.Bool("lab.all", false, "the tests in network namespaces: all failures, not only three")
+	labAll    = flag.Bool("lab.all", false, "all failures, not only those of a short run")
 	labPeople = flag.Int("lab.people", 2, "people at each node")
 	labOnly   = flag.String("lab.only", "", "only failures whose name contains this")
 )
