@@ -229,6 +229,21 @@ func TestHomeDiesWithPeople(t *testing.T) {
 	}
 }
 
+// TestRebuiltAfterTheHome: whoever comes back when the room has another home
+// already is told which.
+func TestRebuiltAfterTheHome(t *testing.T) {
+	c, alice, bob, _ := call(t)
+	c.nodes[0].kill()
+	c.move(c.room("room"), c.nodes[2])
+	if e := bob.ExpectEvent(wire.TargetRoom, wire.EventUpdate); e.Update.Home != c.nodes[2].id {
+		t.Fatalf("the home is %s", e.Update.Home)
+	}
+	alice = resumed(t, c.nodes[1], alice, wire.Resumed{Room: "room"})
+	if e := alice.ExpectEvent(wire.TargetRoom, wire.EventUpdate); e.Update.Home != c.nodes[2].id {
+		t.Errorf("who comes back hears of %s", e.Update.Home)
+	}
+}
+
 // TestRebuiltElsewhere: a node that nobody of the room is at does not know the
 // room of a session. The client enters it again, under the same id, and nobody
 // sees that.

@@ -101,7 +101,7 @@ func (r *replica) pictureLocked() []wire.ServerMessage {
 	if users := participants(members); len(users) > 0 {
 		picture = append(picture, wire.ParticipantsEvent(r.id.Name, users))
 	}
-	return picture
+	return append(picture, wire.HomeEvent(r.id.Name, r.home.Node)) // it may have changed while the client was away
 }
 
 // claimLocked says that a session is here, and what it publishes, as long as that
