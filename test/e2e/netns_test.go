@@ -162,7 +162,8 @@ func (l *lab) run(f failure) outcome {
 	fresh := c.probe(l.livingOf(victims, leader, home), token, o.at)
 	c.quiet(labLasts)
 	o.until = c.clock()
-	o.fresh = fresh()
+	asked := fresh()
+	o.fresh = &asked
 	o.homeAfter = c.home(victims)
 	c.look(&o, victims)
 	if heal != nil {

@@ -25,7 +25,7 @@ type outcome struct {
 	back    []back // of each person who lost the connection
 	seen    int    // joins and leaves that were told to those who stayed
 	stayers int
-	fresh   probed
+	fresh   *probed // nil: nobody asked for one
 	well    time.Duration // after it was mended, until all heard all
 }
 
@@ -162,6 +162,8 @@ func (o *outcome) backs() string {
 
 func (o *outcome) rooms() string {
 	switch {
+	case o.fresh == nil:
+		return "not asked for"
 	case o.fresh.after == 0:
 		return "none within " + ms(o.until-o.at) + ": " + strings.TrimSpace(cmp.Or(o.fresh.refused, "no answer"))
 	case o.fresh.refused != "":
