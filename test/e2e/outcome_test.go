@@ -25,7 +25,7 @@ type outcome struct {
 	back    []back // of each person who lost the connection
 	seen    int    // joins and leaves that were told to those who stayed
 	stayers int
-	fresh   *probed // nil: nobody asked for one
+	fresh   *probed       // nil: nobody asked for one
 	well    time.Duration // after it was mended, until all heard all
 }
 
