@@ -225,17 +225,11 @@ func (c *Cluster) serveAnnounce(caller store.NodeID, key string, q *clusterpb.An
 	}
 	node.Joined, node.Key, node.Pending = old.Joined, old.Key, false
 	if !reflect.DeepEqual(node, old) {
-		cmd := store.NewPutNode(time.Now(), node)
-		data, err := cmd.Encode()
-		if err != nil {
+		switch result, _, err := c.commit(store.NewPutNode(time.Now(), node)); {
+		case result.Err != nil:
 			return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
-		}
-		result, _, err := c.apply(cmd, data)
-		if err != nil {
+		case err != nil:
 			return reply(statusOf(err), err.Error())
-		}
-		if result.Err != nil {
-			return reply(clusterpb.Status_STATUS_BAD_REQUEST, result.Err.Error())
 		}
 	}
 	if node.Server() && !inRaft(c.servers(), caller) {

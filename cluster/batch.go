@@ -130,16 +130,3 @@ func (c *Cluster) commitBatch(batch []*placeRequest) {
 		q.done = placeResult{home: result.Homes[i].Home, index: index, err: result.Homes[i].Err}
 	}
 }
-
-// commit commits a command of the leader's own. A refusal is an error too.
-func (c *Cluster) commit(cmd store.Command) (store.Result, uint64, error) {
-	data, err := cmd.Encode()
-	if err != nil {
-		return store.Result{}, 0, err
-	}
-	result, index, err := c.apply(cmd, data)
-	if err == nil {
-		err = result.Err
-	}
-	return result, index, err
-}

@@ -166,17 +166,13 @@ func (c *Cluster) proposeBootstrap() error {
 		store.NewPutNode(time.Now(), c.record),
 	}
 	for _, cmd := range commands {
-		data, err := cmd.Encode()
-		if err != nil {
-			return err
-		}
-		result, _, err := c.apply(cmd, data)
-		if err != nil {
+		switch result, _, err := c.commit(cmd); {
+		case err == nil, errors.Is(result.Err, store.ErrExists):
+		case result.Err != nil:
+			return fmt.Errorf("making the cluster: %w", err)
+		default:
 			c.log.Warn("the new cluster is not committed yet", "error", err)
 			return nil // the next leadership tries again
-		}
-		if result.Err != nil && !errors.Is(result.Err, store.ErrExists) {
-			return fmt.Errorf("making the cluster: %w", result.Err)
 		}
 	}
 	if err := os.Remove(filepath.Join(c.config.DataDir, fileBootstrap)); err != nil && !errors.Is(err, os.ErrNotExist) {

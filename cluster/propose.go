@@ -79,8 +79,7 @@ func (c *Cluster) servePropose(q *clusterpb.ProposeRequest) *clusterpb.ProposeRe
 // errNotLeader says that this node did nothing.
 var errNotLeader = errors.New("this node does not lead")
 
-// apply commits a command as the leader. It is the only way into the log but
-// for reconcile's batches.
+// apply commits a command as the leader. It is the only way into the log.
 func (c *Cluster) apply(cmd store.Command, data []byte) (store.Result, uint64, error) {
 	r := c.raft.Load()
 	if r == nil || r.State() != raft.Leader {
@@ -107,6 +106,20 @@ func (c *Cluster) apply(cmd store.Command, data []byte) (store.Result, uint64, e
 		return store.Result{}, 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, response.err)
 	}
 	return response.result, f.Index(), nil
+}
+
+// commit commits a command of the leader's own. A refused command's Result.Err
+// is the error too.
+func (c *Cluster) commit(cmd store.Command) (store.Result, uint64, error) {
+	data, err := cmd.Encode()
+	if err != nil {
+		return store.Result{}, 0, err
+	}
+	result, index, err := c.apply(cmd, data)
+	if err == nil {
+		err = result.Err
+	}
+	return result, index, err
 }
 
 // statusOf is how an error of apply travels.

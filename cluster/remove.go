@@ -90,17 +90,12 @@ func (c *Cluster) serveRemove(q *clusterpb.RemoveRequest) *clusterpb.RemoveReply
 			return reply(clusterpb.Status_STATUS_UNKNOWN, err.Error())
 		}
 	}
-	cmd := store.NewRemoveNode(time.Now(), node)
-	data, err := cmd.Encode()
-	if err != nil {
-		return reply(clusterpb.Status_STATUS_BAD_REQUEST, err.Error())
-	}
-	result, _, err := c.apply(cmd, data)
-	if err != nil {
+	switch result, _, err := c.commit(store.NewRemoveNode(time.Now(), node)); {
+	case err == nil, errors.Is(result.Err, store.ErrNoSuchNode):
+	case result.Err != nil:
+		return reply(clusterpb.Status_STATUS_REFUSED, err.Error())
+	default:
 		return reply(statusOf(err), err.Error())
-	}
-	if result.Err != nil && !errors.Is(result.Err, store.ErrNoSuchNode) {
-		return reply(clusterpb.Status_STATUS_REFUSED, result.Err.Error())
 	}
 	c.hearing.forget(node)
 	c.log.Info("node removed", keyPeer, node)

@@ -103,7 +103,7 @@ func (c *Cluster) serveRotate(q *clusterpb.RotateRequest) *clusterpb.RotateReply
 		if err != nil {
 			return &clusterpb.RotateReply{Status: clusterpb.Status_STATUS_BAD_REQUEST, Detail: err.Error()}
 		}
-		if err := c.decide(store.NewPutKey(time.Now(), kind, k)); err != nil && !errors.Is(err, store.ErrExists) {
+		if _, _, err := c.commit(store.NewPutKey(time.Now(), kind, k)); err != nil && !errors.Is(err, store.ErrExists) {
 			return &clusterpb.RotateReply{Status: statusOf(err), Detail: err.Error()}
 		}
 		c.log.Info("a key is being replaced", "key", kind, "index", k.ID, "phase", store.KeyAdded)
@@ -141,19 +141,6 @@ func (c *Cluster) newKey(kind store.KeyKind, ring store.KeyRing, now time.Time) 
 	return k, err
 }
 
-// decide commits a command as the leader.
-func (c *Cluster) decide(cmd store.Command) error {
-	data, err := cmd.Encode()
-	if err != nil {
-		return err
-	}
-	result, _, err := c.apply(cmd, data)
-	if err != nil {
-		return err
-	}
-	return result.Err
-}
-
 // advanceKeys takes the next step of each rotation that is under way, if all
 // living nodes have taken the last one.
 func (c *Cluster) advanceKeys(now time.Time) {
@@ -166,7 +153,7 @@ func (c *Cluster) advanceKeys(now time.Time) {
 		if ring.Primary == ring.Newest() {
 			cmd, step = store.NewDropKey(now, kind, ring.Keys[0].ID), store.KeyDropped
 		}
-		if err := c.decide(cmd); err != nil {
+		if _, _, err := c.commit(cmd); err != nil {
 			c.log.Warn("a rotation does not go on yet", "key", kind, "error", err)
 			continue
 		}
