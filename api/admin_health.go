@@ -135,7 +135,7 @@ func versionWarnings(v ClusterView) []Warning {
 func roomWarnings(v ClusterView) []Warning {
 	takes, streams := 0, 0
 	for _, n := range v.Nodes {
-		if n.takesRooms() {
+		if n.TakesRooms {
 			takes++
 			streams += n.Load.Subscribers
 		}
@@ -154,14 +154,6 @@ func roomWarnings(v ClusterView) []Warning {
 	}
 	return nil
 }
-
-func (n NodeView) takesRooms() bool {
-	return n.State == "alive" && n.has("signaling") && n.has("media") &&
-		(n.Capacity.Sessions <= 0 || n.Load.Sessions < n.Capacity.Sessions) &&
-		(n.Capacity.EgressBps <= 0 || n.Load.EgressBps < n.Capacity.EgressBps)
-}
-
-func (n NodeView) has(role string) bool { return len(n.Roles) == 0 || slices.Contains(n.Roles, role) }
 
 func conditionWarnings(v ClusterView) []Warning {
 	var all []Warning

@@ -13,7 +13,7 @@ func well(n int) ClusterView {
 	v := ClusterView{Leader: "n1", Quorum: true, Voters: n, VotersAlive: n, Headroom: 1000}
 	for i := range n {
 		v.Nodes = append(v.Nodes, NodeView{
-			ID: fmt.Sprintf("n%d", i+1), Raft: "voter", State: "alive", Version: "1.0", Load: LoadView{Subscribers: 100, Rooms: 2, Sessions: 1},
+			ID: fmt.Sprintf("n%d", i+1), Raft: "voter", State: "alive", Version: "1.0", TakesRooms: true, Load: LoadView{Subscribers: 100, Rooms: 2, Sessions: 1},
 			Health: &Condition{DiskFreeBytes: 50 << 30, DiskSizeBytes: 100 << 30, CertificateExpires: time.Now().Add(20 * 24 * time.Hour)},
 		})
 	}
@@ -42,8 +42,8 @@ func TestWarnings(t *testing.T) {
 		"an upgrade":                  {3, func(v *ClusterView) { v.Nodes[1].Version = "1.1" }, "versions_mixed", "1.0 on n1, n3; 1.1 on n2"},
 		"dead and of another version": {5, func(v *ClusterView) { v.Nodes[1].Version, v.Nodes[1].State, v.VotersAlive = "0.9", "dead", 4 }, "node_dead", ""},
 		"nobody takes rooms": {3, func(v *ClusterView) {
-			v.Headroom, v.Nodes[0].State, v.Nodes[1].Roles, v.Nodes[2].Capacity.Sessions = 0, "draining", []string{"server"}, 1
-		}, "no_room node_draining", "No node takes new rooms"},
+			v.Headroom, v.Nodes[0].TakesRooms, v.Nodes[1].TakesRooms, v.Nodes[2].TakesRooms = 0, false, false, false
+		}, "no_room", "No node takes new rooms"},
 		"little room": {3, func(v *ClusterView) { v.Headroom = 50 }, "headroom_low", "Room for 50 more streams only"},
 		"a full disk": {3, func(v *ClusterView) { v.Nodes[0].Health.DiskFreeBytes = 100 << 20 }, "disk_low", "n1 has 100 MiB left"},
 		"a clock":     {3, func(v *ClusterView) { v.Nodes[2].Health.ClockOffsetS = -0.734 }, "clock_off", "n3 differs by -730ms"},

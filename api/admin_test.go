@@ -56,7 +56,7 @@ func (f *facts) Cluster(context.Context) ClusterView {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return ClusterView{ClusterID: "c1", Leader: "n1", Term: 3, CommitIndex: 9, AppliedIndex: 8, Quorum: true, Voters: 1, VotersAlive: 1, Rooms: 2, Sessions: f.sessions, Headroom: 9, Version: "1.0", Nodes: []NodeView{{
-		ID: "n1", URL: "http://n1", Region: "eu", Version: "1.0", Raft: "voter", State: "alive", UptimeS: 12.5,
+		ID: "n1", URL: "http://n1", Region: "eu", Version: "1.0", Raft: "voter", State: "alive", TakesRooms: true, UptimeS: 12.5,
 		Load:     LoadView{CPU: .25, EgressBps: 1, IngressBps: 2, EgressPps: 3, Sessions: 4, Publishers: 5, Subscribers: 6, Rooms: 7, Headroom: 9, Score: .5},
 		Capacity: Capacity{Sessions: 100},
 	}}}

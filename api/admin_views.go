@@ -43,6 +43,8 @@ type NodeView struct {
 	UptimeS  float64    `json:"uptime_s"`
 	Pending  bool       `json:"pending,omitempty"` // it was let in and has not come yet
 	Health   *Condition `json:"health,omitempty"`  // nil: the node did not tell
+
+	TakesRooms bool `json:"-"` // placement would give it new ones; for the warnings
 }
 
 // LoadView is what a node measured of itself.

@@ -29,9 +29,9 @@ func TestConfigValidate(t *testing.T) {
 		{"all", func(c *Config) {
 			c.ClusterAdvertise, c.GossipAdvertise, c.RelayAddr = "10.0.0.1:1", "n1.example:2", "[fd00::1]:65535"
 			c.Join, c.JoinToken, c.Expect = []string{"n2:7946", "10.0.0.2:7946"}, newToken([32]byte{}).text(), 3
-			c.Roles = []string{store.RoleServer, roleMedia}
+			c.Roles = []string{store.RoleServer, store.RoleMedia}
 		}, ""},
-		{"no server", func(c *Config) { c.Roles = []string{roleMedia} }, ""},
+		{"no server", func(c *Config) { c.Roles = []string{store.RoleMedia} }, ""},
 		{"joining with an identity needs no token", func(c *Config) { c.Join = []string{"n2:1"} }, ""},
 
 		{"no directory", func(c *Config) { c.DataDir = "" }, "data directory"},

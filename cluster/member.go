@@ -26,14 +26,16 @@ const (
 // Member is a node as this node sees it.
 type Member struct {
 	store.Node
-	State    MemberState // draining: it says so itself, or Draining does
-	Draining bool        // the cluster has decided that it is to be left
+	State MemberState // draining: it says so itself, or Draining does
+	Load  Load
+	Rooms int // of which it is the home
+
+	// What only Cluster.Members tells; placement needs none of it.
+	Draining bool // the cluster has decided that it is to be left
 	Raft     RaftRole
 	Leader   bool
-	Load     Load
 	Score    float64 // what placement makes of the load; lower is better
-	Rooms    int     // of which it is the home
-	Headroom int     // streams that it could still forward; 0 unless it can take rooms
+	Headroom int     // streams that it could still forward; 0 unless it takes rooms
 }
 
 // Load is what a node measures of itself. Limits of zero mean none.

@@ -3,34 +3,15 @@ package cluster
 import (
 	"fmt"
 	"math"
-	"slices"
-	"time"
 
 	"github.com/talkd/talkd/store"
 )
-
-// Candidate is what placement knows of a node.
-type Candidate struct {
-	ID     store.NodeID
-	Region string
-	State  MemberState
-	Roles  []string // none means all
-	Load   Load
-	Rooms  int // of which it is the home
-	Fresh  int // of these, rooms whose load is not measured yet
-}
 
 // Hint is where the first participant of a room is.
 type Hint struct {
 	Node   store.NodeID
 	Region string
 }
-
-// Roles that a home needs.
-const (
-	roleSignaling = "signaling"
-	roleMedia     = "media"
-)
 
 // Weights of a score. Measured load counts most; rooms count because most of
 // them are quiet now and will not stay so.
@@ -61,39 +42,28 @@ const (
 	overloaded = 1 << 20
 )
 
-// Place chooses the home of a room. It is a pure function: the same arguments,
-// in any order, give the same node. ErrNoNode is the answer when nobody is
-// alive, has the roles and is not draining, ErrFull when nobody has room for
-// more.
-func Place(members []Candidate, room store.RoomID, hint Hint) (store.NodeID, error) {
-	p := NewPlacer()
-	p.Refresh(time.Time{}, members)
-	return p.choose(room, hint, nil, false)
-}
+// TakesRooms says that the node may become the home of new rooms.
+func (m Member) TakesRooms() bool { return m.unfit() == "" }
 
-func (c Candidate) fit() bool { return c.able() && !c.Load.Full() }
-
-// able says whether the node could be a home if it had room.
-func (c Candidate) able() bool {
-	return c.State == StateAlive && c.has(roleSignaling) && c.has(roleMedia)
-}
-
-// unfit says why the node cannot be a home, "" if it can.
-func (c Candidate) unfit() string {
+// unfit says why the node cannot become a home, "" if it can.
+func (m Member) unfit() string {
 	switch {
-	case c.State == StateDraining:
+	case m.State == StateDraining:
 		return "is draining"
-	case c.State != StateAlive:
+	case m.State != StateAlive:
 		return "does not answer"
-	case !c.able():
-		return "has not both roles, " + roleSignaling + " and " + roleMedia
-	case c.Load.Full():
+	case !m.able():
+		return "has not both roles, " + store.RoleSignaling + " and " + store.RoleMedia
+	case m.Load.Full():
 		return "is full"
 	}
 	return ""
 }
 
-func (c Candidate) has(role string) bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, role) }
+// able says whether the node could be a home if it had room.
+func (m Member) able() bool {
+	return m.State == StateAlive && m.Has(store.RoleSignaling) && m.Has(store.RoleMedia)
+}
 
 // Busy is how much a node is used: the share of its scarcest resource.
 func (l Load) Busy() float64 {
@@ -117,10 +87,14 @@ const (
 // busy (Load.Busy).
 func (l Load) CrowdedAmong(mean float64) bool { return l.Busy() > max(crowdedFloor, crowdedOver*mean) }
 
-// score is how little a node wants another room.
-func score(busy float64, rooms, mostRooms, fresh int) float64 {
-	return weightLoad*busy + weightRooms*float64(rooms)/float64(max(mostRooms, roomsScale)) + freshCost*float64(fresh)
+// score is how little a node wants another room; perRoom is roomWeight.
+func score(busy, perRoom float64, rooms, fresh int32) float64 {
+	return weightLoad*busy + perRoom*float64(rooms) + freshCost*float64(fresh)
 }
+
+// roomWeight is what each room of a node counts while the one that has most has
+// so many.
+func roomWeight(most int32) float64 { return weightRooms / float64(max(most, roomsScale)) }
 
 // finite keeps a broken measurement of another node from deciding.
 func finite(f float64) float64 {

@@ -10,21 +10,43 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
+// leafNode is a node with rooms whose load is not measured yet.
+type leafNode struct {
+	Member
+	Fresh int
+}
+
 // leafNodes are n nodes that are alike.
-func leafNodes(n int) []Candidate {
-	nodes := make([]Candidate, n)
+func leafNodes(n int) []leafNode {
+	nodes := make([]leafNode, n)
 	for i := range nodes {
-		nodes[i] = Candidate{ID: store.NodeID(fmt.Sprintf("n%d", i+1)), State: StateAlive}
+		nodes[i].ID, nodes[i].State = store.NodeID(fmt.Sprintf("n%d", i+1)), StateAlive
 	}
 	return nodes
+}
+
+// leafPlacer knows these nodes and nothing else.
+func leafPlacer(nodes []leafNode) *Placer {
+	members := make([]Member, len(nodes))
+	for i, n := range nodes {
+		members[i] = n.Member
+	}
+	p := NewPlacer()
+	p.Refresh(leafNow, members)
+	for _, n := range nodes {
+		for range n.Fresh {
+			p.count(n.ID)
+		}
+	}
+	return p
 }
 
 func leafRoom(i int) store.RoomID { return store.RoomID{Name: fmt.Sprintf("room%d", i)} }
 
 // leafPlace places a room that must find a node.
-func leafPlace(t testing.TB, nodes []Candidate, room store.RoomID, hint Hint) store.NodeID {
+func leafPlace(t testing.TB, nodes []leafNode, room store.RoomID, hint Hint) store.NodeID {
 	t.Helper()
-	id, err := Place(nodes, room, hint)
+	id, err := leafPlacer(nodes).Place(leafNow, room, hint)
 	if err != nil {
 		t.Fatalf("%v: %v", room, err)
 	}
@@ -33,9 +55,9 @@ func leafPlace(t testing.TB, nodes []Candidate, room store.RoomID, hint Hint) st
 
 // Each case changes three nodes that are alike, and says where a room may go.
 func TestPlace(t *testing.T) {
-	all := func(c Candidate) bool { return true }
-	only := func(ids ...store.NodeID) func(Candidate) bool {
-		return func(c Candidate) bool {
+	all := func(c leafNode) bool { return true }
+	only := func(ids ...store.NodeID) func(leafNode) bool {
+		return func(c leafNode) bool {
 			for _, id := range ids {
 				if c.ID == id {
 					return true
@@ -44,8 +66,8 @@ func TestPlace(t *testing.T) {
 			return false
 		}
 	}
-	set := func(f func(c *Candidate), at ...int) func([]Candidate) {
-		return func(nodes []Candidate) {
+	set := func(f func(c *leafNode), at ...int) func([]leafNode) {
+		return func(nodes []leafNode) {
 			for _, i := range at {
 				f(&nodes[i])
 			}
@@ -53,69 +75,69 @@ func TestPlace(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		change func([]Candidate)
+		change func([]leafNode)
 		hint   Hint
-		want   func(Candidate) bool // nil: none can take it
+		want   func(leafNode) bool // nil: none can take it
 		err    error
 	}{
 		{"alike", nil, Hint{}, all, nil},
-		{"dead", set(func(c *Candidate) { c.State = StateDead }, 0), Hint{}, only("n2", "n3"), nil},
-		{"suspect", set(func(c *Candidate) { c.State = StateSuspect }, 0, 1), Hint{}, only("n3"), nil},
-		{"draining", set(func(c *Candidate) { c.State = StateDraining }, 0, 2), Hint{}, only("n2"), nil},
-		{"without a state", set(func(c *Candidate) { c.State = "" }, 0, 1), Hint{}, only("n3"), nil},
-		{"nobody alive", set(func(c *Candidate) { c.State = StateDead }, 0, 1, 2), Hint{Node: "n1"}, nil, ErrNoNode},
-		{"no media", set(func(c *Candidate) { c.Roles = []string{store.RoleServer, roleSignaling} }, 0, 1), Hint{}, only("n3"), nil},
-		{"no signaling", set(func(c *Candidate) { c.Roles = []string{roleMedia} }, 0), Hint{}, only("n2", "n3"), nil},
-		{"both roles", set(func(c *Candidate) { c.Roles = []string{roleMedia, roleSignaling} }, 0, 1, 2), Hint{}, all, nil},
-		{"exhausted", set(func(c *Candidate) { c.Load.Exhausted = true }, 0, 1), Hint{}, only("n3"), nil},
-		{"sessions full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 10 }, 0, 1), Hint{}, only("n3"), nil},
-		{"sessions almost full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 10, 9 }, 0, 1, 2), Hint{}, all, nil},
-		{"uplink full", set(func(c *Candidate) { c.Load.MaxEgressBps, c.Load.EgressBps = 1e6, 1e6 }, 1, 2), Hint{}, only("n1"), nil},
-		{"all full", set(func(c *Candidate) { c.Load.MaxSessions, c.Load.Sessions = 1, 1 }, 0, 1, 2), Hint{}, nil, ErrFull},
-		{"busy", set(func(c *Candidate) { c.Load.CPU = 0.5 }, 0, 1), Hint{}, only("n3"), nil},
-		{"uplink busy", set(func(c *Candidate) { c.Load.EgressBps = 5e8 }, 0), Hint{}, only("n2", "n3"), nil},
-		{"half of a narrow uplink", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = 5e6, 1e7 }, 1), Hint{}, only("n1", "n3"), nil},
-		{"many sessions", set(func(c *Candidate) { c.Load.Sessions = 1000 }, 2), Hint{}, only("n1", "n2"), nil},
-		{"many sessions, far from a high limit", func(n []Candidate) {
+		{"dead", set(func(c *leafNode) { c.State = StateDead }, 0), Hint{}, only("n2", "n3"), nil},
+		{"suspect", set(func(c *leafNode) { c.State = StateSuspect }, 0, 1), Hint{}, only("n3"), nil},
+		{"draining", set(func(c *leafNode) { c.State = StateDraining }, 0, 2), Hint{}, only("n2"), nil},
+		{"without a state", set(func(c *leafNode) { c.State = "" }, 0, 1), Hint{}, only("n3"), nil},
+		{"nobody alive", set(func(c *leafNode) { c.State = StateDead }, 0, 1, 2), Hint{Node: "n1"}, nil, ErrNoNode},
+		{"no media", set(func(c *leafNode) { c.Roles = []string{store.RoleServer, store.RoleSignaling} }, 0, 1), Hint{}, only("n3"), nil},
+		{"no signaling", set(func(c *leafNode) { c.Roles = []string{store.RoleMedia} }, 0), Hint{}, only("n2", "n3"), nil},
+		{"both roles", set(func(c *leafNode) { c.Roles = []string{store.RoleMedia, store.RoleSignaling} }, 0, 1, 2), Hint{}, all, nil},
+		{"exhausted", set(func(c *leafNode) { c.Load.Exhausted = true }, 0, 1), Hint{}, only("n3"), nil},
+		{"sessions full", set(func(c *leafNode) { c.Load.MaxSessions, c.Load.Sessions = 10, 10 }, 0, 1), Hint{}, only("n3"), nil},
+		{"sessions almost full", set(func(c *leafNode) { c.Load.MaxSessions, c.Load.Sessions = 10, 9 }, 0, 1, 2), Hint{}, all, nil},
+		{"uplink full", set(func(c *leafNode) { c.Load.MaxEgressBps, c.Load.EgressBps = 1e6, 1e6 }, 1, 2), Hint{}, only("n1"), nil},
+		{"all full", set(func(c *leafNode) { c.Load.MaxSessions, c.Load.Sessions = 1, 1 }, 0, 1, 2), Hint{}, nil, ErrFull},
+		{"busy", set(func(c *leafNode) { c.Load.CPU = 0.5 }, 0, 1), Hint{}, only("n3"), nil},
+		{"uplink busy", set(func(c *leafNode) { c.Load.EgressBps = 5e8 }, 0), Hint{}, only("n2", "n3"), nil},
+		{"half of a narrow uplink", set(func(c *leafNode) { c.Load.EgressBps, c.Load.MaxEgressBps = 5e6, 1e7 }, 1), Hint{}, only("n1", "n3"), nil},
+		{"many sessions", set(func(c *leafNode) { c.Load.Sessions = 1000 }, 2), Hint{}, only("n1", "n2"), nil},
+		{"many sessions, far from a high limit", func(n []leafNode) {
 			for i := range n {
 				n[i].Load.MaxSessions = 50_000
 			}
 			n[2].Load.Sessions = 500
 		}, Hint{}, only("n1", "n2"), nil},
-		{"many rooms", set(func(c *Candidate) { c.Rooms = 10 }, 1, 2), Hint{}, only("n1"), nil},
-		{"rooms that are not measured yet", set(func(c *Candidate) { c.Fresh = 1 }, 1, 2), Hint{}, only("n1"), nil},
-		{"load weighs more than rooms", func(n []Candidate) { n[0].Load.CPU, n[1].Rooms, n[2].Rooms = 0.8, 30, 30 }, Hint{}, only("n2", "n3"), nil},
-		{"noise", func(n []Candidate) { n[0].Load.CPU, n[1].Load.CPU, n[2].Load.CPU = 0.2500, 0.2501, 0.2502 }, Hint{}, all, nil},
+		{"many rooms", set(func(c *leafNode) { c.Rooms = 10 }, 1, 2), Hint{}, only("n1"), nil},
+		{"rooms that are not measured yet", set(func(c *leafNode) { c.Fresh = 1 }, 1, 2), Hint{}, only("n1"), nil},
+		{"load weighs more than rooms", func(n []leafNode) { n[0].Load.CPU, n[1].Rooms, n[2].Rooms = 0.8, 30, 30 }, Hint{}, only("n2", "n3"), nil},
+		{"noise", func(n []leafNode) { n[0].Load.CPU, n[1].Load.CPU, n[2].Load.CPU = 0.2500, 0.2501, 0.2502 }, Hint{}, all, nil},
 
 		{"hint of a node", nil, Hint{Node: "n2"}, only("n2"), nil},
-		{"hint of a node that is a bit busier", set(func(c *Candidate) { c.Load.CPU = 0.02 }, 1), Hint{Node: "n2"}, only("n2"), nil},
-		{"hint of a node that is much busier", set(func(c *Candidate) { c.Load.CPU = 0.1 }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
-		{"hint of a node that is dead", set(func(c *Candidate) { c.State = StateDead }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
+		{"hint of a node that is a bit busier", set(func(c *leafNode) { c.Load.CPU = 0.02 }, 1), Hint{Node: "n2"}, only("n2"), nil},
+		{"hint of a node that is much busier", set(func(c *leafNode) { c.Load.CPU = 0.1 }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
+		{"hint of a node that is dead", set(func(c *leafNode) { c.State = StateDead }, 1), Hint{Node: "n2"}, only("n1", "n3"), nil},
 		{"hint of an unknown node", nil, Hint{Node: "n9"}, all, nil},
-		{"hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0, 2), Hint{Region: "eu"}, only("n1", "n3"), nil},
-		{"hint of a region that is a bit busy", set(func(c *Candidate) { c.Region, c.Load.CPU = "eu", 0.2 }, 0), Hint{Region: "eu"}, only("n1"), nil},
-		{"hint of a region that is busy", set(func(c *Candidate) { c.Region, c.Load.CPU = "eu", 0.3 }, 0), Hint{Region: "eu"}, only("n2", "n3"), nil},
-		{"hint of an unknown region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{Region: "us"}, all, nil},
-		{"no hint of a region", set(func(c *Candidate) { c.Region = "eu" }, 0), Hint{}, all, nil},
-		{"a node of the region", set(func(c *Candidate) { c.Region = "eu" }, 1, 2), Hint{Node: "n3", Region: "eu"}, only("n3"), nil},
+		{"hint of a region", set(func(c *leafNode) { c.Region = "eu" }, 0, 2), Hint{Region: "eu"}, only("n1", "n3"), nil},
+		{"hint of a region that is a bit busy", set(func(c *leafNode) { c.Region, c.Load.CPU = "eu", 0.2 }, 0), Hint{Region: "eu"}, only("n1"), nil},
+		{"hint of a region that is busy", set(func(c *leafNode) { c.Region, c.Load.CPU = "eu", 0.3 }, 0), Hint{Region: "eu"}, only("n2", "n3"), nil},
+		{"hint of an unknown region", set(func(c *leafNode) { c.Region = "eu" }, 0), Hint{Region: "us"}, all, nil},
+		{"no hint of a region", set(func(c *leafNode) { c.Region = "eu" }, 0), Hint{}, all, nil},
+		{"a node of the region", set(func(c *leafNode) { c.Region = "eu" }, 1, 2), Hint{Node: "n3", Region: "eu"}, only("n3"), nil},
 
-		{"overloaded", func(n []Candidate) {
+		{"overloaded", func(n []leafNode) {
 			n[0].Load.CPU = 0.95
 			n[1].Load.CPU, n[1].Rooms, n[1].Fresh = 0.85, 20, 50
 			n[2].State = StateDead
 		}, Hint{Node: "n1"}, only("n2"), nil},
-		{"all overloaded", set(func(c *Candidate) { c.Load.CPU = 0.95 }, 0, 1, 2), Hint{}, all, nil},
+		{"all overloaded", set(func(c *leafNode) { c.Load.CPU = 0.95 }, 0, 1, 2), Hint{}, all, nil},
 
-		{"CPU is no number", set(func(c *Candidate) { c.Load.CPU = math.NaN() }, 0), Hint{}, all, nil},
-		{"CPU is infinite", set(func(c *Candidate) { c.Load.CPU = math.Inf(1) }, 0), Hint{}, all, nil},
-		{"CPU is below zero", set(func(c *Candidate) { c.Load.CPU = -1e300 }, 0), Hint{}, all, nil},
-		{"CPU is beyond all", set(func(c *Candidate) { c.Load.CPU = 1e300 }, 0), Hint{}, only("n2", "n3"), nil},
-		{"egress is no number", set(func(c *Candidate) { c.Load.EgressBps = math.NaN() }, 0), Hint{}, all, nil},
-		{"egress is below zero", set(func(c *Candidate) { c.Load.EgressBps = math.Inf(-1) }, 0), Hint{}, all, nil},
-		{"the limit is no number", set(func(c *Candidate) { c.Load.MaxEgressBps = math.NaN() }, 0), Hint{}, all, nil},
-		{"the limit is infinite", set(func(c *Candidate) { c.Load.MaxEgressBps = math.Inf(1) }, 0), Hint{}, all, nil},
-		{"egress is no number, with a limit", set(func(c *Candidate) { c.Load.EgressBps, c.Load.MaxEgressBps = math.NaN(), 1e6 }, 0), Hint{}, all, nil},
-		{"sessions are below zero", set(func(c *Candidate) { c.Load.Sessions, c.Load.MaxSessions = -5, -5 }, 0), Hint{}, all, nil},
+		{"CPU is no number", set(func(c *leafNode) { c.Load.CPU = math.NaN() }, 0), Hint{}, all, nil},
+		{"CPU is infinite", set(func(c *leafNode) { c.Load.CPU = math.Inf(1) }, 0), Hint{}, all, nil},
+		{"CPU is below zero", set(func(c *leafNode) { c.Load.CPU = -1e300 }, 0), Hint{}, all, nil},
+		{"CPU is beyond all", set(func(c *leafNode) { c.Load.CPU = 1e300 }, 0), Hint{}, only("n2", "n3"), nil},
+		{"egress is no number", set(func(c *leafNode) { c.Load.EgressBps = math.NaN() }, 0), Hint{}, all, nil},
+		{"egress is below zero", set(func(c *leafNode) { c.Load.EgressBps = math.Inf(-1) }, 0), Hint{}, all, nil},
+		{"the limit is no number", set(func(c *leafNode) { c.Load.MaxEgressBps = math.NaN() }, 0), Hint{}, all, nil},
+		{"the limit is infinite", set(func(c *leafNode) { c.Load.MaxEgressBps = math.Inf(1) }, 0), Hint{}, all, nil},
+		{"egress is no number, with a limit", set(func(c *leafNode) { c.Load.EgressBps, c.Load.MaxEgressBps = math.NaN(), 1e6 }, 0), Hint{}, all, nil},
+		{"sessions are below zero", set(func(c *leafNode) { c.Load.Sessions, c.Load.MaxSessions = -5, -5 }, 0), Hint{}, all, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,13 +145,13 @@ func TestPlace(t *testing.T) {
 			if tt.change != nil {
 				tt.change(nodes)
 			}
-			byID := map[store.NodeID]Candidate{}
+			byID := map[store.NodeID]leafNode{}
 			for _, c := range nodes {
 				byID[c.ID] = c
 			}
 			used := map[store.NodeID]bool{}
 			for i := range 100 {
-				id, err := Place(nodes, leafRoom(i), tt.hint)
+				id, err := leafPlacer(nodes).Place(leafNow, leafRoom(i), tt.hint)
 				if tt.want == nil {
 					if !errors.Is(err, tt.err) || id != "" {
 						t.Fatalf("%q, %v, want %v", id, err, tt.err)
@@ -148,13 +170,13 @@ func TestPlace(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Place(nil, leafRoom(1), Hint{}); !errors.Is(err, ErrNoNode) {
+	if _, err := NewPlacer().Place(leafNow, leafRoom(1), Hint{}); !errors.Is(err, ErrNoNode) {
 		t.Errorf("without nodes: %v", err)
 	}
 }
 
 // leafAnyNodes draws nodes of all kinds, broken measurements included.
-func leafAnyNodes(r *rand.Rand) []Candidate {
+func leafAnyNodes(r *rand.Rand) []leafNode {
 	nodes := leafNodes(1 + r.IntN(12))
 	odd := func(f float64) float64 {
 		switch r.IntN(12) {
@@ -174,7 +196,7 @@ func leafAnyNodes(r *rand.Rand) []Candidate {
 		c := &nodes[i]
 		c.State = states[r.IntN(len(states))]
 		c.Region = []string{"", "eu", "us"}[r.IntN(3)]
-		c.Roles = [][]string{nil, nil, {roleSignaling, roleMedia}, {roleMedia}, {roleSignaling}}[r.IntN(5)]
+		c.Roles = [][]string{nil, nil, {store.RoleSignaling, store.RoleMedia}, {store.RoleMedia}, {store.RoleSignaling}}[r.IntN(5)]
 		c.Rooms, c.Fresh = r.IntN(50), r.IntN(5)
 		c.Load = Load{
 			CPU: odd(r.Float64()), EgressBps: odd(r.Float64() * 1e9), Sessions: r.IntN(2000),
@@ -192,18 +214,18 @@ func TestPlaceOfAnyNodes(t *testing.T) {
 		nodes := leafAnyNodes(r)
 		hint := Hint{Node: []store.NodeID{"", "n1", "n2"}[r.IntN(3)], Region: []string{"", "eu"}[r.IntN(2)]}
 		room := leafRoom(r.IntN(1000))
-		first, err := Place(nodes, room, hint)
+		first, err := leafPlacer(nodes).Place(leafNow, room, hint)
 		if (err != nil) != (first == "") {
 			t.Fatalf("seed %d: %q, %v", seed, first, err)
 		}
 		fit := 0
 		for _, c := range nodes {
-			if c.fit() {
+			if c.TakesRooms() {
 				fit++
 			} else if c.ID == first {
 				t.Fatalf("seed %d: %+v is chosen", seed, c)
 			}
-			if s := score(c.Load.Busy(), c.Rooms, 50, c.Fresh); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
+			if s := score(c.Load.Busy(), roomWeight(50), clamp(c.Rooms), clamp(c.Fresh)); math.IsNaN(s) || math.IsInf(s, 0) || s < 0 {
 				t.Fatalf("seed %d: %+v scores %v", seed, c, s)
 			}
 		}
@@ -212,7 +234,7 @@ func TestPlaceOfAnyNodes(t *testing.T) {
 		}
 		for range 5 {
 			r.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
-			if id, _ := Place(nodes, room, hint); id != first {
+			if id, _ := leafPlacer(nodes).Place(leafNow, room, hint); id != first {
 				t.Fatalf("seed %d: %s or %s, by order", seed, first, id)
 			}
 		}
@@ -354,8 +376,7 @@ func BenchmarkPlacer(b *testing.B) {
 						nodes[i].Load = Load{CPU: r.Float64(), EgressBps: r.Float64() * 1e9}
 					}
 				}
-				p, room := NewPlacer(), leafRoom(1)
-				p.Refresh(leafNow, nodes)
+				p, room := leafPlacer(nodes), leafRoom(1)
 				b.ReportAllocs()
 				for b.Loop() {
 					if _, err := p.Place(leafNow, room, Hint{Node: "n2", Region: "eu"}); err != nil {
@@ -369,7 +390,10 @@ func BenchmarkPlacer(b *testing.B) {
 
 // A new look at all nodes, which the leader takes at most every viewFresh.
 func BenchmarkPlacerRefresh(b *testing.B) {
-	nodes := leafNodes(1000)
+	nodes := make([]Member, 0, 1000)
+	for _, n := range leafNodes(cap(nodes)) {
+		nodes = append(nodes, n.Member)
+	}
 	p := NewPlacer()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -9,8 +9,9 @@ import (
 )
 
 // Placer is what placement knows of all nodes, prepared for many decisions: a
-// decision looks at one row of numbers per node and allocates nothing. It must
-// not be used by two goroutines at the same time.
+// decision looks at one row of numbers per node and allocates nothing. What it
+// was told and counted decides, and nothing else: no clock, no dice, no order of
+// the nodes. It must not be used by two goroutines at the same time.
 //
 // Between two measurements of load it counts rooms for itself: those decided
 // here (Place) and those that others decided (Assigned).
@@ -27,7 +28,7 @@ type Placer struct {
 // row is one node, small and flat: a decision reads all of them.
 type row struct {
 	hash   uint64
-	busy   float64 // its part of the score
+	busy   float64
 	rooms  int32
 	fresh  int32
 	region int32
@@ -49,7 +50,7 @@ func NewPlacer() *Placer {
 }
 
 // Refresh takes what is known of all nodes now.
-func (p *Placer) Refresh(now time.Time, members []Candidate) {
+func (p *Placer) Refresh(now time.Time, members []Member) {
 	p.turn(now)
 	same := len(members) == len(p.rows)
 	for i := 0; same && i < len(members); i++ {
@@ -60,21 +61,21 @@ func (p *Placer) Refresh(now time.Time, members []Candidate) {
 	}
 	p.most = 0
 	for i := range members {
-		c, r := &members[i], &p.rows[i]
-		region, known := p.regions[c.Region]
+		m, r := &members[i], &p.rows[i]
+		region, known := p.regions[m.Region]
 		if !known {
 			region = int32(len(p.regions) + 1)
-			p.regions[c.Region] = region
+			p.regions[m.Region] = region
 		}
-		r.region, r.rooms, r.room = region, clamp(c.Rooms), clamp(c.Load.Headroom)
-		r.able, r.fit = c.able(), c.fit()
-		if r.busy = weightLoad * c.Load.Busy(); finite(c.Load.CPU) >= overloadCPU {
+		r.region, r.rooms, r.room = region, clamp(m.Rooms), clamp(m.Load.Headroom)
+		r.able, r.fit = m.able(), m.TakesRooms()
+		if r.busy = m.Load.Busy(); finite(m.Load.CPU) >= overloadCPU {
 			r.busy += overloaded
 		}
 		if r.fit {
 			p.most = max(p.most, r.rooms)
 		}
-		r.fresh = clamp(c.Fresh)
+		r.fresh = 0
 		for _, n := range p.recent[i] {
 			r.fresh += n
 		}
@@ -85,15 +86,15 @@ func (p *Placer) Refresh(now time.Time, members []Candidate) {
 func clamp(n int) int32 { return int32(min(max(n, 0), math.MaxInt32/2)) }
 
 // resize makes rows for other nodes than before, and keeps what was counted.
-func (p *Placer) resize(members []Candidate) {
+func (p *Placer) resize(members []Member) {
 	counted := p.recent
 	before := p.at
 	p.rows, p.recent = make([]row, len(members)), make([][settleSlots]int32, len(members))
 	p.at, p.regions = make(map[store.NodeID]int, len(members)), make(map[string]int32)
-	for i, c := range members {
-		p.rows[i] = row{id: c.ID, hash: hashNode(c.ID)}
-		p.at[c.ID] = i
-		if was, ok := before[c.ID]; ok {
+	for i, m := range members {
+		p.rows[i] = row{id: m.ID, hash: hashNode(m.ID)}
+		p.at[m.ID] = i
+		if was, ok := before[m.ID]; ok {
 			p.recent[i] = counted[was]
 		}
 	}
@@ -115,7 +116,9 @@ func (p *Placer) turn(now time.Time) {
 	p.turned = now
 }
 
-// Place chooses the home of a new room and counts it.
+// Place chooses the home of a new room and counts it. ErrNoNode is the answer
+// when nobody is alive, has the roles and is not draining, ErrFull when nobody
+// has room for more.
 func (p *Placer) Place(now time.Time, room store.RoomID, hint Hint) (store.NodeID, error) {
 	p.turn(now)
 	id, err := p.choose(room, hint, nil, false)
@@ -192,7 +195,7 @@ func (p *Placer) Headroom() (streams int, full bool) {
 // those that are.
 func (p *Placer) choose(room store.RoomID, hint Hint, among []store.NodeID, full bool) (store.NodeID, error) {
 	s := search{
-		rows: p.rows, hash: hashRoom(room), perRoom: weightRooms / float64(max(p.most, roomsScale)),
+		rows: p.rows, hash: hashRoom(room), perRoom: roomWeight(p.most),
 		full: full, hinted: -1, region: -1, best: -1, limit: math.Inf(1),
 	}
 	if i, ok := p.at[hint.Node]; ok && hint.Node != "" {
@@ -240,7 +243,7 @@ func (s *search) look(from, to int) {
 		if !r.fit && (!s.full || !r.able) {
 			continue
 		}
-		score := r.busy + s.perRoom*float64(r.rooms) + freshCost*float64(r.fresh)
+		score := score(r.busy, s.perRoom, r.rooms, r.fresh)
 		if i == s.hinted {
 			score -= bonusNode
 		}

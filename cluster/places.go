@@ -86,15 +86,16 @@ func (c *Cluster) Admit() error {
 
 // candidates are all nodes as this one sees them. To a leader, one that has
 // renewed no lease lately could not act as a home.
-func (c *Cluster) candidates(now time.Time) []Candidate {
-	nodes, rooms, leads := c.state.Nodes(), c.state.HomeCounts(), c.leading.acts()
-	all := make([]Candidate, 0, len(nodes))
-	for _, n := range nodes {
-		state, load := c.seen(n.ID, now)
-		if leads && state == StateAlive && (c.leading.silence(n.ID, now) > lease || c.leading.unheard(n.ID)) {
-			state = StateSuspect
+func (c *Cluster) candidates(now time.Time) []Member {
+	all := c.membersAt(now)
+	if !c.leading.acts() {
+		return all
+	}
+	for i := range all {
+		m := &all[i]
+		if m.State == StateAlive && (c.leading.silence(m.ID, now) > lease || c.leading.unheard(m.ID)) {
+			m.State = StateSuspect
 		}
-		all = append(all, Candidate{ID: n.ID, Region: n.Region, State: state, Roles: n.Roles, Load: load, Rooms: rooms[n.ID]})
 	}
 	return all
 }

@@ -41,7 +41,7 @@ func (c *Cluster) moveRooms(ctx context.Context, from store.NodeID, reason store
 	rooms := c.state.HomesOf(from)
 	// People who are on a node that is to be left are better there than on one
 	// that is full; a room without a home takes what there is.
-	takes := func(m Candidate) bool { return m.ID != from && m.able() && (reason == store.ReasonAnew || m.fit()) }
+	takes := func(m Member) bool { return m.ID != from && m.able() && (reason == store.ReasonAnew || m.TakesRooms()) }
 	if !slices.ContainsFunc(c.candidates(time.Now()), takes) {
 		c.metrics.placements.WithLabelValues("no_node").Inc()
 		c.log.Debug("rooms stay where they are", keyPeer, from, "reason", reason, "error", ErrNoNode)

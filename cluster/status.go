@@ -11,25 +11,32 @@ import (
 // Members are the nodes with a record, as this node sees them now, ordered by
 // id.
 func (c *Cluster) Members() []Member {
-	now := time.Now()
-	nodes, rooms, servers, leader := c.state.Nodes(), c.state.HomeCounts(), c.servers(), c.leader()
-	most := 0
-	for _, n := range rooms {
-		most = max(most, n)
+	members, servers, leader := c.membersAt(time.Now()), c.servers(), c.leader()
+	var most int32
+	for _, m := range members {
+		most = max(most, clamp(m.Rooms))
 	}
-	members := make([]Member, 0, len(nodes))
-	for _, n := range nodes {
-		m := Member{Node: n, Raft: RaftClient, Leader: n.ID == leader, Rooms: rooms[n.ID]}
-		m.State, m.Load = c.seen(n.ID, now)
-		m.Draining = c.state.Draining(n.ID)
-		if n.Server() {
-			m.Raft = raftRole(servers, n.ID)
+	for i := range members {
+		m := &members[i]
+		m.Leader, m.Draining, m.Raft = m.ID == leader, c.state.Draining(m.ID), RaftClient
+		if m.Server() {
+			m.Raft = raftRole(servers, m.ID)
 		}
-		candidate := Candidate{ID: n.ID, Region: n.Region, State: m.State, Roles: n.Roles, Load: m.Load, Rooms: m.Rooms}
-		m.Score = score(m.Load.Busy(), m.Rooms, most, 0)
-		if candidate.fit() {
+		m.Score = score(m.Load.Busy(), roomWeight(most), clamp(m.Rooms), 0)
+		if m.TakesRooms() {
 			m.Headroom = max(0, m.Load.Headroom)
 		}
+	}
+	return members
+}
+
+// membersAt are the nodes with a record, and how they do.
+func (c *Cluster) membersAt(now time.Time) []Member {
+	nodes, rooms := c.state.Nodes(), c.state.HomeCounts()
+	members := make([]Member, 0, len(nodes))
+	for _, n := range nodes {
+		m := Member{Node: n, Rooms: rooms[n.ID]}
+		m.State, m.Load = c.seen(n.ID, now)
 		members = append(members, m)
 	}
 	return members

@@ -74,7 +74,7 @@ func nodeView(m cluster.Member, now time.Time) api.NodeView {
 			CPU: l.CPU, EgressBps: l.EgressBps, IngressBps: l.IngressBps, EgressPps: l.EgressPps,
 			Sessions: l.Sessions, Publishers: l.Publishers, Subscribers: l.Subscribers, Rooms: m.Rooms, Headroom: m.Headroom, Score: m.Score,
 		},
-		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions}, Pending: m.Pending,
+		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions}, Pending: m.Pending, TakesRooms: m.TakesRooms(),
 	}
 	if l.Started > 0 && m.State != cluster.StateDead {
 		v.UptimeS = max(0, now.Sub(time.Unix(l.Started, 0)).Seconds())

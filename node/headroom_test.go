@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/cluster"
 )
@@ -78,5 +79,18 @@ func TestParseOwnCPU(t *testing.T) {
 		if got := parseOwnCPU(line); got != want {
 			t.Errorf("%q: %d, want %d", line, got, want)
 		}
+	}
+}
+
+// The admin API takes a node without headroom for one that takes no rooms, as
+// placement does.
+func TestExhaustedTakesNoRooms(t *testing.T) {
+	m := cluster.Member{State: cluster.StateAlive}
+	if !nodeView(m, time.Now()).TakesRooms {
+		t.Error("a node that is alive takes no rooms")
+	}
+	m.Load.Exhausted = true
+	if nodeView(m, time.Now()).TakesRooms {
+		t.Error("a node that is exhausted takes rooms")
 	}
 }

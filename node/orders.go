@@ -44,12 +44,7 @@ func (o *operations) Drain(ctx context.Context, node store.NodeID, on bool) (str
 
 // anotherTakesRooms tells whether the rooms of a node have somewhere to go.
 func (o *operations) anotherTakesRooms(than store.NodeID) bool {
-	for _, m := range o.cluster.Members() {
-		if m.ID != than && m.State == cluster.StateAlive && !m.Load.Full() && hasRole(m, "signaling") && hasRole(m, "media") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.cluster.Members(), func(m cluster.Member) bool { return m.ID != than && m.TakesRooms() })
 }
 
 func (o *operations) followDrain(ctx context.Context, node store.NodeID, p *progress) (string, error) {
@@ -84,10 +79,6 @@ func (o *operations) followDrain(ctx context.Context, node store.NodeID, p *prog
 			return "", err
 		}
 	}
-}
-
-func hasRole(m cluster.Member, role string) bool {
-	return len(m.Roles) == 0 || slices.Contains(m.Roles, role)
 }
 
 // Move makes another node the home of a room.

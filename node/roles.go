@@ -95,7 +95,7 @@ func (n *Node) servedAt(ctx context.Context) string {
 // anotherDoor is the URL of some node that takes clients.
 func (n *Node) anotherDoor() (url string, ok bool) {
 	doors := slices.DeleteFunc(n.cluster.Members(), func(m cluster.Member) bool {
-		return m.State != cluster.StateAlive || m.Draining || !m.Has(store.RoleSignaling) || m.PublicURL == "" || m.Load.Full()
+		return m.State != cluster.StateAlive || !m.Has(store.RoleSignaling) || m.PublicURL == "" || m.Load.Full()
 	})
 	if len(doors) == 0 {
 		return "", false

@@ -78,7 +78,7 @@ type run struct {
 	now    time.Duration
 	// placer is the leader's, follower that of the server which leads next.
 	placer, follower *cluster.Placer
-	members          []cluster.Candidate
+	members          []cluster.Member
 	waiting          []int // rooms to be placed with the next entry
 	since            time.Duration
 	looked, told     time.Duration

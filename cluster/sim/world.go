@@ -248,7 +248,7 @@ func (w *world) tellCrowded() {
 }
 
 // candidates are the nodes as the leader knows them.
-func (w *world) candidates(into []cluster.Candidate, rooms map[store.NodeID]int) []cluster.Candidate {
+func (w *world) candidates(into []cluster.Member, rooms map[store.NodeID]int) []cluster.Member {
 	into = into[:0]
 	for i := range w.nodes {
 		n := &w.nodes[i]
@@ -256,7 +256,7 @@ func (w *world) candidates(into []cluster.Candidate, rooms map[store.NodeID]int)
 		if n.dead {
 			state = cluster.StateDead
 		}
-		into = append(into, cluster.Candidate{ID: n.id, Region: regions()[n.region].name, State: state, Load: w.load(n), Rooms: rooms[n.id]})
+		into = append(into, cluster.Member{Node: store.Node{ID: n.id, Region: regions()[n.region].name}, State: state, Load: w.load(n), Rooms: rooms[n.id]})
 	}
 	return into
 }
