@@ -2,9 +2,7 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -26,74 +24,6 @@ import (
 // when it comes back: its record stays until somebody removes it. What votes is
 // taken out of Raft in two steps, as it is demoted first; so all of the rules are
 // in chooseVoters.
-
-// hearing is what the servers told the leader of their logs, with each renewal
-// of a lease.
-type hearing struct {
-	mu    sync.Mutex // guards what follows
-	since time.Time  // when this node began to lead: those that told nothing count from then
-	last  map[store.NodeID]report
-}
-
-type report struct {
-	at          time.Time
-	index, term uint64 // of the last entry; 0: it did not say
-	boot        int64
-	start       uint64 // where the log ended when the process started
-}
-
-func newHearing() *hearing { return &hearing{last: make(map[store.NodeID]report)} }
-
-// reset forgets what was heard: a new leadership begins.
-func (h *hearing) reset(now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.since = now
-	clear(h.last)
-}
-
-// hear notes a sign of life, and tells what the log of a server has lost, since
-// it was started again, of what it has confirmed to this leader: an entry of the
-// leader's term at the end of a log says that all before it is the leader's, and
-// from then on it can only grow.
-func (h *hearing) hear(id store.NodeID, term uint64, r report) (lost string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	old := h.last[id]
-	if old.boot != 0 && old.boot != r.boot && old.term == term && r.start < old.index {
-		return fmt.Sprintf("its log ended at %d and ends at %d", old.index, r.start)
-	}
-	if r.term == 0 && old.boot == r.boot {
-		r.index, r.term = old.index, old.term
-	}
-	h.last[id] = r
-	return ""
-}
-
-// forget is for a node that was removed: the next of its id is another.
-func (h *hearing) forget(id store.NodeID) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.last, id)
-}
-
-func (h *hearing) report(id store.NodeID) (report, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, ok := h.last[id]
-	return r, ok
-}
-
-// silence is for how long a server has told this leader nothing.
-func (h *hearing) silence(id store.NodeID, now time.Time) time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	last := h.since
-	if r := h.last[id]; r.at.After(last) {
-		last = r.at
-	}
-	return now.Sub(last)
-}
 
 // pilot is hashicorp's autopilot with our promoter. It runs while this node
 // leads.

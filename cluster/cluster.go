@@ -74,8 +74,7 @@ type Cluster struct {
 	joinLimit *rate.Limiter
 	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
-	keyReports *keyReports
-	strangers  time.Time // when comeBack warned last; of announce's goroutine
+	strangers time.Time // when comeBack warned last; of announce's goroutine
 
 	raft        atomic.Pointer[raft.Raft]          // of a server; nil until the node has joined
 	heldUntil   atomic.Pointer[time.Time]          // nil: no lease
@@ -163,7 +162,7 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		ready: make(chan struct{}), announceNow: make(chan struct{}, 1),
 		started: time.Now(), now: time.Now, boot: time.Now().UnixNano(),
 		failed: make(chan error, 1), leaving: make(chan struct{}), stopped: make(chan struct{}),
-		followers: newFollowers(), keyReports: newKeyReports(),
+		followers: newFollowers(),
 		record: store.Node{
 			ID: cfg.NodeID, PublicURL: cfg.PublicURL, ClusterAddr: clusterAddr, GossipAddr: gossipAddr,
 			RelayAddr: cfg.RelayAddr, Region: cfg.Region, Version: cfg.Version, Roles: cfg.Roles, Commands: store.CommandVersion,

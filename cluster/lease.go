@@ -120,9 +120,9 @@ func (c *Cluster) serveRenew(ctx context.Context, node store.NodeID, q *clusterp
 	if !ok || record.Server() && !inRaft(c.servers(), node) {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_REMOVED} // or taken out for its silence
 	}
-	c.keyReports.note(node, q.GetHeld(), time.Now())
 	lost := c.hearing.hear(node, r.CurrentTerm(), report{
 		at: time.Now(), index: q.GetLogIndex(), term: q.GetLogTerm(), boot: q.GetBoot(), start: q.GetLogStart(),
+		held: q.GetHeld(),
 	})
 	if lost != "" {
 		return &clusterpb.RenewReply{Status: clusterpb.Status_STATUS_ROLLED_BACK, Detail: lost}

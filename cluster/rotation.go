@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
@@ -165,54 +164,23 @@ func (c *Cluster) advanceKeys(now time.Time) {
 func (c *Cluster) behindOn(kind store.KeyKind, ring store.KeyRing, now time.Time) []string {
 	var behind []string
 	for _, n := range c.state.Nodes() {
-		held, fresh := c.keyReports.of(n.ID, now)
+		told, _ := c.hearing.report(n.ID)
+		held, silent := told.held, c.hearing.silence(n.ID, now) > placementAnewAlive
 		if n.ID == c.Self() {
-			held, fresh = c.held.Load(), true
+			held, silent = c.held.Load(), false
 		}
 		// Who renews its lease is alive, whatever gossip says; who has joined and
 		// has not come yet is not.
-		if state, _ := c.gossip.state(n.ID, now); !fresh && (state == StateDead || n.Pending) {
+		if state, _ := c.gossip.state(n.ID, now); silent && (state == StateDead || n.Pending) {
 			continue
 		}
 		has, uses := held.GetCa(), held.GetCaUsed()
 		if kind == store.KeyGossip {
 			has, uses = held.GetGossip(), held.GetGossipUsed()
 		}
-		if !fresh || has < ring.Newest() || uses != ring.Primary {
+		if silent || has < ring.Newest() || uses != ring.Primary {
 			behind = append(behind, string(n.ID))
 		}
 	}
 	return behind
-}
-
-// keyReports are what the nodes say of the keys that they have.
-type keyReports struct {
-	mu   sync.Mutex // guards last
-	last map[store.NodeID]keyReport
-}
-
-type keyReport struct {
-	at   time.Time
-	held *clusterpb.KeysHeld
-}
-
-func newKeyReports() *keyReports { return &keyReports{last: make(map[store.NodeID]keyReport)} }
-
-// note keeps what a member said; its record was looked at before.
-func (r *keyReports) note(id store.NodeID, held *clusterpb.KeysHeld, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.last[id] = keyReport{at: now, held: held}
-}
-
-// of is what a node said lately.
-func (r *keyReports) of(id store.NodeID, now time.Time) (held *clusterpb.KeysHeld, fresh bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	last, ok := r.last[id]
-	if ok && now.Sub(last.at) > placementAnewAlive {
-		delete(r.last, id)
-		ok = false
-	}
-	return last.held, ok
 }
