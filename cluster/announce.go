@@ -81,13 +81,11 @@ func (c *Cluster) announceOnce(ctx context.Context) (uint64, error) {
 		asked[id] = true
 		ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 		defer cancel()
-		connecting, done := context.WithTimeout(ctx, forwardConnect)
-		defer done()
-		conn, err := c.mesh.Connected(connecting, id)
+		node, err := c.reach(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		return clusterpb.NewClusterClient(conn).Announce(ctx, request)
+		return node.Announce(ctx, request)
 	}
 	known := c.knownPeers()
 	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })

@@ -71,7 +71,7 @@ func (c *Cluster) comeBackAt(ctx context.Context, addr string) error {
 		}
 		return nil
 	}
-	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Return: true, Node: c.record, Request: request})
+	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Kind: kindReturn, Node: c.record, Request: request})
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,6 @@ import (
 // are another cluster. It asks on the protocol of joining, where nobody shows a
 // certificate but the one who answers; and only for the time of day.
 
-// kindClock in a joinRequest asks for nothing but the time.
-const kindClock = "clock"
-
 // reading is the clock of another node.
 type reading struct {
 	node store.NodeID
@@ -43,51 +40,38 @@ func (r reading) check() error {
 func (c *Cluster) readClock(ctx context.Context, addr string, authorities func([]*x509.Certificate) (*x509.CertPool, error)) (reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
-	raw, err := c.network.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return reading{}, err
-	}
-	defer raw.Close()
-	stop := context.AfterFunc(ctx, func() { _ = raw.Close() }) // ends reads that wait
-	defer stop()
-	var r reading
-	conn := tls.Client(raw, &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{rpc.ProtoJoin},
-		InsecureSkipVerify: true,
-		VerifyConnection: func(s tls.ConnectionState) error {
-			roots, err := authorities(s.PeerCertificates)
-			if err != nil {
-				return err
-			}
-			leaf, others := s.PeerCertificates[0], x509.NewCertPool()
-			for _, ca := range s.PeerCertificates[1:] {
-				others.AddCert(ca)
-			}
-			if _, err := leaf.Verify(x509.VerifyOptions{
-				Roots: roots, Intermediates: others, CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-			}); err != nil {
-				return fmt.Errorf("%w: %w", errStranger, err)
-			}
-			r.node, err = rpc.CertificateNode(leaf)
+	var leaf *x509.Certificate
+	verify := func(s tls.ConnectionState) error {
+		roots, err := authorities(s.PeerCertificates)
+		if err != nil {
 			return err
-		},
-	})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return reading{}, err
+		}
+		others := x509.NewCertPool()
+		for _, ca := range s.PeerCertificates[1:] {
+			others.AddCert(ca)
+		}
+		leaf = s.PeerCertificates[0]
+		if _, err := leaf.Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: others, CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}); err != nil {
+			return fmt.Errorf("%w: %w", errStranger, err)
+		}
+		return nil
 	}
-	asked := c.now()
-	if err := writeFrame(conn, maxJoinRequest, joinRequest{Version: joinVersion, Kind: kindClock}); err != nil {
-		return reading{}, err
-	}
-	var reply joinReply
-	if err := readFrame(conn, maxJoinReply, &reply); err != nil {
+	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Kind: kindClock})
+	if err != nil {
 		return reading{}, err
 	}
 	if reply.Now.IsZero() {
 		return reading{}, errors.New("it does not tell the time")
 	}
-	r.off = asked.Sub(reply.Now)
-	return r, nil
+	return c.readingOf(leaf, reply.Now)
+}
+
+// readingOf is what the node of a certificate says the time is, now.
+func (c *Cluster) readingOf(peer *x509.Certificate, now time.Time) (reading, error) {
+	node, err := rpc.CertificateNode(peer)
+	return reading{node: node, off: c.now().Sub(now)}, err
 }
 
 // errStranger is a node by another authority.
@@ -140,11 +124,11 @@ func (c *Cluster) checkClock(peer *x509.Certificate, now time.Time) error {
 	if now.IsZero() {
 		return nil // an older node's answer
 	}
-	node, err := rpc.CertificateNode(peer)
+	r, err := c.readingOf(peer, now)
 	if err != nil {
 		return err
 	}
-	return reading{node: node, off: c.now().Sub(now)}.check()
+	return r.check()
 }
 
 // clockOr tells that the clock is off if that is why the certificate of a node to

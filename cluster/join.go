@@ -39,13 +39,18 @@ const (
 	// secret has 128 bits: the limit is for the work, not against guessing.
 	joinsPerSecond = 10
 	joinsBurst     = 20
-	joinTokenPoll  = 50 * time.Millisecond
+)
+
+// What is asked for on the protocol of joining.
+const (
+	kindJoin   = ""
+	kindReturn = "return" // no token, but the key of a record (comeback.go)
+	kindClock  = "clock"  // nothing but the time (doctor.go)
 )
 
 type joinRequest struct {
 	Version int        `json:"version"`
-	Return  bool       `json:"return,omitempty"` // no token, but the key of a record
-	Kind    string     `json:"kind,omitempty"`   // "" to join, see kindClock
+	Kind    string     `json:"kind,omitempty"`
 	Token   string     `json:"token"`
 	Node    store.Node `json:"node"`
 	Request []byte     `json:"request"` // PKCS #10
@@ -179,7 +184,7 @@ func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key 
 		}
 		return err
 	}
-	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Token: token.text(), Node: c.record, Request: request})
+	reply, err := c.askToJoin(ctx, addr, verify, joinRequest{Version: joinVersion, Kind: kindJoin, Token: token.text(), Node: c.record, Request: request})
 	if err != nil {
 		return nil, c.clockOr(ctx, addr, token, err)
 	}
@@ -189,7 +194,8 @@ func (c *Cluster) joinAt(ctx context.Context, addr string, token joinToken, key 
 	return c.accept(key, ca, reply)
 }
 
-// askToJoin makes one attempt at an address.
+// askToJoin asks for one thing at an address; verify says whether whoever is
+// there may be asked.
 func (c *Cluster) askToJoin(ctx context.Context, addr string, verify func(tls.ConnectionState) error, request joinRequest) (joinReply, error) {
 	var reply joinReply
 	ctx, cancel := context.WithTimeout(ctx, joinDial+joinExchange)

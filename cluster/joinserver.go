@@ -70,7 +70,7 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	if q.Version != joinVersion {
 		return fmt.Errorf("%w: version %d of the join protocol, this node speaks %d", ErrJoinRefused, q.Version, joinVersion)
 	}
-	if q.Return {
+	if q.Kind == kindReturn {
 		return c.readmit(q, reply)
 	}
 	token, err := parseToken(q.Token)

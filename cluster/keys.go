@@ -191,13 +191,11 @@ func (m *mirror) secrets(ctx context.Context, ring store.KeyRing, sign bool, _ t
 func (m *mirror) askSecrets(ctx context.Context, id store.NodeID, q *clusterpb.KeysRequest) (secrets, error) {
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	connecting, done := context.WithTimeout(ctx, forwardConnect)
-	defer done()
-	conn, err := m.c.mesh.Connected(connecting, id)
+	node, err := m.c.reach(ctx, id)
 	if err != nil {
 		return secrets{}, err
 	}
-	reply, err := clusterpb.NewClusterClient(conn).Keys(ctx, q)
+	reply, err := node.Keys(ctx, q)
 	if err != nil {
 		return secrets{}, err
 	}

@@ -87,11 +87,11 @@ func (c *Cluster) renewOnce(ctx context.Context) bool {
 	case c.Self():
 		reply = c.serveRenew(ctx, c.Self(), request)
 	default:
-		conn, err := c.mesh.Connected(ctx, leader)
+		node, err := c.reach(ctx, leader)
 		if err != nil {
 			return false
 		}
-		if reply, err = clusterpb.NewClusterClient(conn).Renew(ctx, request); err != nil {
+		if reply, err = node.Renew(ctx, request); err != nil {
 			if status.Code(err) == codes.PermissionDenied { // removed: that is told to nobody who asks for a lease
 				c.announceAgain()
 			}

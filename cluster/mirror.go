@@ -133,15 +133,13 @@ var errLost = errors.New("what the cluster has decided cannot be applied here")
 func (m *mirror) followServer(ctx context.Context, id store.NodeID) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	connecting, done := context.WithTimeout(ctx, forwardConnect)
-	conn, err := m.c.mesh.Connected(connecting, id)
-	done()
+	node, err := m.c.reach(ctx, id)
 	if err != nil {
 		return false, err
 	}
 	silence := time.AfterFunc(watchSilence, cancel)
 	defer silence.Stop()
-	stream, err := clusterpb.NewClusterClient(conn).Watch(ctx, &clusterpb.WatchRequest{Index: m.index()})
+	stream, err := node.Watch(ctx, &clusterpb.WatchRequest{Index: m.index()})
 	if err != nil {
 		return false, err
 	}

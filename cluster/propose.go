@@ -216,17 +216,27 @@ func askLeader[R leaderReply](
 	}
 	leads, done := c.whileLeads(ctx, leader)
 	defer done()
-	connecting, cancel := context.WithTimeout(leads, forwardConnect)
-	conn, err := c.mesh.Connected(connecting, leader)
-	cancel()
+	node, err := c.reach(leads, leader)
 	if err != nil {
 		return reply, false, err
 	}
 	if again == idempotent {
 		ctx = leads // the next leader is asked the same
 	}
-	reply, err = remote(ctx, clusterpb.NewClusterClient(conn))
+	reply, err = remote(ctx, node)
 	return reply, true, err
+}
+
+// reach connects to a node, which is to happen within forwardConnect, if it is
+// not connected.
+func (c *Cluster) reach(ctx context.Context, id store.NodeID) (clusterpb.ClusterClient, error) {
+	ctx, cancel := context.WithTimeout(ctx, forwardConnect)
+	defer cancel()
+	conn, err := c.mesh.Connected(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return clusterpb.NewClusterClient(conn), nil
 }
 
 // whileLeads ends when this node hears that another leads: a leader that died or

@@ -145,7 +145,8 @@ const (
 	// joinGhost is when a node that was let in and has not come is given up: its
 	// id goes to whoever comes with another token.
 	joinGhost         = time.Minute
-	joinTokenCatchUp  = time.Second // a follower may learn of a token a moment later
+	joinTokenCatchUp  = time.Second           // a follower may learn of a token a moment later
+	joinTokenPoll     = 50 * time.Millisecond // meanwhile
 	announceInterval  = 500 * time.Millisecond
 	announceTimeout   = 3 * time.Second
 	defaultTokenTTL   = time.Hour
