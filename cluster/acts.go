@@ -55,7 +55,7 @@ type wait struct {
 }
 
 // mark says that assignments up to an epoch were applied before its time had
-// ended, which takes markEvery.
+// ended, which takes moveMark.
 type mark struct {
 	began time.Time
 	epoch uint64
@@ -70,14 +70,9 @@ type ask struct {
 }
 
 const (
-	// markEvery is how far marks are apart.
-	markEvery = 100 * time.Millisecond
 	// asksWaiting bounds the questions; beyond it time settles.
 	asksWaiting = 4096
 	asksAtOnce  = 16
-	// newFor is how far the clocks of nodes may be apart when it is judged
-	// whether a room is as old as its home's first assignment says.
-	newFor = time.Minute
 )
 
 func newSettling() *settling {
@@ -151,7 +146,7 @@ func (s *settling) restored(epoch uint64, now time.Time) {
 
 func (s *settling) reach(epoch uint64, now time.Time) {
 	s.last = max(s.last, epoch)
-	if n := len(s.marks); n == 0 || now.Sub(s.marks[n-1].began) >= markEvery {
+	if n := len(s.marks); n == 0 || now.Sub(s.marks[n-1].began) >= moveMark {
 		s.marks = append(s.marks, mark{began: now})
 	}
 	s.marks[len(s.marks)-1].epoch = s.last
@@ -167,7 +162,7 @@ func (s *settling) settled(room store.RoomID, home store.Home, now time.Time) bo
 	case home.Epoch <= s.floor:
 		return true
 	case home.Epoch <= s.whole:
-		return home.Reason == store.ReasonAnew || home.Reason == store.ReasonNew && now.Sub(home.Created) > newFor
+		return home.Reason == store.ReasonAnew || home.Reason == store.ReasonNew && now.Sub(home.Created) > moveOldRoom
 	default:
 		return !waits || w.epoch != home.Epoch
 	}
@@ -176,7 +171,7 @@ func (s *settling) settled(room store.RoomID, home store.Home, now time.Time) bo
 // age lets time settle what is old, and forgets it.
 func (s *settling) age(now time.Time) {
 	old := 0
-	for old < len(s.marks) && now.Sub(s.marks[old].began) >= markEvery+placementAnew {
+	for old < len(s.marks) && now.Sub(s.marks[old].began) >= moveMark+placementAnew {
 		s.floor = s.marks[old].epoch
 		old++
 	}
@@ -241,7 +236,7 @@ func (c *Cluster) settle(ctx context.Context) error {
 func (c *Cluster) askApplied(ctx context.Context, node store.NodeID, index uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, placementAnew)
 	defer cancel()
-	conn, err := c.mesh.Connected(ctx, node)
+	conn, err := c.mesh.Connected(ctx, node) // worth all the time until the lease decides
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func TestSettling(t *testing.T) {
 			s.assign("n1", store.ReasonDrain)
 			s.later(placementAnew)
 			s.acts(false)
-			s.later(markEvery)
+			s.later(moveMark)
 			s.acts(true)
 		},
 		"moved twice: both before must have stopped": func(s *story) {
@@ -121,7 +121,7 @@ func TestSettling(t *testing.T) {
 		"released long ago": func(s *story) {
 			s.assign("n2", store.ReasonNew)
 			s.release()
-			s.later(placementAnew + markEvery)
+			s.later(placementAnew + moveMark)
 			s.assign("n1", store.ReasonNew)
 			s.acts(true)
 		},
@@ -138,12 +138,19 @@ func TestSettling(t *testing.T) {
 			s.acts(true)
 			s.home.Reason = store.ReasonMove
 			s.acts(false)
-			s.later(placementAnew + markEvery)
+			s.later(placementAnew + moveMark)
 			s.acts(true)
 		},
 		"restored: a room that is as old as the hills": func(s *story) {
-			s.home = store.Home{Node: "n1", Epoch: 7, Created: s.now.Add(-time.Hour), Reason: store.ReasonNew}
+			s.home = store.Home{Node: "n1", Epoch: 7, Created: s.now.Add(-2 * time.Hour), Reason: store.ReasonNew}
 			s.restored(9, s.now)
+			s.acts(true)
+		},
+		"restored: a new room, by the clock of a leader that was behind": func(s *story) {
+			s.home = store.Home{Node: "n1", Epoch: 7, Created: s.now.Add(-clockTolerance), Reason: store.ReasonNew}
+			s.restored(9, s.now)
+			s.acts(false)
+			s.later(placementAnew + moveMark)
 			s.acts(true)
 		},
 	} {

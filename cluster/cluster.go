@@ -13,8 +13,9 @@
 // (mirror.go), and has the same state, log or no log.
 //
 // Cluster.Run owns all goroutines: the mesh's, Raft's, memberlist's, and one
-// each for leading (leader.go), renewing the lease (lease.go), announcing
-// (announce.go), following events, keeping keys and certificate (keys.go), and three for
+// each for leading (leader.go) or following a server (mirror.go), renewing the
+// lease (lease.go), asking homes before (acts.go), announcing and following
+// events (announce.go), keeping keys and certificate (keys.go), and three for
 // gossip (peers.go): telling the load, calling the lost, dropping the dead. All
 // timeouts are in timeouts.go.
 package cluster

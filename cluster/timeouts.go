@@ -121,6 +121,14 @@ const (
 	placementAnewAlive = 2 * lease
 	reconcileInterval  = 250 * time.Millisecond
 
+	// Homes of rooms that were moved (acts.go). A new one waits until the one
+	// before says that it has stopped, placementAnew at most, and moveMark longer:
+	// so finely it knows when it has applied what.
+	moveMark = 100 * time.Millisecond
+	// moveOldRoom is how old a room must be to count as older than all that by
+	// the time that its leader wrote down: clocks of nodes may be so far apart.
+	moveOldRoom = certificateLeeway
+
 	// Servers, as autopilot sees them; see chooseVoters. voterInterval is how
 	// often it takes a step.
 	voterInterval = 500 * time.Millisecond
