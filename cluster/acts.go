@@ -25,7 +25,7 @@ import (
 // applied the decision the old one has either done so too, or has no lease.
 func (c *Cluster) Acts(room store.RoomID, epoch uint64) bool {
 	home, ok := c.state.Home(room)
-	return ok && home.Node == c.Self() && home.Epoch == epoch && c.Lease() && c.settling.settled(room, home, time.Now())
+	return ok && home.Node == c.Self() && home.Epoch == epoch && c.holdsLease() && c.settling.settled(room, home, time.Now())
 }
 
 // settling are the assignments of the last moments: whether homes before may

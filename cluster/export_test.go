@@ -52,6 +52,9 @@ func (c *Cluster) TransferLeadership(to store.NodeID) error {
 // BreakLease makes a node believe that its leases last as long as this.
 func (c *Cluster) BreakLease(d time.Duration) { c.leaseTime = d }
 
+// Lease tells whether this node holds one; Status does too, and much else.
+func (c *Cluster) Lease() bool { return c.holdsLease() }
+
 // Keys are the keys of one kind, as this node knows them.
 func (c *Cluster) Keys(kind store.KeyKind) store.KeyRing { return c.state.Keys(kind) }
 

@@ -16,8 +16,8 @@ import (
 
 // See timeouts.go for why this is safe.
 
-// Lease tells whether this node may act as a home now. It is cheap.
-func (c *Cluster) Lease() bool {
+// holdsLease tells whether this node may act as a home now. It is cheap.
+func (c *Cluster) holdsLease() bool {
 	until := c.heldUntil.Load()
 	if until == nil {
 		return false
@@ -42,7 +42,7 @@ func (c *Cluster) renewLease(ctx context.Context) error {
 			c.heldUntil.Store(&until)
 			c.renewed.Store(&sent)
 		}
-		if now := c.Lease(); now != held {
+		if now := c.holdsLease(); now != held {
 			held = now
 			c.log.Info("lease", "held", held)
 			if !held {

@@ -55,7 +55,7 @@ func (c *Cluster) seen(id store.NodeID, now time.Time) (MemberState, Load) {
 func (c *Cluster) Status() Status {
 	s := Status{
 		Self: c.Self(), Leader: c.leader(), Applied: c.replica.index(),
-		Lease: c.Lease(), Ready: c.isReady(), Rooms: c.state.Rooms(),
+		Lease: c.holdsLease(), Ready: c.isReady(), Rooms: c.state.Rooms(),
 	}
 	if id, ok := c.state.Cluster(); ok {
 		s.ClusterID = id.ID

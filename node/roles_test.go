@@ -274,7 +274,7 @@ func TestRoles(t *testing.T) {
 		if len(rooms) == 0 || current() == gone {
 			t.Errorf("%d conversations, asked is %s", len(rooms), current())
 		}
-		for deadline := time.Now().Add(time.Minute); client.cluster.Status().Leader == "" || !client.cluster.Lease(); time.Sleep(20 * time.Millisecond) { // polling
+		for deadline := time.Now().Add(time.Minute); client.cluster.Status().Leader == "" || !client.cluster.Status().Lease; time.Sleep(20 * time.Millisecond) { // polling
 			if time.Now().After(deadline) {
 				t.Fatal("no leader")
 			}
