@@ -32,15 +32,12 @@ const (
 
 // lose kills nodes: their rooms are placed anew and their people come back.
 func (r *run) lose(name string, lost []int) error {
-	w, before := r.world, r.state.Homes()
+	w, before, rooms := r.world, r.state.Homes(), 0
 	for _, i := range lost {
 		n := &w.nodes[i]
 		n.dead = true
 		w.living[n.region] = slices.DeleteFunc(w.living[n.region], func(k int) bool { return k == i })
-	}
-	rooms := 0
-	for _, i := range lost {
-		rooms += len(r.state.HomesOf(w.nodes[i].id))
+		rooms += len(r.state.HomesOf(n.id))
 	}
 	r.look()
 	began := time.Now()
@@ -87,16 +84,8 @@ func (r *run) placeAnew(lost int) error {
 			}
 			homes = append(homes, store.Assignment{Room: id, Node: to, PrevEpoch: home.Epoch, Reason: store.ReasonAnew})
 		}
-		applied, err := r.apply(store.NewAssignHomes(r.clock(), homes))
-		if err != nil {
+		if err := r.assign(homes); err != nil {
 			return err
-		}
-		r.report.Raft.Placements += len(homes)
-		for k, a := range applied.Result.Homes {
-			if a.Err != nil {
-				return a.Err
-			}
-			w.rooms[w.index[homes[k].Room]].home = int32(w.at[a.Home.Node])
 		}
 		if err := r.until(r.now + entry); err != nil {
 			return err
@@ -132,9 +121,9 @@ func (r *run) comeBack() error {
 			}
 		}
 	}
-	for _, n := range w.nodes {
-		if n.dead {
-			w.nodes[w.at[n.id]].streams, w.nodes[w.at[n.id]].people = 0, 0
+	for i := range w.nodes {
+		if n := &w.nodes[i]; n.dead {
+			n.streams = 0
 		}
 	}
 	return r.until(r.now + hears)

@@ -1,12 +1,12 @@
-// Package sim runs a day of a large cluster in a minute: the placement code and
-// the replicated state are the real ones, nodes and people are numbers.
+// Package sim runs an hour of a large cluster in half a minute: the placement
+// code and the replicated state are the real ones, nodes and people are numbers.
 //
-//	people (arrivals.go) ──► world: who is served where, load of each node
+//	people ──► world: who is served where, load of each node
 //	                           │ loads, as late as the leader hears them
 //	                           ▼
 //	               cluster.Placer ──► assign_homes ──► store.State
 //	                           ▲                          │
-//	                           └── losses: rooms placed anew
+//	                           └── losses: rooms placed anew, people who come back
 //
 // Everything but the times that it measures depends on the seed only. The
 // package starts no goroutine.
@@ -52,9 +52,8 @@ func (c Config) validate() error {
 const (
 	// arriving is how long it takes until all rooms have begun.
 	arriving = time.Hour
-	// speaks is how often a node tells the leader its load, and looked how
-	// often the leader looks; hears is how late others know that a node is
-	// crowded.
+	// speaks is how often a node tells the leader its load, and the leader looks;
+	// hears is how late others know that a node is crowded.
 	speaks = 400 * time.Millisecond
 	hears  = 2 * time.Second
 	// entry is how long one entry of the log is under way: what is asked for
@@ -265,22 +264,32 @@ func (r *run) flush() error {
 			}
 			homes = append(homes, store.Assignment{Room: w.id(i), Node: to, Reason: store.ReasonNew})
 		}
-		applied, err := r.apply(store.NewAssignHomes(r.clock(), homes))
-		if err != nil {
+		if err := r.assign(homes); err != nil {
 			return err
 		}
-		r.report.Raft.Placements += len(homes)
-		for k, i := range batch {
-			room := &r.world.rooms[i]
-			if err := applied.Result.Homes[k].Err; err != nil {
-				return err
-			}
-			room.home = int32(r.world.at[applied.Result.Homes[k].Home.Node])
-			for ; room.early > 0; room.early-- {
-				r.world.join(r.dice, i)
-			}
-		}
 		r.waiting = r.waiting[len(batch):]
+	}
+	return nil
+}
+
+// assign makes one entry of the log of what was decided, and lets in who waits.
+func (r *run) assign(homes []store.Assignment) error {
+	applied, err := r.apply(store.NewAssignHomes(r.clock(), homes))
+	if err != nil {
+		return err
+	}
+	r.report.Raft.Placements += len(homes)
+	w := r.world
+	for k, a := range applied.Result.Homes {
+		if a.Err != nil {
+			return a.Err
+		}
+		i := int(w.index[homes[k].Room])
+		room := &w.rooms[i]
+		room.home = int32(w.at[a.Home.Node])
+		for ; room.early > 0; room.early-- {
+			w.join(r.dice, i)
+		}
 	}
 	return nil
 }

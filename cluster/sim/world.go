@@ -29,7 +29,6 @@ type node struct {
 	streams float64 // forwarded now
 	said    float64 // when it last spoke
 	crowded bool    // as it told the others
-	people  int
 }
 
 // room is one room. There are hundreds of thousands.
@@ -197,7 +196,6 @@ func (w *world) join(dice *rand.Rand, i int) {
 		r.edges = append(r.edges, edge{at, 1})
 	}
 	w.count(r, 1)
-	w.nodes[at].people++
 }
 
 // full says that nobody is sent to a node, as the others know it.
