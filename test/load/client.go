@@ -41,9 +41,9 @@ type Credentials struct {
 type Client struct {
 	network
 	clock Clock
-	hear  func(heard)     // what is not answered here; nil: nobody is interested
-	lost  func(error)     // the socket has ended; nil: so does the client
-	ctx   context.Context // ends with the client; for callbacks, which have none
+	hear  func(wire.ServerMessage) // what is not answered here; nil: nobody is interested
+	lost  func(error)              // the socket has ended; nil: so does the client
+	ctx   context.Context          // ends with the client; for callbacks, which have none
 	end   context.CancelCauseFunc
 	tasks sync.WaitGroup
 
@@ -239,9 +239,9 @@ func (c *Client) current() *socket {
 // read is the goroutine that reads a socket.
 func (c *Client) read(s *socket) {
 	for {
-		h, err := s.read(c.ctx)
+		m, err := s.read(c.ctx)
 		if err == nil {
-			err = c.handle(h.ServerMessage)
+			err = c.handle(m)
 		}
 		switch {
 		case err == nil:
@@ -255,7 +255,7 @@ func (c *Client) read(s *socket) {
 			return
 		}
 		if c.hear != nil {
-			c.hear(h)
+			c.hear(m)
 		}
 	}
 }

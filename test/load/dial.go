@@ -23,7 +23,7 @@ const (
 // dialled is a socket whose greeting is over.
 type dialled struct {
 	socket *socket
-	hello  *greeting
+	hello  *wire.HelloReply
 	node   string             // base URL
 	fresh  bool               // a new session
 	seat   wire.RoomSessionID // of a new session
@@ -137,4 +137,4 @@ func final(e *wire.Error) bool {
 	return true
 }
 
-func features() []string { return []string{"resume-media", "move"} }
+func features() []string { return []string{wire.ClientResumeMedia, wire.ClientMove} }

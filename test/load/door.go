@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
 )
 
@@ -62,7 +63,7 @@ func (d *Door) seat(ctx context.Context, node string) (Credentials, wire.RoomSes
 
 // inCall says that the seat sends audio and video.
 func (d *Door) inCall(ctx context.Context, node string, seat wire.RoomSessionID) error {
-	const flags = 7 // in the call, with audio and video
+	const flags = backend.FlagInCall | backend.FlagAudio | backend.FlagVideo
 	return d.call(ctx, http.MethodPost, node, "/apps/spreed/api/v4/call/"+url.PathEscape(d.token), map[string]any{"flags": flags, "sessionId": seat}, nil)
 }
 

@@ -11,12 +11,19 @@ import (
 	"github.com/talkd/talkd/signaling/wire"
 )
 
+// How long a move may take, as our own client has it.
+const (
+	moveWithin   = 8 * time.Second
+	doneWithin   = 4 * time.Second
+	lingersMoved = 3 * time.Second // the old connections, for what is on its way
+)
+
 // errMove tells why a move was given up.
 var errMove = errors.New("load: move given up")
 
 // move goes to another node, the new connections first. Whatever goes wrong
 // before the end, the person stays where it is.
-func (p *Person) move(order *MoveOrder) {
+func (p *Person) move(order *wire.Move) {
 	asked := p.plan.Clock()
 	old := p.body
 	b, err := p.warm(order)
@@ -41,7 +48,7 @@ func (p *Person) move(order *MoveOrder) {
 
 // warm makes a second body at the node of the order and goes over to it when
 // its connections bring as much as the first's.
-func (p *Person) warm(order *MoveOrder) (*body, error) {
+func (p *Person) warm(order *wire.Move) (*body, error) {
 	limit := moveWithin
 	if d := time.Duration(order.DeadlineMS) * time.Millisecond; d > 0 {
 		limit = min(limit, d)
@@ -70,9 +77,8 @@ func (p *Person) warm(order *MoveOrder) (*body, error) {
 	b.attach(s)
 	give := func(err error) (*body, error) {
 		p.mouth.remove(b.pub)
-		_ = b.current().write(p.ctx, map[string]any{"type": "move", "move": map[string]string{"state": "abort"}}) // it notices
+		_ = b.current().write(p.ctx, moveMessage(wire.MoveAbort)) // it notices
 		b.drop()
-		b.tasks.Wait()
 		return nil, err
 	}
 	tick := time.NewTicker(tendEvery)
@@ -114,35 +120,16 @@ func (p *Person) warmed(b *body) bool {
 
 // finish says that the second body is the person now, and makes it so.
 func (p *Person) finish(ctx context.Context, b *body, resume string, give func(error) (*body, error)) (*body, error) {
-	answer := make(chan wire.ServerMessage, 1)
-	b.mu.Lock()
-	id := b.socket.nextID()
-	b.answers[id] = answer
-	s := b.socket
-	b.mu.Unlock()
 	// What the room says from the answer on is for the new body.
 	p.mu.Lock()
 	old := p.body
 	p.body = b
 	p.mu.Unlock()
-	back := func(err error) (*body, error) {
+	if _, err := b.ask(ctx, moveMessage(wire.MoveDone)); err != nil {
 		p.mu.Lock()
 		p.body = old
 		p.mu.Unlock()
 		return give(err)
-	}
-	if err := s.write(ctx, map[string]any{"id": id, "type": "move", "move": map[string]string{"state": "done"}}); err != nil {
-		return back(err)
-	}
-	select {
-	case a := <-answer:
-		if a.Error != nil {
-			return back(a.Error)
-		}
-	case <-ctx.Done():
-		return back(ctx.Err())
-	case <-b.ctx.Done():
-		return back(context.Cause(b.ctx))
 	}
 	p.mu.Lock()
 	p.resume, p.lost = resume, nil
@@ -150,18 +137,12 @@ func (p *Person) finish(ctx context.Context, b *body, resume string, give func(e
 	return b, nil
 }
 
+func moveMessage(state string) wire.ClientMessage {
+	return wire.ClientMessage{Type: wire.TypeMove, Move: &wire.MoveState{State: state}}
+}
+
 // nodeOf is the base URL of a socket's.
 func nodeOf(socket string) string {
 	base, _, _ := strings.Cut(strings.Replace(socket, "ws", "http", 1), "/spreed")
 	return base
-}
-
-// forget closes a connection that is of no use any more.
-func (c *Client) forget(p *peer) {
-	c.mu.Lock()
-	if c.peers[p.from] == p {
-		delete(c.peers, p.from)
-	}
-	c.mu.Unlock()
-	c.spawn(p.close)
 }

@@ -221,3 +221,13 @@ func (p *peer) describe(d webrtc.SessionDescription) error {
 	p.waiting = nil
 	return nil
 }
+
+// forget closes a connection that is of no use any more.
+func (c *Client) forget(p *peer) {
+	c.mu.Lock()
+	if c.peers[p.from] == p {
+		delete(c.peers, p.from)
+	}
+	c.mu.Unlock()
+	c.spawn(p.close)
+}

@@ -39,44 +39,10 @@ func open(ctx context.Context, url string) (*socket, error) {
 	return &socket{url: url, ws: ws}, nil
 }
 
-// heard is a frame of a node.
-type heard struct {
-	wire.ServerMessage
-	Hello *greeting  `json:"hello"`
-	Move  *MoveOrder `json:"move"`
-}
-
-// greeting is the answer to a hello.
-type greeting struct {
-	wire.HelloReply
-	// Resumed is what became of the media of a session that was taken up.
-	Resumed *Resumed `json:"resumed"`
-	// Moving: this is a session on its way here.
-	Moving bool `json:"moving"`
-}
-
-// Resumed tells whether the media have gone on, and if not, in which room the
-// session is.
-type Resumed struct {
-	Media bool   `json:"media"`
-	Room  string `json:"room"`
-}
-
-// MoveOrder asks a client to go to another node; the answer to its end is one
-// too.
-type MoveOrder struct {
-	State      string `json:"state"`
-	RoomID     string `json:"roomid"`
-	URL        string `json:"url"`
-	Ticket     string `json:"ticket"`
-	Reason     string `json:"reason"`
-	DeadlineMS int    `json:"deadline_ms"`
-}
-
 func (s *socket) nextID() string { return strconv.FormatUint(s.asked.Add(1), 10) }
 
-// write sends anything that has the shape of a message.
-func (s *socket) write(ctx context.Context, m any) error {
+// write sends a message.
+func (s *socket) write(ctx context.Context, m wire.ClientMessage) error {
 	frame, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -87,45 +53,45 @@ func (s *socket) write(ctx context.Context, m any) error {
 }
 
 // read waits for the next frame.
-func (s *socket) read(ctx context.Context) (heard, error) {
+func (s *socket) read(ctx context.Context) (wire.ServerMessage, error) {
 	_, frame, err := s.ws.Read(ctx)
 	if err != nil {
-		return heard{}, err
+		return wire.ServerMessage{}, err
 	}
 	s.frames.Add(1)
-	var h heard
-	if err := json.Unmarshal(frame, &h); err != nil {
-		return heard{}, fmt.Errorf("%w: %w", ErrBadFrame, err)
+	var m wire.ServerMessage
+	if err := json.Unmarshal(frame, &m); err != nil {
+		return wire.ServerMessage{}, fmt.Errorf("%w: %w", ErrBadFrame, err)
 	}
-	return h, nil
+	return m, nil
 }
 
 // greet says hello and waits for the answer. What comes in between is the
 // welcome.
-func (s *socket) greet(ctx context.Context, hello wire.Hello) (*greeting, error) {
+func (s *socket) greet(ctx context.Context, hello wire.Hello) (*wire.HelloReply, error) {
 	id := s.nextID()
 	if err := s.write(ctx, wire.ClientMessage{ID: id, Type: wire.TypeHello, Hello: &hello}); err != nil {
 		return nil, err
 	}
 	for {
-		h, err := s.read(ctx)
+		m, err := s.read(ctx)
 		switch {
 		case err != nil:
 			return nil, err
-		case h.ID != id:
+		case m.ID != id:
 			continue
-		case h.Error != nil:
-			return nil, h.Error
-		case h.Hello == nil || h.Hello.SessionID == "":
+		case m.Error != nil:
+			return nil, m.Error
+		case m.Hello == nil || m.Hello.SessionID == "":
 			return nil, ErrAnswer
 		}
-		return h.Hello, nil
+		return m.Hello, nil
 	}
 }
 
 // ping asks for a sign of life; any frame is one.
 func (s *socket) ping(ctx context.Context) error {
-	return s.write(ctx, wire.ClientMessage{ID: s.nextID(), Type: "ping"})
+	return s.write(ctx, wire.ClientMessage{ID: s.nextID(), Type: wire.TypePing})
 }
 
 func (s *socket) close() { _ = s.ws.CloseNow() }

@@ -1,0 +1,156 @@
+package load
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// retryMedia is until a connection that failed is made anew, as our own client
+// has it.
+const retryMedia = 500 * time.Millisecond
+
+// body is what a person has at one node.
+type body struct {
+	*Client
+	node string
+	pub  *Publisher
+	subs map[store.SessionID]*subscribed
+	next time.Duration // no connection is tried before
+}
+
+type subscribed struct {
+	*Subscription
+	audio, video *track
+}
+
+func (p *Person) newBody(d *dialled) *body {
+	b := &body{
+		Client: newClient(network{ip: p.plan.IP}, p.plan.Clock, d.socket),
+		node:   d.node, subs: make(map[store.SessionID]*subscribed),
+	}
+	b.session = d.hello.SessionID
+	b.hear = func(m wire.ServerMessage) { p.hear(b, m) }
+	b.lost = func(err error) { p.lose(b, err) }
+	return b
+}
+
+// retire ends a body without a word, after a while.
+func (p *Person) retire(b *body, after time.Duration) {
+	p.tasks.Go(func() {
+		if after > 0 {
+			timer := time.NewTimer(after)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-b.ctx.Done():
+			case <-p.ctx.Done():
+			}
+		}
+		p.mouth.remove(b.pub)
+		b.drop()
+	})
+}
+
+// settle makes a body of a socket that has greeted, in the room and the call.
+func (p *Person) settle(ctx context.Context, d *dialled) error {
+	b := p.newBody(d)
+	p.mu.Lock()
+	if d.fresh {
+		p.seat = d.seat
+	}
+	clear(p.inCall) // all are named anew
+	old, seat := p.body, p.seat
+	p.body, p.lost = b, nil // before anything is heard
+	p.mu.Unlock()
+	b.attach(d.socket)
+	inRoom := d.hello.Resumed != nil && d.hello.Resumed.Room != ""
+	if !inRoom {
+		if err := b.Join(ctx, p.plan.Room, seat); err != nil {
+			p.mu.Lock()
+			p.body = old
+			p.mu.Unlock()
+			b.drop()
+			return err
+		}
+	}
+	p.mu.Lock()
+	p.resume = d.hello.ResumeID
+	p.mu.Unlock()
+	if old != nil {
+		p.retire(old, 0)
+	}
+	if d.fresh {
+		return p.door.inCall(ctx, d.node, seat)
+	}
+	return nil
+}
+
+// mend makes the connections that should be there and are not.
+func (p *Person) mend(b *body) {
+	now := p.plan.Clock()
+	if now < b.next {
+		return
+	}
+	if b.pub != nil && b.pub.err() != nil {
+		p.mouth.remove(b.pub)
+		b.forget(b.pub.peer)
+		b.pub, b.next = nil, now+retryMedia
+		return
+	}
+	if b.pub == nil {
+		pub, err := b.offer(b.ctx, p.plan.Number, p.mouth.keyframe)
+		if err != nil {
+			b.next = now + retryMedia
+			return
+		}
+		b.pub = pub
+		p.mouth.add(pub)
+	}
+	wanted := p.wanted()
+	for id, s := range b.subs {
+		if s.err() != nil || !slices.Contains(wanted, id) {
+			b.forget(s.peer)
+			delete(b.subs, id)
+			if s.err() != nil {
+				b.next = now + retryMedia
+			}
+		}
+	}
+	for _, id := range wanted {
+		if b.subs[id] != nil {
+			continue
+		}
+		s := &subscribed{audio: newTrack(p.ears, Audio), video: newTrack(p.ears, Video)}
+		var err error
+		s.Subscription, err = b.request(id, func(k Kind) sink {
+			if k == Audio {
+				return s.audio
+			}
+			return s.video
+		})
+		if err != nil {
+			b.next = now + retryMedia
+			return
+		}
+		b.subs[id] = s
+	}
+}
+
+// wanted are the sessions whose media are to be heard.
+func (p *Person) wanted() []store.SessionID {
+	const sends = backend.FlagAudio | backend.FlagVideo
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []store.SessionID
+	for id, flags := range p.inCall {
+		if flags&sends != 0 {
+			all = append(all, id)
+		}
+	}
+	return all
+}
