@@ -31,6 +31,23 @@ func joinAsGuest(t *testing.T, b context.Context, name, url string) *person {
 	return p
 }
 
+// threeNames are those of the people at the three nodes, in their order.
+var threeNames = [3]string{"Ada", "Ben", "Cleo"}
+
+// oneAtEach brings somebody to each of three nodes, to stay there, into a call in
+// which everybody sees and hears the others.
+func oneAtEach(t *testing.T, b context.Context, c *cluster, token string) map[string]*person {
+	t.Helper()
+	people := map[string]*person{}
+	for i, name := range threeNames {
+		people[name] = joinAsGuest(t, b, name, c.nodes[i].HTTP+"/call/"+token+"?redirect=0")
+	}
+	for _, name := range threeNames {
+		awaitStreams(t, people[name], 2)
+	}
+	return people
+}
+
 // tile selects the tile of somebody else.
 func tile(name string) string { return fmt.Sprintf(`[data-testid="tile"][data-name=%q]`, name) }
 
@@ -74,12 +91,8 @@ func TestOneRoomThreeNodes(t *testing.T) {
 	b := browser(t)
 	c := startCluster(t, 3)
 	token := c.conversation(c.nodes[0], "Three nodes")
-	people := map[string]*person{}
-	for i, name := range []string{"Ada", "Ben", "Cleo"} {
-		people[name] = joinAsGuest(t, b, name, c.nodes[i].HTTP+"/call/"+token+"?redirect=0")
-	}
-	for i, name := range []string{"Ada", "Ben", "Cleo"} {
-		awaitStreams(t, people[name], 2)
+	people := oneAtEach(t, b, c, token)
+	for i, name := range threeNames {
 		serving, home := servedBy(people[name])
 		if serving != c.nodes[i].Node || home == "" {
 			t.Errorf("%s is served by %q with home %q, want %q", name, serving, home, c.nodes[i].Node)
@@ -94,9 +107,7 @@ func TestOneRoomThreeNodes(t *testing.T) {
 		for name, p := range people {
 			before[name], heard[name] = receiving(p, "video"), receiving(p, "audio")
 		}
-		timer := time.NewTimer(window)
-		defer timer.Stop()
-		<-timer.C // the time over which people look at each other
+		talkFor(t, window)
 		seconds := time.Since(start).Seconds()
 		for name, p := range people {
 			video, audio := receiving(p, "video"), receiving(p, "audio")
@@ -211,9 +222,7 @@ func loseHome(t *testing.T, c *cluster, token string, people map[string]*person,
 		p.watchGaps()
 		p.forgetEvents()
 	}
-	settled := time.NewTimer(2 * time.Second)
-	defer settled.Stop()
-	<-settled.C // the watch has seen everybody
+	talkFor(t, 2*time.Second) // the watch has seen everybody
 	for _, p := range all {
 		p.resetGaps()
 	}
@@ -222,9 +231,7 @@ func loseHome(t *testing.T, c *cluster, token string, people map[string]*person,
 		t.Fatal(err)
 	}
 	lostAt := time.Now()
-	window := time.NewTimer(3 * time.Second)
-	defer window.Stop()
-	<-window.C // long enough that frames in flight cannot be all that is counted
+	talkFor(t, 3*time.Second) // long enough that frames in flight cannot be all that is counted
 	for _, p := range stay {
 		alive := 0
 		for conn, s := range receiving(p, "video") {
@@ -273,14 +280,7 @@ func TestHomeHangs(t *testing.T) {
 	b := browser(t)
 	c := startCluster(t, 3)
 	token := c.conversation(c.nodes[0], "Hung")
-	people := map[string]*person{}
-	for i, name := range []string{"Ada", "Ben", "Cleo"} {
-		people[name] = joinAsGuest(t, b, name, c.nodes[i].HTTP+"/call/"+token+"?redirect=0")
-	}
-	for _, p := range people {
-		awaitStreams(t, p, 2)
-	}
-	loseHome(t, c, token, people, syscall.SIGSTOP)
+	loseHome(t, c, token, oneAtEach(t, b, c, token), syscall.SIGSTOP)
 }
 
 // TestDrainMovesPeople stops the home of a room while three people talk: the
@@ -317,16 +317,11 @@ func TestDrainMovesPeople(t *testing.T) {
 			p.resetGaps()
 		}
 	}
-	pause := func(d time.Duration) {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		<-timer.C // the time over which gaps are looked for
-	}
-	pause(2 * time.Second)
+	talkFor(t, 2*time.Second)
 	for _, p := range people {
 		p.resetGaps()
 	}
-	pause(10 * time.Second)
+	talkFor(t, 10*time.Second)
 	report("before")
 	started := time.Now()
 	if err := syscall.Kill(home.PID, syscall.SIGTERM); err != nil {
@@ -339,7 +334,7 @@ func TestDrainMovesPeople(t *testing.T) {
 		})
 	}
 	t.Logf("everybody has moved %v after the signal", time.Since(started).Round(100*time.Millisecond))
-	pause(10*time.Second - min(time.Since(started), 9*time.Second))
+	talkFor(t, 10*time.Second-min(time.Since(started), 9*time.Second))
 	report("drained")
 	for _, p := range people {
 		if now := p.session(); now != sessions[p.name] {

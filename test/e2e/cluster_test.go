@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -40,13 +39,22 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	talkd = filepath.Join(dir, "talkd")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "hashicorpmetrics", "-o", talkd, "../../cmd/talkd") //nolint:noctx // ends by itself
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building talkd: %v\n%s", err, out)
+	if err := build(context.Background(), talkd, "dev"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// build makes a binary of a version.
+func build(ctx context.Context, path, version string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "hashicorpmetrics",
+		"-ldflags", "-X main.version="+version, "-o", path, "../../cmd/talkd")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("building talkd: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // node is what talkd dev --json tells of a node.
@@ -180,73 +188,29 @@ func (c *cluster) node(id string) node {
 // admin asks a node's admin API.
 func (c *cluster) admin(n node, path string, v any) {
 	c.t.Helper()
-	c.call(http.MethodGet, n.Admin+path, n.Token, nil, v)
-}
-
-// ocs asks the Talk API and unpacks the envelope.
-func (c *cluster) ocs(method string, n node, path, token string, body, v any) {
-	c.t.Helper()
-	var envelope struct {
-		OCS struct {
-			Data json.RawMessage `json:"data"`
-		} `json:"ocs"`
-	}
-	c.call(method, n.HTTP+"/ocs/v2.php"+path, token, body, &envelope)
-	if v == nil {
-		return
-	}
-	if err := json.Unmarshal(envelope.OCS.Data, v); err != nil {
-		c.t.Fatalf("%s %s: %v in %s", method, path, err, envelope.OCS.Data)
+	if err := ask(c.t.Context(), http.MethodGet, n.Admin+path, n.Token, nil, v); err != nil {
+		c.t.Fatalf("%s: %v", path, err)
 	}
 }
 
-func (c *cluster) call(method, url, token string, body, v any) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
-	defer cancel()
-	payload, err := json.Marshal(body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(payload))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("OCS-APIRequest", "true")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if resp.StatusCode >= 300 {
-		c.t.Fatalf("%s %s: %s: %s", method, url, resp.Status, b)
-	}
-	if v != nil {
-		if err := json.Unmarshal(b, v); err != nil {
-			c.t.Fatalf("%s %s: %v in %s", method, url, err, b)
-		}
-	}
-}
-
-// conversation logs in at a node and makes a public conversation.
+// conversation makes a public one at a node.
 func (c *cluster) conversation(n node, name string) (token string) {
 	c.t.Helper()
-	var session, room struct{ Token string }
-	c.ocs(http.MethodPost, n, "/apps/talkd/api/v1/session", "", map[string]string{"user": c.user, "password": c.password}, &session)
-	c.ocs(http.MethodPost, n, "/apps/spreed/api/v4/room", session.Token, map[string]any{"roomType": 3, "roomName": name}, &room)
-	if room.Token == "" {
-		c.t.Fatal("no token of the new conversation")
-	}
-	return room.Token
+	return conversation(c.t, n.HTTP, c.user, c.password, name)
+}
+
+// awaitHome waits until a room has a home.
+func (c *cluster) awaitHome(token string) (home node) {
+	c.t.Helper()
+	eventually(c.t, 10*time.Second, "the room has a home", func() (bool, string) {
+		var r room
+		c.admin(c.nodes[0], "/admin/v1/rooms/"+token, &r)
+		if r.Home != "" {
+			home = c.node(r.Home)
+		}
+		return r.Home != "", ""
+	})
+	return home
 }
 
 // room is what the admin API tells of a room.

@@ -248,6 +248,16 @@ func (m *machine) joinCommands() (commands []string) {
 
 func (m *machine) url() string { return "http://" + net.JoinHostPort(m.ip, "8080") }
 
+// asNode is what talkd dev would tell of it.
+func (m *machine) asNode() node { return node{Node: m.id, PID: m.proc.Process.Pid, HTTP: m.url()} }
+
+func (l *lab) asNodes() (all []node) {
+	for _, m := range l.nodes {
+		all = append(all, m.asNode())
+	}
+	return all
+}
+
 // talkd runs a command on the node's machine, as its operator would.
 func (m *machine) talkd(args ...string) ([]byte, error) {
 	token, err := os.ReadFile(filepath.Join(m.data, "admin.token"))

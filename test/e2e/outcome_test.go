@@ -50,6 +50,13 @@ func (f *flow) add(k load.Kind, h load.Heard) {
 	}
 }
 
+// hear adds what one received of another that was sent between two moments.
+func (f *flow) hear(receiver, sender *load.Person, from, to time.Duration) {
+	for _, k := range []load.Kind{load.Audio, load.Video} {
+		f.add(k, receiver.Ear(sender.Number(), k).Between(from, to, sender.Sent(k)))
+	}
+}
+
 func (f flow) String() string {
 	if f.streams == 0 {
 		return "-"
@@ -71,23 +78,9 @@ type back struct {
 
 func (b back) media() time.Duration { return max(b.hears, b.heard) }
 
-// usual is what all saw of all in the time before.
-func (c *call) usual(o *outcome) {
-	for _, r := range c.people {
-		for _, s := range c.people {
-			if s == r {
-				continue
-			}
-			for _, k := range []load.Kind{load.Audio, load.Video} {
-				o.usual.add(k, r.Ear(s.Number(), k).Between(o.at-labSteady, o.at, s.Sent(k)))
-			}
-		}
-	}
-}
-
 // look finds out what was seen from the failure on.
-func (c *call) look(o *outcome, victims []*machine) {
-	c.usual(o)
+func (l *lab) look(c *call, o *outcome, victims []*machine) {
+	o.usual = c.seen(o.at-labSteady, o.at)
 	went := make(map[*load.Person]load.Incident)
 	for _, p := range c.people {
 		for _, i := range p.Incidents() {
@@ -96,7 +89,7 @@ func (c *call) look(o *outcome, victims []*machine) {
 			}
 		}
 	}
-	hit := func(p *load.Person) bool { return slices.Contains(victims, c.at[p]) }
+	hit := func(p *load.Person) bool { return slices.Contains(victims, l.byID(c.at[p].Node)) }
 	for _, r := range c.people {
 		if _, gone := went[r]; gone || hit(r) {
 			continue
@@ -107,20 +100,18 @@ func (c *call) look(o *outcome, victims []*machine) {
 			if _, gone := went[s]; gone || hit(s) || s == r {
 				continue
 			}
-			for _, k := range []load.Kind{load.Audio, load.Video} {
-				to := &o.stay
-				if c.at[r].deaf[c.at[s].ip] {
-					to = &o.severed
-				}
-				// What was sent in the last second may be on its way.
-				to.add(k, r.Ear(s.Number(), k).Between(o.at-time.Second, o.until-time.Second, s.Sent(k)))
+			to := &o.stay
+			if l.byID(c.at[r].Node).deaf[l.byID(c.at[s].Node).ip] {
+				to = &o.severed
 			}
+			// What was sent in the last second may be on its way.
+			to.hear(r, s, o.at-time.Second, o.until-time.Second)
 		}
 	}
 	for p, i := range went {
 		b := back{noticed: i.At - o.at, session: i.Back - i.At, same: i.Session, complete: true}
 		for _, other := range c.people {
-			if other == p || o.gone(went, other) {
+			if _, gone := went[other]; other == p || gone {
 				continue
 			}
 			for _, k := range []load.Kind{load.Audio, load.Video} {
@@ -133,11 +124,6 @@ func (c *call) look(o *outcome, victims []*machine) {
 		o.back = append(o.back, b)
 	}
 	slices.SortFunc(o.back, func(a, b back) int { return cmp.Compare(a.media(), b.media()) })
-}
-
-func (*outcome) gone(went map[*load.Person]load.Incident, p *load.Person) bool {
-	_, ok := went[p]
-	return ok
 }
 
 func (o *outcome) backs() string {

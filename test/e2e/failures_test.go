@@ -1,17 +1,11 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,7 +41,7 @@ func follower(leader *machine, l *lab) *machine { return l.others(leader)[0] }
 
 func theLeader(leader *machine, _ *lab) *machine { return leader }
 
-// failures are those of the issue, and what else happens to clusters.
+// failures are what happens to clusters.
 func failures() []failure {
 	kill := func(m *machine) ([]*machine, func()) {
 		m.signal(syscall.SIGKILL)
@@ -124,17 +118,9 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// call is one that people are in.
-type call struct {
-	lab    *lab
-	clock  load.Clock
-	token  string // of the conversation
-	people []*load.Person
-	at     map[*load.Person]*machine // where they began
-}
-
-// run does one failure on a cluster of its own.
-func (l *lab) run(f failure) outcome {
+// scene does something on a cluster of its own in which people talk, and the
+// home of their room is where it is wanted. What is done tells what was seen.
+func (l *lab) scene(name string, homeAt func(leader *machine, l *lab) *machine, do func(c *call, leader, home *machine) outcome) outcome {
 	l.t.Helper()
 	l.begin(talkd)
 	defer l.end()
@@ -144,54 +130,46 @@ func (l *lab) run(f failure) outcome {
 		}
 	}()
 	leader := l.byID(l.nodes[0].status().Leader)
-	home := f.home(leader, l)
-	c := l.talk(home)
+	home := homeAt(leader, l)
+	c := newCall(l.t, labClient, l.asNodes())
 	defer c.close()
-
-	c.quiet(labSteady)
-	for _, p := range c.people {
-		p.ComingAndGoing()
-	}
-	token, err := l.logIn(l.t.Context(), home)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	usage := startUsage(l.usageNodes())
-	o := outcome{name: f.name, leader: leader.id, home: home.id, at: c.clock()}
-	victims, heal := f.do(l, leader, home)
-	fresh := c.probe(l.livingOf(victims, leader, home), token, o.at)
-	c.quiet(labLasts)
-	o.until = c.clock()
-	asked := fresh()
-	o.fresh = &asked
-	o.homeAfter = c.home(victims)
-	c.look(&o, victims)
-	if heal != nil {
-		heal()
-	}
-	healed := c.clock()
-	eventually(l.t, labMended, "everybody hears everybody again", func() (bool, string) { return c.allHear() })
-	o.well = c.clock() - healed
+	l.talk(c, home)
+	usage := startUsage(c.nodes)
+	o := do(c, leader, home)
 	_, o.busy = usage.stop()
-	for _, p := range c.people {
-		for _, i := range p.Incidents() {
-			l.t.Logf("%s (at %s): %+v", p.Name(), c.at[p].id, relative(i, o.at))
-		}
-	}
+	o.name, o.leader, o.home = name, leader.id, home.id
+	c.logIncidents(o.at)
 	l.t.Logf("\n%s", table([]outcome{o}))
 	return o
 }
 
-func relative(i load.Incident, at time.Duration) load.Incident {
-	i.At, i.Back = (i.At - at).Round(time.Millisecond), (i.Back - at).Round(time.Millisecond)
-	return i
-}
-
-func (l *lab) usageNodes() (all []node) {
-	for _, m := range l.nodes {
-		all = append(all, node{Node: m.id, PID: m.proc.Process.Pid})
-	}
-	return all
+// run does one failure.
+func (l *lab) run(f failure) outcome {
+	l.t.Helper()
+	return l.scene(f.name, f.home, func(c *call, leader, home *machine) (o outcome) {
+		talkFor(l.t, labSteady)
+		token, err := logIn(l.t.Context(), home.url(), labUser, labSecret)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		c.forget()
+		o.at = c.clock()
+		victims, heal := f.do(l, leader, home)
+		fresh := l.probe(l.livingOf(victims, leader, home), token, c.clock, o.at)
+		talkFor(l.t, labLasts)
+		o.until = c.clock()
+		asked := fresh()
+		o.fresh = &asked
+		o.homeAfter = l.homeOf(c.token, victims)
+		l.look(c, &o, victims)
+		if heal != nil {
+			heal()
+		}
+		healed := c.clock()
+		eventually(l.t, labMended, "everybody hears everybody again", c.allHear)
+		o.well = c.clock() - healed
+		return o
+	})
 }
 
 // livingOf is a node at which new rooms should be possible.
@@ -210,12 +188,11 @@ func (l *lab) livingOf(victims []*machine, avoid ...*machine) *machine {
 }
 
 // talk brings people to all nodes into a call whose home is at a node.
-func (l *lab) talk(home *machine) *call {
+func (l *lab) talk(c *call, home *machine) {
 	l.t.Helper()
-	c := &call{lab: l, clock: load.NewClock(), at: make(map[*load.Person]*machine)}
 	for try := 1; ; try++ {
-		c.token = l.conversation(home, fmt.Sprintf("Failure %d", try))
-		c.enter(home)
+		c.token = conversation(l.t, home.url(), labUser, labSecret, fmt.Sprintf("Lab %d", try))
+		c.enter(home.asNode())
 		var is string
 		eventually(l.t, 10*time.Second, "the room has a home", func() (bool, string) {
 			is = home.home(c.token)
@@ -228,71 +205,22 @@ func (l *lab) talk(home *machine) *call {
 			l.t.Fatalf("five rooms have their homes elsewhere than at %s, where their people are", home.id)
 		}
 		c.close()
-		c.people = nil
 	}
 	for _, m := range append([]*machine{home}, l.others(home)...) {
 		for n := range *labPeople {
 			if m != home || n > 0 {
-				c.enter(m)
+				c.enter(m.asNode())
 			}
 		}
 	}
-	eventually(l.t, time.Minute, "everybody hears everybody", func() (bool, string) { return c.allHear() })
-	return c
+	eventually(l.t, time.Minute, "everybody hears everybody", c.allHear)
 }
 
-// enter brings one more person to a node.
-func (c *call) enter(m *machine) {
-	c.lab.t.Helper()
-	n := len(c.people)
-	plan := load.PersonPlan{
-		Name: fmt.Sprintf("person %d", n), Number: uint16(n + 1), Room: c.token, IP: net.ParseIP(labClient), Clock: c.clock,
-		Nodes: []load.Node{{Name: m.id, URL: m.url()}},
-	}
-	for _, o := range c.lab.others(m) {
-		plan.Nodes = append(plan.Nodes, load.Node{Name: o.id, URL: o.url()})
-	}
-	p, err := load.Enter(c.lab.t.Context(), plan)
-	if err != nil {
-		c.lab.t.Fatal(err)
-	}
-	c.people = append(c.people, p)
-	c.at[p] = m
-}
-
-func (c *call) close() {
-	var wg sync.WaitGroup
-	for _, p := range c.people {
-		wg.Go(p.Close)
-	}
-	wg.Wait()
-}
-
-// quiet lets time go by, in which people talk.
-func (c *call) quiet(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-c.lab.t.Context().Done():
-	}
-}
-
-func (c *call) allHear() (bool, string) {
-	var deaf []string
-	for _, p := range c.people {
-		if !p.Hears(500*time.Millisecond, c.people...) {
-			deaf = append(deaf, p.Name())
-		}
-	}
-	return len(deaf) == 0, "not all is heard by " + strings.Join(deaf, ", ")
-}
-
-// home is where the room's is now, as the living tell.
-func (c *call) home(victims []*machine) string {
-	for _, m := range c.lab.nodes {
+// homeOf is where the home of a room is, as the living tell.
+func (l *lab) homeOf(room string, victims []*machine) string {
+	for _, m := range l.nodes {
 		if !slices.Contains(victims, m) {
-			if h := m.home(c.token); h != "" {
+			if h := m.home(room); h != "" {
 				return h
 			}
 		}
@@ -302,16 +230,16 @@ func (c *call) home(victims []*machine) string {
 
 // probe asks a node for a new conversation, over and over, until it gets one.
 // What it returns tells how long that took, and what was answered before.
-func (c *call) probe(at *machine, token string, since time.Duration) func() probed {
-	ctx, cancel := context.WithCancel(c.lab.t.Context())
+func (l *lab) probe(at *machine, token string, clock load.Clock, since time.Duration) func() probed {
+	ctx, cancel := context.WithCancel(l.t.Context())
 	done := make(chan probed, 1)
 	go func() {
 		var p probed
 		defer func() { done <- p }()
 		for n := 0; ctx.Err() == nil; n++ {
-			err := c.lab.create(ctx, at, token, fmt.Sprintf("Probe %d", n), nil)
+			_, err := create(ctx, at.url(), token, fmt.Sprintf("Probe %d", n))
 			if err == nil {
-				p.after = c.clock() - since
+				p.after = clock() - since
 				return
 			}
 			if ctx.Err() == nil {
@@ -335,68 +263,4 @@ func (c *call) probe(at *machine, token string, since time.Duration) func() prob
 type probed struct {
 	after   time.Duration
 	refused string
-}
-
-// conversation makes a public one at a node.
-func (l *lab) conversation(m *machine, name string) string {
-	l.t.Helper()
-	token, err := l.logIn(l.t.Context(), m)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	var room struct{ Token string }
-	if err := l.create(l.t.Context(), m, token, name, &room); err != nil {
-		l.t.Fatal(err)
-	}
-	return room.Token
-}
-
-func (l *lab) logIn(ctx context.Context, m *machine) (string, error) {
-	var session struct{ Token string }
-	err := ask(ctx, m.url()+"/ocs/v2.php/apps/talkd/api/v1/session", "", map[string]string{"user": labUser, "password": labSecret}, &session)
-	return session.Token, err
-}
-
-func (l *lab) create(ctx context.Context, m *machine, token, name string, into any) error {
-	return ask(ctx, m.url()+"/ocs/v2.php/apps/spreed/api/v4/room", token, map[string]any{"roomType": 3, "roomName": name}, into)
-}
-
-// ask posts to the Talk API and unpacks the envelope.
-func ask(ctx context.Context, url, token string, body, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	payload, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(payload))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("OCS-APIRequest", "true")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("%s: %s", resp.Status, b)
-	}
-	var envelope struct {
-		OCS struct {
-			Data json.RawMessage `json:"data"`
-		} `json:"ocs"`
-	}
-	if err := json.Unmarshal(b, &envelope); err != nil || into == nil {
-		return err
-	}
-	return json.Unmarshal(envelope.OCS.Data, into)
 }
