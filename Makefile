@@ -122,7 +122,10 @@ chromium:
 netns:
 	@command -v nft >/dev/null && command -v ip >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nftables iproute2 >/dev/null; } || \
-	  echo "no nft or ip here and not root: the tests in network namespaces will be skipped" >&2
+	  echo "no nft or ip here and not root" >&2
+	@ip netns add talkd-probe 2>/dev/null && ip netns del talkd-probe || \
+	  echo "no network namespaces may be made here: the tests in them will be skipped" >&2
+	@[ "$$(id -u)" = 0 ] || echo "not root: the tests of full disks will be skipped" >&2
 
 $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (once, some minutes)"

@@ -122,6 +122,14 @@ func wait(t *testing.T, c *mediatest.Subscriber, kind string, want func(mediates
 	return r
 }
 
+// quiet waits until what is on its way has come, and then nothing does.
+func quiet(t *testing.T, c *mediatest.Subscriber, kind string) {
+	t.Helper()
+	if err := c.AwaitQuiet(within(t), kind, 300*time.Millisecond); err != nil {
+		t.Error(err)
+	}
+}
+
 func clean(t *testing.T, r mediatest.Report) {
 	t.Helper()
 	for _, f := range r.Faults {

@@ -162,15 +162,18 @@ func TestMoveLosesNothing(t *testing.T) {
 	c.move(c.room("room"), c.nodes[1])
 	there := second(t, alice, expectMove(t, alice, c.nodes[1], wire.MoveRoom))
 	const many = 200
-	said := make(chan struct{})
+	begun, said := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(said)
 		for i := range many {
 			bob.Say(wire.Recipient{Type: wire.ToRoom}, i)
+			if i == many/10 {
+				close(begun)
+			}
 			time.Sleep(500 * time.Microsecond) // so that it is said before, during and after
 		}
 	}()
-	time.Sleep(20 * time.Millisecond) // some of it before
+	<-begun // some of it before
 	saidDone(t, alice, there)
 	<-said
 	isLast := func(m *wire.ServerMessage) bool {

@@ -474,9 +474,6 @@ func TestPanicEndsTheCallOnly(t *testing.T) {
 
 // A silent stranger is sent away after handshakeTimeout.
 func TestSilentHandshakeEnds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for handshakeTimeout")
-	}
 	t.Parallel()
 	server := run(t, "a", newCA(t).node("a"), new(addresses))
 	c, err := (&net.Dialer{}).DialContext(within(t), "tcp", server.Addr().String())

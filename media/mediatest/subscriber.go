@@ -275,11 +275,21 @@ func (s *Subscriber) Wait(ctx context.Context, kind string, want func(Report) bo
 	}
 }
 
-// Quiet tells whether no packet of a kind comes for a while.
-func (s *Subscriber) Quiet(kind string, d time.Duration) bool {
-	before := s.Report(kind).Packets
-	time.Sleep(d) // absence can only be waited for
-	return s.Report(kind).Packets == before
+// AwaitQuiet waits until no packet of a kind has come for a while: absence can only
+// be waited for.
+func (s *Subscriber) AwaitQuiet(ctx context.Context, kind string, d time.Duration) error {
+	for before := -1; ; {
+		now := s.Report(kind).Packets
+		if now == before {
+			return nil
+		}
+		before = now
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s goes on: %w", kind, ctx.Err())
+		case <-time.After(d):
+		}
+	}
 }
 
 // PC is the client's connection.

@@ -182,9 +182,6 @@ func TestKilledNode(t *testing.T) {
 
 // Nodes that ignore SIGTERM are killed, all of them.
 func TestStubbornNodes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for stopTimeout")
-	}
 	o := options(t, 2)
 	o.Config = configFile(t, o, stubborn)
 	c := run(t, o, nil)

@@ -324,9 +324,6 @@ func await[T any](t *testing.T, c <-chan T, what string, match func(T) bool) T {
 // messages arrive; the publisher starts over and the listener goes on hearing
 // on the same connection; an update keeps the connection too.
 func TestWithEngine(t *testing.T) {
-	if testing.Short() {
-		t.Skip("real connections")
-	}
 	h := newHall(t)
 	talker, listener := h.enter("talker"), h.enter("listener")
 
