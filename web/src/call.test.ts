@@ -118,7 +118,7 @@ test('muting is a sender without a track, told to everybody over both ways', asy
   const mic = track('audio');
   call.setTrack('audio', mic);
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   await vi.advanceTimersByTimeAsync(20_000);
   from('own', { type: 'answer', roomType: 'video', sid: of('offer').at(-1)?.data.sid ?? '', payload: { sdp: 'a' } });
   sent = [];
@@ -134,7 +134,7 @@ test('muting is a sender without a track, told to everybody over both ways', asy
 });
 
 test('asks everybody in the call for an offer, every 10 s until one comes', async () => {
-  call.users([
+  call.presence.users([
     { sessionId: 'own', inCall: 7 },
     { sessionId: 'b', inCall: 7 },
     { sessionId: 'c', inCall: 0 },
@@ -159,7 +159,7 @@ test('asks everybody in the call for an offer, every 10 s until one comes', asyn
 
 test('a new sid is a new connection, the same sid an update', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   from('b', { type: 'offer', roomType: 'video', sid: 'x', payload: { sdp: '1' } });
   await settle();
   from('b', { type: 'offer', roomType: 'video', sid: 'x', payload: { sdp: '2' } });
@@ -173,7 +173,7 @@ test('a new sid is a new connection, the same sid an update', async () => {
 
 test('candidates that overtake their offer are kept for it', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   const candidate = { candidate: 'candidate:1', sdpMid: '' };
   from('b', { type: 'candidate', roomType: 'video', sid: 'x', payload: { candidate } });
   from('b', { type: 'candidate', roomType: 'video', sid: 'old', payload: { candidate } });
@@ -184,7 +184,7 @@ test('candidates that overtake their offer are kept for it', async () => {
 
 test('a failed receiving connection is asked for again; disconnected is shown after 5 s', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   from('b', { type: 'offer', roomType: 'video', sid: 'x', payload: { sdp: '1' } });
   await settle();
   const camera = call.participants.get('b')?.camera;
@@ -202,12 +202,12 @@ test('a failed receiving connection is asked for again; disconnected is shown af
 
 test('tells a newcomer name and state, again after 1, 2, 4, 8, 16 s, and stops when they leave', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   await vi.advanceTimersByTimeAsync(16_000);
   expect(of('nickChanged').map((m) => [m.to.sessionid, m.data.payload?.name])).toEqual(Array.from({ length: 6 }, () => ['b', 'Ada']));
   expect(of('mute')).toHaveLength(12);
-  call.users([{ sessionId: 'c', inCall: 7 }]);
-  call.left(['c']);
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
+  call.presence.left(['c']);
   sent = [];
   await vi.advanceTimersByTimeAsync(20_000);
   expect(sent.filter((m) => m.to.sessionid === 'c')).toEqual([]);
@@ -215,8 +215,8 @@ test('tells a newcomer name and state, again after 1, 2, 4, 8, 16 s, and stops w
 
 test('knows the others by messages and by their data channel', async () => {
   await entered();
-  call.joined([{ sessionid: 'b', userid: 'ben', user: { displayname: 'Ben' } }, { sessionid: 'g' }]);
-  call.users([
+  call.presence.joined([{ sessionid: 'b', userid: 'ben', user: { displayname: 'Ben' } }, { sessionid: 'g' }]);
+  call.presence.users([
     { sessionId: 'b', inCall: 7 },
     { sessionId: 'g', inCall: 7 },
   ]);
@@ -239,19 +239,19 @@ test('knows the others by messages and by their data channel', async () => {
 
 test('who is missing in a list stays, who leaves the call is hung up', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   from('b', { type: 'offer', roomType: 'video', sid: 'x', payload: { sdp: '1' } });
   await settle();
-  call.users([{ sessionId: 'c', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
   expect(peer(1).closed).toBe(false);
-  call.users([{ sessionId: 'b', inCall: 0 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 0 }]);
   expect(peer(1).closed).toBe(true);
   expect(call.participants.get('b')?.camera).toBeNull();
 });
 
 test('a screen: everybody is announced before the offer, who comes later too; the end is told to both', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   sent = [];
   call.startScreen(track('video'));
   await settle();
@@ -263,7 +263,7 @@ test('a screen: everybody is announced before the offer, who comes later too; th
   expect(of('offer')[0]?.data.broadcaster).toBe('own');
   expect(peer(1).channels).toEqual([]);
   expect(peer(1).transceivers.map((t) => t.kind)).toEqual(['video']);
-  call.users([{ sessionId: 'c', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
   expect(of('sendoffer').map((m) => m.to.sessionid)).toEqual(['b', 'c']);
   const sid = of('offer')[0]?.data.sid;
   call.stopScreen();
@@ -276,7 +276,7 @@ test('a screen: everybody is announced before the offer, who comes later too; th
 
 test('the screen of another comes unasked and goes when they say so', async () => {
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   from('b', { type: 'offer', roomType: 'screen', sid: 'z', payload: { sdp: '1' } });
   await settle();
   expect(peer(1).channels).toEqual([]);
@@ -294,7 +294,7 @@ test('a screen that is offered before the answer to joining the call is not lost
   from('b', { type: 'offer', sid: '2', roomType: 'screen', payload: { type: 'offer', sdp: 'screen' } });
   await settle();
   expect(of('answer').map((m) => m.data.sid)).toEqual(['2']);
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   await entered();
   expect(call.participants.get('b')?.screen).not.toBeNull();
   expect(peer(0).closed).toBe(false);
@@ -312,7 +312,7 @@ test('a moderator mutes only whom they name', () => {
 test('a new session drops every connection of the old one, and a shared screen goes on in the new one', async () => {
   call.startScreen(track('video'));
   await entered();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   expect(peers).toHaveLength(2);
   call.begin('own2', 'Ada');
   expect(peers.every((p) => p.closed)).toBe(true);

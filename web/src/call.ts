@@ -1,7 +1,7 @@
-// The call: who is in it, what they send, what we send.
+// The call: what those who are in it send, and what we send.
 //
-//   users, joined, left ── Call ── one Feed per participant and kind, to be shown
-//   own tracks ─────────── Call ── Sets ── MediaSet: the connections over one link
+//   who is there ── Presence ── Call ── one Feed per participant and kind, to be shown
+//   own tracks ──────────────── Call ── Sets ── MediaSet: the connections over one link
 //
 // It knows neither sockets nor pages: messages go out through CallDeps.send
 // and come in through receive(); what there is to show is told by "change".
@@ -10,22 +10,9 @@ import { Emitter } from './emitter';
 import { Feed } from './feed';
 import { KINDS, type Kind, type MediaSet, type Own } from './mediaset';
 import { nickOf, type PeerDeps, type StatusMessage } from './peer';
+import { Presence, type Participant } from './presence';
 import { Sets, type Wanted } from './sets';
-import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type CallUser, type JoinEntry, type PeerData, type Sender } from './wire';
-
-export interface Participant {
-  session: string;
-  userId: string;
-  name: string;
-  inCall: number;
-  /** undefined: nobody has told yet. */
-  audio: boolean | undefined;
-  video: boolean | undefined;
-  speaking: boolean;
-  camera: Feed | null;
-  screen: Feed | null;
-  repeats: ReturnType<typeof setTimeout>[];
-}
+import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type PeerData, type Sender } from './wire';
 
 export interface CallDeps extends PeerDeps {
   newStream(): MediaStream;
@@ -42,21 +29,25 @@ export interface CallEvents {
 const STREAM_MAX = 1_000_000;
 const SCREEN_MAX = 2_000_000;
 const STATE_REPEATS = [0, 1_000, 2_000, 4_000, 8_000, 16_000];
-/** How long after a rebuild those may be missing in the lists who are still there. */
-const RECOUNT = 3_000;
 
 export class Call extends Emitter<CallEvents> {
-  readonly participants = new Map<string, Participant>();
+  readonly presence = new Presence({
+    entered: (p) => this.subscribe(p),
+    gone: (p) => this.unsubscribe(p),
+    changed: () => this.emit('change', null),
+  });
   active = false;
   private readonly own: Own = { session: '', nick: '', audio: null, video: null, screen: null, limits: { stream: STREAM_MAX, screen: SCREEN_MAX } };
   private speaking = false;
   /** From the moment on at which others may offer something. */
   private media: Sets | null = null;
-  private confirmed: { members: Set<string>; callers: Set<string> } | null = null;
-  private recounting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly deps: CallDeps) {
     super();
+  }
+
+  get participants(): ReadonlyMap<string, Participant> {
+    return this.presence.participants;
   }
 
   /** The own connection has trouble. */
@@ -67,7 +58,7 @@ export class Call extends Emitter<CallEvents> {
   /** A new session: nothing of the old one remains. */
   begin(session: string, nick: string): void {
     this.hangUp();
-    this.participants.clear();
+    this.presence.begin(session);
     this.own.session = session;
     this.own.nick = nick;
     this.emit('change', null);
@@ -99,11 +90,11 @@ export class Call extends Emitter<CallEvents> {
       broken: () => this.emit('broken', null),
       stalled: () => this.emit('broken', null),
       wanted: () => this.wanted(),
-      status: (session, m) => this.receiveStatus(this.participant(session), m),
+      status: (session, m) => this.presence.status(this.presence.participant(session), m),
       begun: (session, track) => {
-        const p = this.participant(session);
+        const p = this.presence.participant(session);
         // Until somebody tells, what arrives is on.
-        if (p[track] === undefined) this.setState(p, track, true);
+        if (p[track] === undefined) this.presence.setState(p, track, true);
       },
     });
   }
@@ -160,12 +151,6 @@ export class Call extends Emitter<CallEvents> {
     this.media?.warming?.receive(sender, data);
   }
 
-  /** The lists that come now are complete: whom they have not named after a while is gone. */
-  recount(): void {
-    clearTimeout(this.recounting);
-    this.confirmed = { members: new Set(), callers: new Set() };
-  }
-
   setTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): void {
     const was = this.own[kind] !== null;
     this.own[kind] = track;
@@ -173,7 +158,7 @@ export class Call extends Emitter<CallEvents> {
     if (was === (track !== null) || !this.active) return;
     if (kind === 'audio' && !track) this.setSpeaking(false);
     this.say({ type: `${kind}${track ? 'On' : 'Off'}` });
-    for (const p of this.inCall()) this.tellMute(p.session, kind);
+    for (const p of this.presence.inCall()) this.tellMute(p.session, kind);
   }
 
   setSpeaking(speaking: boolean): void {
@@ -192,7 +177,7 @@ export class Call extends Emitter<CallEvents> {
     this.own.nick = nick;
     if (!this.active) return;
     this.say({ type: 'nickChanged', payload: { name: nick } });
-    for (const p of this.inCall()) this.tellNick(p.session);
+    for (const p of this.presence.inCall()) this.tellNick(p.session);
   }
 
   startScreen(track: MediaStreamTrack): void {
@@ -210,66 +195,26 @@ export class Call extends Emitter<CallEvents> {
     this.deps.send({ type: 'room' }, { type: 'unshareScreen', roomType: 'screen' });
   }
 
-  /** Entries of room/join. */
-  joined(entries: JoinEntry[]): void {
-    for (const e of entries) {
-      this.confirmed?.members.add(e.sessionid);
-      if (e.sessionid === this.own.session) this.countSoon();
-      if (!e.sessionid || e.sessionid === this.own.session) continue;
-      const p = this.participant(e.sessionid);
-      p.userId = e.userid ?? '';
-      p.name ||= e.user?.displayname ?? e.userid ?? '';
-    }
-    this.emit('change', null);
-  }
-
-  /** Ids of room/leave. */
-  left(sessions: string[]): void {
-    for (const id of sessions) {
-      const p = this.participants.get(id);
-      if (!p) continue;
-      this.unsubscribe(p);
-      this.participants.delete(id);
-    }
-    this.emit('change', null);
-  }
-
-  /** Users of participants/update; who is missing there stays as known. */
-  users(list: CallUser[]): void {
-    for (const u of list) {
-      this.confirmed?.callers.add(u.sessionId);
-      if (!u.sessionId || u.sessionId === this.own.session) continue;
-      const flags = Number(u.inCall) || 0;
-      const p = this.participant(u.sessionId);
-      if (u.userId) p.userId = u.userId;
-      p.name ||= u.displayName ?? '';
-      p.inCall = flags;
-      if (flags & IN_CALL) this.subscribe(p);
-      else this.unsubscribe(p);
-    }
-    this.emit('change', null);
-  }
-
   /** A message of the protocol, to us from somebody or from our node. */
   receive(sender: Sender, data: PeerData): void {
     const from = sender.sessionid;
     const own = from === this.own.session;
     if (!from) return;
     if (data.type === 'nickChanged') {
-      if (!own) this.rename(this.participant(from), nickOf(data.payload));
+      if (!own) this.presence.rename(this.presence.participant(from), nickOf(data.payload));
       return;
     }
     if (!this.media) return;
     this.media.current.receive(sender, data);
     if (own) return;
-    const p = this.participant(from);
+    const p = this.presence.participant(from);
     switch (data.type) {
       case 'offer':
         this.show(p, data.roomType === 'screen' ? 'screen' : 'video');
         break;
       case 'mute':
       case 'unmute':
-        this.setState(p, data.payload?.name, data.type === 'unmute');
+        this.presence.setState(p, data.payload?.name, data.type === 'unmute');
         break;
       case 'unshareScreen':
         this.hide(p, 'screen');
@@ -280,53 +225,6 @@ export class Call extends Emitter<CallEvents> {
 
   receiveControl(data: PeerData): void {
     if (data.action === 'forceMute' && data.peerId === this.own.session) this.emit('muted', null);
-  }
-
-  private receiveStatus(p: Participant, m: StatusMessage): void {
-    switch (m.type) {
-      case 'audioOn':
-      case 'audioOff':
-        this.setState(p, 'audio', m.type === 'audioOn');
-        break;
-      case 'videoOn':
-      case 'videoOff':
-        this.setState(p, 'video', m.type === 'videoOn');
-        break;
-      case 'speaking':
-      case 'stoppedSpeaking':
-        p.speaking = m.type === 'speaking';
-        this.emit('change', null);
-        break;
-      case 'nickChanged':
-        this.rename(p, nickOf(m.payload));
-        break;
-    }
-  }
-
-  private setState(p: Participant, kind: string | undefined, on: boolean): void {
-    if (kind !== 'audio' && kind !== 'video') return;
-    p[kind] = on;
-    if (kind === 'audio' && !on) p.speaking = false;
-    this.emit('change', null);
-  }
-
-  private rename(p: Participant, name: string): void {
-    if (!name || name === p.name) return;
-    p.name = name;
-    this.emit('change', null);
-  }
-
-  private participant(session: string): Participant {
-    let p = this.participants.get(session);
-    if (!p) {
-      p = { session, userId: '', name: '', inCall: 0, audio: undefined, video: undefined, speaking: false, camera: null, screen: null, repeats: [] };
-      this.participants.set(session, p);
-    }
-    return p;
-  }
-
-  private inCall(): Participant[] {
-    return [...this.participants.values()].filter((p) => p.inCall & IN_CALL);
   }
 
   // Somebody is in the call: ask for what they send, tell what we are.
@@ -389,22 +287,6 @@ export class Call extends Emitter<CallEvents> {
     return changed;
   }
 
-  // The list of members has begun to come; that of the call is right behind it.
-  private countSoon(): void {
-    const { confirmed } = this;
-    clearTimeout(this.recounting);
-    if (!confirmed) return;
-    this.recounting = setTimeout(() => {
-      this.confirmed = null;
-      this.left([...this.participants.keys()].filter((id) => !confirmed.members.has(id)));
-      for (const p of this.participants.values()) {
-        if (confirmed.callers.has(p.session)) continue;
-        p.inCall = 0;
-        this.unsubscribe(p);
-      }
-    }, RECOUNT);
-  }
-
   private say(m: StatusMessage): void {
     for (const set of this.media?.all() ?? []) set.say(m);
   }
@@ -418,7 +300,7 @@ export class Call extends Emitter<CallEvents> {
   }
 
   private announceScreen(): void {
-    for (const other of this.inCall()) this.offerScreen(other.session);
+    for (const other of this.presence.inCall()) this.offerScreen(other.session);
   }
 
   private offerScreen(session: string): void {
@@ -440,9 +322,7 @@ export class Call extends Emitter<CallEvents> {
 
   private hangUp(): void {
     this.active = false;
-    clearTimeout(this.recounting);
-    this.confirmed = null;
-    for (const p of this.participants.values()) this.unsubscribe(p);
+    this.presence.hangUp();
     this.media?.close();
     this.media = null;
   }

@@ -299,7 +299,7 @@ test('a move: everything is there before it is done', async () => {
   await say(second, CALL.replace('"b"', '"c"'));
   expect(said(second)).toEqual(['requestoffer c']);
   second.drop();
-  m.call.users([{ sessionId: 'd', inCall: 7 }]);
+  m.call.presence.users([{ sessionId: 'd', inCall: 7 }]);
   const third = await reach('ws://n2/spreed');
   third.take();
   await say(third, resumed('{"media":true}'));

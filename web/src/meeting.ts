@@ -119,15 +119,15 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
       this.inRoom &&= inRoom;
       if (!this.inRoom) void this.enter();
       else if (!media) {
-        call.recount();
+        call.presence.recount();
         call.rebuild();
       }
       changed();
     });
     signaling.on('moving', (move) => void this.move(move));
-    signaling.on('joined', (list) => call.joined(list));
-    signaling.on('left', (list) => call.left(list));
-    signaling.on('users', (list) => call.users(list));
+    signaling.on('joined', (list) => call.presence.joined(list));
+    signaling.on('left', (list) => call.presence.left(list));
+    signaling.on('users', (list) => call.presence.users(list));
     signaling.on('ended', () => this.end('ended'));
     signaling.on('removed', () => this.end('removed'));
     signaling.on('data', ({ sender, data }) => call.receive(sender, data));
@@ -150,7 +150,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     if (!(await call.warm(send, move.limit))) signaling.abandon(move);
     else if (await signaling.complete(move)) {
       there = true;
-      call.recount();
+      call.presence.recount();
       call.switchOver();
       this.deps.api.prefer(signaling.origin);
     }
@@ -202,7 +202,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     const turn = ++this.entering;
     clearTimeout(this.retry);
     const { room } = this.options;
-    this.call.recount();
+    this.call.presence.recount();
     try {
       const reply = await this.signaling.join(room, this.roomSession);
       if (turn !== this.entering || this.phase === 'over') return;

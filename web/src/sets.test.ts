@@ -90,7 +90,7 @@ const camera = (session: string) => call.participants.get(session)?.camera;
 async function withB(): Promise<Tracks> {
   call.setTrack('audio', own('audio'));
   call.enter();
-  call.users([{ sessionId: 'b', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'b', inCall: 7 }]);
   await settle();
   peer(0).become('connected');
   const b = media(await offered('b'));
@@ -155,16 +155,16 @@ test('who does not come back is shown no longer than 8 s as they were', async ()
 
 test('who left while we were away is dropped, who came is there, once the lists have come', async () => {
   await withB();
-  call.users([
+  call.presence.users([
     { sessionId: 'c', inCall: 7 },
     { sessionId: 'd', inCall: 7 },
   ]);
-  call.recount();
+  call.presence.recount();
   call.rebuild();
   await wait(10_000);
   expect([...call.participants.keys()]).toEqual(['b', 'c', 'd']);
-  call.joined([{ sessionid: 'own' }, { sessionid: 'b' }, { sessionid: 'd' }, { sessionid: 'e' }]);
-  call.users([
+  call.presence.joined([{ sessionid: 'own' }, { sessionid: 'b' }, { sessionid: 'd' }, { sessionid: 'e' }]);
+  call.presence.users([
     { sessionId: 'b', inCall: 7 },
     { sessionId: 'e', inCall: 7 },
   ]);
@@ -176,7 +176,7 @@ test('who left while we were away is dropped, who came is there, once the lists 
   ]);
   expect(call.participants.get('d')?.camera).toBeNull();
   // A list of later is not complete.
-  call.joined([{ sessionid: 'own' }]);
+  call.presence.joined([{ sessionid: 'own' }]);
   await wait(5_000);
   expect(call.participants.size).toBe(3);
 });
@@ -245,7 +245,7 @@ test('a move: both nodes have all, each picture changes when it can, the old con
 
 test('a move waits for nobody who has sent nothing, and for nothing longer than the limit', async () => {
   const old = await withB();
-  call.users([{ sessionId: 'c', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
   media(await offered('c')); // never flows
   const first = warm();
   await settle();
@@ -330,13 +330,13 @@ test('who comes, and what begins, during a move is there on both sides', async (
   await withB();
   const { said } = warm();
   await settle();
-  call.users([{ sessionId: 'c', inCall: 7 }]);
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
   await offered('b', undefined, 'screen');
   call.startScreen(own('video'));
   await settle();
   expect(told(said, 'requestoffer')).toEqual(['b video', 'c video', 'b screen']);
   expect(told(said, 'offer')).toEqual(['own video', 'own screen']);
-  call.left(['c']);
+  call.presence.left(['c']);
   expect(call.participants.has('c')).toBe(false);
 });
 
