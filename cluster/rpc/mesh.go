@@ -31,7 +31,6 @@ const (
 	keepaliveTimeout = 3 * time.Second
 	// stopTimeout is what calls in flight get when the mesh stops.
 	stopTimeout = 500 * time.Millisecond
-	maxStreams  = 10_000
 	maxMessage  = 4 << 20
 )
 
@@ -84,7 +83,6 @@ func New(c Config) *Mesh {
 		grpc.Creds(serverCredentials{}),
 		grpc.ChainUnaryInterceptor(r.unary, m.door.unary),
 		grpc.ChainStreamInterceptor(r.stream, m.door.stream),
-		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
@@ -94,7 +92,10 @@ func New(c Config) *Mesh {
 	return m
 }
 
-// Register adds services to the gRPC server. It must come before Run.
+// Register adds services to the gRPC server. How many calls are open at the
+// same time between two nodes is bounded by what opens them, not here: all
+// services share one connection, and a limit that fronts or pulls reach would
+// hold up the renewal of a lease. It must come before Run.
 func (m *Mesh) Register(register func(grpc.ServiceRegistrar)) { register(m.server) }
 
 // Run serves the port until ctx ends, then closes every connection.

@@ -31,6 +31,37 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// TestManyCalls: what one service has open does not hold up another.
+func TestManyCalls(t *testing.T) {
+	ca, book := newCA(t), new(addresses)
+	a, b := run(t, "a", ca.node("a"), book), run(t, "b", ca.node("b"), book)
+	conn, err := a.Dial("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const open = 10_100
+	go func() {
+		for range open {
+			if _, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
+				return // the test is over
+			}
+		}
+	}()
+	late := within(t).Done()
+	for n := range open {
+		select {
+		case <-b.calls.hanging:
+		case <-late:
+			t.Fatalf("%d calls are open, no more", n)
+		}
+	}
+	if err := check(within(t), a, "b"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPeerIDOfStrangers(t *testing.T) {
 	if id, ok := PeerID(context.Background()); ok || id != "" {
 		t.Errorf("without a call: %q", id)
