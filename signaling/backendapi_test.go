@@ -259,19 +259,34 @@ func TestNotifyWithoutHome(t *testing.T) {
 	}
 }
 
-// embedded is a backend in the same process.
-type embedded struct{ left chan backend.RoomRequest }
-
-func (*embedded) Authenticate(_ context.Context, params json.RawMessage) (backend.AuthResponse, error) {
-	var p struct{ UserID string }
-	if json.Unmarshal(params, &p) != nil || p.UserID == "" {
-		return backend.AuthResponse{}, wire.ErrInvalidTicket
-	}
-	return backend.AuthResponse{UserID: p.UserID}, nil
+// embedded is a backend in the same process. It knows everybody who tells a
+// name and lets them into one room, a guest with the session of that name only.
+type embedded struct {
+	left  chan backend.RoomRequest // of 8 at most
+	hangs bool                     // asked for strangers, and for rooms
 }
 
-func (*embedded) JoinRoom(_ context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
-	if r.Room.Name != "room" {
+func newEmbedded() *embedded { return &embedded{left: make(chan backend.RoomRequest, 8)} }
+
+func (e *embedded) Authenticate(ctx context.Context, params json.RawMessage) (backend.AuthResponse, error) {
+	var p struct{ UserID, Guest string }
+	err := json.Unmarshal(params, &p)
+	switch known := p.UserID != "" || p.Guest != ""; {
+	case !known && e.hangs:
+		<-ctx.Done()
+		return backend.AuthResponse{}, errors.Join(wire.ErrAuthFailed, ctx.Err())
+	case !known, err != nil:
+		return backend.AuthResponse{}, wire.ErrInvalidTicket
+	}
+	return backend.AuthResponse{UserID: p.UserID, GuestID: p.Guest}, nil
+}
+
+func (e *embedded) JoinRoom(ctx context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
+	if e.hangs {
+		<-ctx.Done()
+		return backend.RoomResponse{}, errors.Join(wire.ErrRoomJoinFailed, ctx.Err())
+	}
+	if r.Room.Name != "room" || r.UserID == "" && r.GuestID != string(r.SessionID) {
 		return backend.RoomResponse{}, wire.ErrNoSuchRoom
 	}
 	return backend.RoomResponse{RoomID: r.Room.Name}, nil
@@ -282,9 +297,27 @@ func (e *embedded) LeaveRoom(_ context.Context, r backend.RoomRequest) error {
 	return nil
 }
 
+// TestEmbeddedHangs: whoever waits for its answer is told.
+func TestEmbeddedHangs(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *signaling.Config, d *signaling.Deps) {
+		d.Embedded, cfg.JoinTimeout = &embedded{hangs: true}, 50*time.Millisecond
+	})
+	client := signalingtest.Dial(t, c.nodes[0].url())
+	client.Welcome()
+	own := c.nodes[0].url() + signalingtest.Endpoint
+	stranger := &wire.Hello{Version: wire.Version, Auth: &wire.Auth{URL: own, Params: json.RawMessage(`{}`)}}
+	if answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: stranger}); answer.Error == nil || answer.Error.Code != wire.CodeAuthFailed {
+		t.Errorf("hello: %s", wire.Encode(answer))
+	}
+	client.Hello(own, json.RawMessage(`{"userid":"alice"}`))
+	if answer := client.AskJoin("room", "s"); answer.Error == nil || answer.Error.Code != wire.CodeRoomJoinFailed {
+		t.Errorf("join: %s", wire.Encode(answer))
+	}
+}
+
 // TestEmbedded: the URL of any node means the embedded backend.
 func TestEmbedded(t *testing.T) {
-	e := &embedded{left: make(chan backend.RoomRequest, 8)}
+	e := newEmbedded()
 	c := newCluster(t, 2, func(_ *signaling.Config, d *signaling.Deps) { d.Embedded = e })
 	for i, other := range []*testNode{c.nodes[1], c.nodes[0]} {
 		client := signalingtest.Dial(t, c.nodes[i].url())

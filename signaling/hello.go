@@ -60,6 +60,9 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	}
 	var who backend.AuthResponse
 	if id == store.Embedded {
+		// The backend client bounds itself; this may be asked of another node.
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.JoinTimeout)
+		defer cancel()
 		who, err = h.deps.Embedded.Authenticate(ctx, auth.Params)
 	} else {
 		who, err = h.deps.Backends.Authenticate(ctx, id, auth.Params)

@@ -29,8 +29,8 @@ type Config struct {
 	// and a room for an edge.
 	ResumeTimeout time.Duration
 	// JoinTimeout is how long finding a home and entering the room there may
-	// take, without the question to the backend. Our own client waits 12 s for an
-	// answer.
+	// take, without the question to the backend, and how long a question to the
+	// embedded one. Our own client waits 12 s for an answer.
 	JoinTimeout time.Duration
 	// RoomLinger is how long an empty room keeps its home.
 	RoomLinger time.Duration

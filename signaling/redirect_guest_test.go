@@ -1,42 +1,19 @@
 package signaling_test
 
 import (
-	"context"
 	"encoding/json"
 	"testing"
 
 	"github.com/talkd/talkd/signaling"
-	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
-// guestBook is an embedded backend that lets each guest in with the session of
-// the same name only.
-type guestBook struct{}
-
-func (guestBook) Authenticate(_ context.Context, params json.RawMessage) (backend.AuthResponse, error) {
-	var p struct{ Guest string }
-	if err := json.Unmarshal(params, &p); err != nil {
-		return backend.AuthResponse{}, wire.ErrInvalidTicket
-	}
-	return backend.AuthResponse{GuestID: p.Guest}, nil
-}
-
-func (guestBook) JoinRoom(_ context.Context, r backend.RoomRequest) (backend.RoomResponse, error) {
-	if r.GuestID == "" || r.GuestID != string(r.SessionID) {
-		return backend.RoomResponse{}, wire.ErrNoSuchRoom
-	}
-	return backend.RoomResponse{RoomID: r.Room.Name}, nil
-}
-
-func (guestBook) LeaveRoom(context.Context, backend.RoomRequest) error { return nil }
-
 // TestGuestStaysTheSame: the backend is told at each joining which guest it is,
 // at the next node too, so that nobody takes the place of another.
 func TestGuestStaysTheSame(t *testing.T) {
-	c := newCluster(t, 2, func(_ *signaling.Config, d *signaling.Deps) { d.Embedded = guestBook{} })
+	c := newCluster(t, 2, func(_ *signaling.Config, d *signaling.Deps) { d.Embedded = newEmbedded() })
 	c.pin("room", c.nodes[1])
 	if _, err := c.nodes[1].Place(t.Context(), store.RoomID{Name: "room"}); err != nil {
 		t.Fatal(err)

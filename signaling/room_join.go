@@ -157,6 +157,8 @@ func (h *Hub) authorize(ctx context.Context, r backend.RoomRequest) (backend.Roo
 		if h.deps.Embedded == nil {
 			return backend.RoomResponse{}, wire.ErrNoSuchRoom
 		}
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.JoinTimeout)
+		defer cancel()
 		return h.deps.Embedded.JoinRoom(ctx, r)
 	}
 	if h.deps.Backends == nil {
