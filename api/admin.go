@@ -204,7 +204,7 @@ func (a *Admin) Handler() http.Handler {
 			writeAdminError(w, http.StatusUnauthorized, "an admin token is wanted: Authorization: Bearer TOKEN, the node wrote one to DATA/admin.token")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 		a.mux.ServeHTTP(w, r)
 	})
 }

@@ -68,7 +68,7 @@ func readAdmin(r *http.Request, into any) error {
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return refuse(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("the body is larger than %d bytes", maxBody))
+		return refuse(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("the body is larger than %d bytes", MaxBody))
 	}
 	return refuse(http.StatusBadRequest, "", fmt.Sprintf("the body is not the JSON that is wanted: %.200s", err.Error()))
 }

@@ -54,7 +54,7 @@ func TestAdminOperationsRefuse(t *testing.T) {
 		{"POST", "/admin/v1/rooms/r1/move", `{"node":"N2"}`, nil, 404, "no such node"},
 		{"POST", "/admin/v1/rooms/~/move", `{"node":"n2"}`, nil, 400, "a room is named"},
 		{"POST", "/admin/v1/rooms/r1/move", `{"node":"n2"}`, ErrNoRoom, 404, "nobody is in such a room"},
-		{"POST", "/admin/v1/rooms/r1/move", `{"node":"` + strings.Repeat("n", maxBody) + `"}`, nil, 413, "larger than"},
+		{"POST", "/admin/v1/rooms/r1/move", `{"node":"` + strings.Repeat("n", MaxBody) + `"}`, nil, 413, "larger than"},
 		{"POST", "/admin/v1/keys/turn/rotate", ``, nil, 404, "gossip and ca"},
 	} {
 		f.refuse = c.err

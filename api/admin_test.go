@@ -302,7 +302,7 @@ func TestAdminCreates(t *testing.T) {
 		{"/admin/v1/join-tokens", `{"ttl":"1000h"}`, 400, "ttl: a duration"},
 		{"/admin/v1/join-tokens", `{"tll":"1h"}`, 400, "unknown field"},
 		{"/admin/v1/join-tokens", `{} {}`, 400, "after the JSON value"},
-		{"/admin/v1/join-tokens", `{"ttl":"` + strings.Repeat("1", maxBody) + `"}`, 413, "larger than"},
+		{"/admin/v1/join-tokens", `{"ttl":"` + strings.Repeat("1", MaxBody) + `"}`, 413, "larger than"},
 		{"/admin/v1/users", `{"id":"ben","displayname":"Ben","password":"x","admin":true}`, 201, `{"id":"ben"}`},
 		{"/admin/v1/users", `{"id":"ada","password":"x"}`, 409, "already"},
 		{"/admin/v1/users", `{"id":"cleo"}`, 400, "password too short"},

@@ -90,7 +90,7 @@ func TestParametersEverywhere(t *testing.T) {
 		{"a list", "", "application/json", `[1]`, 400},
 		{"a text", "", "application/json", `"x"`, 400},
 		{"deep", "", "application/json", strings.Repeat(`{"a":`, 17) + "1" + strings.Repeat("}", 17), 400},
-		{"large", "", "application/json", `{"a":"` + strings.Repeat("x", maxBody) + `"}`, 413},
+		{"large", "", "application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413},
 		{"long query", "?a=" + strings.Repeat("x", maxQuery), "", "", 414},
 		{"odd query", "?a=%zz", "", "", 400},
 		{"odd form", "", "application/x-www-form-urlencoded", "a=%zz", 400},

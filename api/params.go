@@ -16,7 +16,7 @@ import (
 
 // Limits of a request.
 const (
-	maxBody   = 64 << 10
+	MaxBody   = 64 << 10 // of what is passed on as well
 	maxQuery  = 16 << 10
 	maxParams = 100
 	maxDepth  = 16 // of nested JSON
@@ -39,11 +39,11 @@ func readParams(w http.ResponseWriter, r *http.Request) (params, error) {
 	p := make(params)
 	p.addValues(query)
 
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, refuse(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("The body is larger than %d bytes", maxBody))
+		return nil, refuse(http.StatusRequestEntityTooLarge, "", fmt.Sprintf("The body is larger than %d bytes", MaxBody))
 	case err != nil:
 		return nil, refuse(http.StatusBadRequest, "", "The body is incomplete")
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/node/forward"
@@ -24,7 +25,9 @@ func (n *Node) has(role string) bool { return store.Node{Roles: n.cfg.Node.Roles
 
 // openForwarding is for nodes that have no database to answer from.
 func (n *Node) openForwarding() {
-	n.forward = forward.New(forward.Config{Servers: n.serversToAsk, Dial: n.cluster.RPC().DialHTTP, Index: n.cluster.Applied, Logger: n.log})
+	n.forward = forward.New(forward.Config{
+		Servers: n.serversToAsk, Dial: n.cluster.RPC().DialHTTP, Index: n.cluster.Applied, MaxBody: api.MaxBody, Logger: n.log,
+	})
 }
 
 // serversToAsk are the living servers, those of this region first, and those

@@ -2,19 +2,22 @@
 // passes requests on whole to a server, over the port of the cluster.
 //
 //	client ── HTTP ─► Forwarder ─┐  mTLS, talkd-http, HTTP/1.1,
-//	signaling ── Ask ────────────┴─ streamed ──► Receive ─► the server's handlers
+//	signaling ── Ask ────────────┴─ connections of its own ──► Receive ─► the server's handlers
 //
-// One server is asked for as long as it answers; when it is dead, the next one.
-// A server that has not applied yet what the asking node has heard of answers
-// when it has, or leaves it to the next: nobody reads less than was known here. What may have been begun there is not
-// repeated unless that is harmless. Nothing is kept in memory: bodies stream,
-// and more requests than maxInFlight at the same time are refused.
+// The body of a request is read before anything is held for it, so that a client
+// who sends slowly keeps nobody else out; the answer streams. More than
+// maxInFlight requests at the same time are refused, and when it gets narrow
+// those of a client that has its share already.
+//
+// One server is asked for as long as it answers; one that is dead, hangs or has
+// not applied yet what the asking node has heard of is passed over for the next:
+// nobody reads less than was known here. What may have been begun at a server is
+// not repeated at another unless that is harmless.
 package forward
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,12 +26,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
 )
 
@@ -40,24 +43,33 @@ const (
 	// the answer of a server that has not.
 	headerIndex  = "Talkd-Index"
 	headerBehind = "Talkd-Behind"
-	catchUp      = 2 * time.Second
 
-	maxInFlight   = 1024
-	maxPerServer  = 256
+	maxInFlight = 512
+	maxShare    = 32
+	// maxQuestions bounds the connections for questions to one server; more
+	// questions wait for one.
+	maxQuestions  = 256
 	idlePerServer = 32
 	idleTimeout   = time.Minute
-	answerTimeout = time.Minute // until a server begins to answer
-	// maxAnswer bounds the answer to a question of our own.
-	maxAnswer = 4 << 20
+
+	// answerTimeout is until a server begins to answer: it bounds what it does by
+	// 8 s, after it has caught up. nextTimeout is until another one is asked
+	// what is harmless: clients give up after 10 s.
+	answerTimeout = 10 * time.Second
+	nextTimeout   = 3 * time.Second
+	// wholeTimeout bounds a request with its answer.
+	wholeTimeout = 30 * time.Second
 )
 
 // ErrNoServer means that no server of the cluster answered.
 var ErrNoServer = errors.New("no server of the cluster answers")
 
-var errBehind = errors.New("it is behind")
-
-// errUnreached marks failures before anything was sent.
-var errUnreached = errors.New("not reached")
+var (
+	errBehind = errors.New("it is behind")
+	errSilent = errors.New("it does not answer in time")
+	// errUnreached marks failures before anything was begun.
+	errUnreached = errors.New("not reached")
+)
 
 // Config is what a Forwarder needs.
 type Config struct {
@@ -66,25 +78,48 @@ type Config struct {
 	// Dial opens a connection for HTTP to a node, met by rpc.Mesh.DialHTTP.
 	Dial func(ctx context.Context, id store.NodeID) (net.Conn, error)
 	// Index is what this node has applied.
-	Index  func() uint64
-	Logger *slog.Logger
+	Index func() uint64
+	// MaxBody is the longest body that servers take. Of a longer one, a byte more
+	// is passed on: the server refuses it in its own words.
+	MaxBody int64
+	Logger  *slog.Logger
 }
 
 // Forwarder passes requests on. It is safe for concurrent use.
 type Forwarder struct {
-	config    Config
-	transport *http.Transport
-	proxy     *httputil.ReverseProxy
-	slots     chan struct{}
+	config Config
+	proxy  *httputil.ReverseProxy
+	shares *shares
+	// Neither waits for connections of the other.
+	requests, questions *http.Transport
 
-	mu      sync.Mutex // guards current
-	current store.NodeID
+	mu      sync.Mutex   // guards what follows
+	current store.NodeID // answered last: asked first
+	silent  store.NodeID // failed last, and has not answered since: asked last
 }
 
 // New makes a Forwarder.
 func New(c Config) *Forwarder {
-	f := &Forwarder{config: c, slots: make(chan struct{}, maxInFlight)}
-	f.transport = &http.Transport{
+	f := &Forwarder{config: c, shares: newShares(maxInFlight, maxShare), requests: transport(c), questions: transport(c)}
+	f.questions.MaxConnsPerHost = maxQuestions
+	f.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "server"
+			r.Out.Host = r.In.Host
+			r.Out.Header.Set(headerClient, r.In.RemoteAddr)
+			r.Out.Header.Del("Expect") // the body is there
+		},
+		Transport:     f,
+		FlushInterval: -1,
+		ErrorHandler:  f.failed,
+		ErrorLog:      stdlog.New(io.Discard, "", 0), // it would name addresses
+	}
+	return f
+}
+
+// transport keeps connections to servers.
+func transport(c Config) *http.Transport {
+	return &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			host, _, err := net.SplitHostPort(addr)
 			if err != nil {
@@ -96,78 +131,72 @@ func New(c Config) *Forwarder {
 			}
 			return conn, nil
 		},
-		MaxConnsPerHost: maxPerServer, MaxIdleConnsPerHost: idlePerServer, IdleConnTimeout: idleTimeout,
-		ResponseHeaderTimeout: answerTimeout, ExpectContinueTimeout: 2 * catchUp, DisableCompression: true,
+		MaxIdleConnsPerHost: idlePerServer, IdleConnTimeout: idleTimeout, DisableCompression: true,
 	}
-	f.proxy = &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", "server"
-			r.Out.Host = r.In.Host
-			r.Out.Header.Set(headerClient, r.In.RemoteAddr)
-		},
-		Transport:     f,
-		FlushInterval: -1,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
-				c.Logger.Warn("a request was not passed on", "error", err)
-			}
-			w.Header().Set("Retry-After", "1")
-			if errors.Is(err, ErrNoServer) {
-				http.Error(w, ErrNoServer.Error(), http.StatusServiceUnavailable)
-				return
-			}
-			http.Error(w, "the server of the cluster that was asked is gone", http.StatusBadGateway)
-		},
-		ErrorLog: stdlog.New(io.Discard, "", 0), // it would name addresses
-	}
-	return f
 }
 
 // Close drops the connections that are idle.
-func (f *Forwarder) Close() { f.transport.CloseIdleConnections() }
+func (f *Forwarder) Close() {
+	f.requests.CloseIdleConnections()
+	f.questions.CloseIdleConnections()
+}
 
 // ServeHTTP passes a request on.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	default:
+	body, err := io.ReadAll(io.LimitReader(r.Body, f.config.MaxBody+1))
+	if err != nil {
+		http.Error(w, "the body is incomplete", http.StatusBadRequest)
+		return
+	}
+	client := network(r.RemoteAddr)
+	if !f.shares.take(client) {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "too many requests are waiting for the servers of the cluster", http.StatusServiceUnavailable)
 		return
 	}
+	defer f.shares.leave(client)
+	ctx, cancel := context.WithTimeout(r.Context(), wholeTimeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.ContentLength, r.TransferEncoding = int64(len(body)), nil
+	r.GetBody = func() (io.ReadCloser, error) {
+		if len(body) == 0 {
+			return http.NoBody, nil
+		}
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
 	f.proxy.ServeHTTP(w, r)
 }
 
-// RoundTrip sends a request to the first server that can be reached.
-func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		defer r.Body.Close()
+// failed answers a request that no server has answered.
+func (f *Forwarder) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if !errors.Is(r.Context().Err(), context.Canceled) { // the client waits still
+		f.config.Logger.Warn("a request was not passed on", "error", rpc.WithoutAddress(err))
 	}
-	harmless := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody)
-	last, index := ErrNoServer, strconv.FormatUint(f.config.Index(), 10)
-	for _, id := range f.servers() {
-		try := r.Clone(untraced{r.Context()})
-		try.Header.Set(headerIndex, index)
-		try.URL.Host = string(id)
-		switch {
-		case r.GetBody != nil: // a question of our own
-			body, err := r.GetBody()
-			if err != nil {
-				return nil, err
-			}
-			try.Body = body
-		case r.Body != nil && r.Body != http.NoBody:
-			// The next server may need it: it is not sent before this one wants it
-			// (RFC 9110, section 10.1.1).
-			try.Body = io.NopCloser(r.Body)
-			try.Header.Set("Expect", "100-continue")
+	w.Header().Set("Retry-After", "1")
+	if errors.Is(err, ErrNoServer) {
+		http.Error(w, ErrNoServer.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	http.Error(w, "the server of the cluster that was asked is gone", http.StatusBadGateway)
+}
+
+// RoundTrip sends a request of a client.
+func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
+	return f.send(f.requests, r, r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
+// send sends a request to one server after another until one answers. What is
+// not harmless goes on to the next only if nothing was begun.
+func (f *Forwarder) send(over *http.Transport, r *http.Request, harmless bool) (*http.Response, error) {
+	last := ErrNoServer
+	servers := f.servers()
+	for i, id := range servers {
+		patience := answerTimeout
+		if harmless && i+1 < len(servers) {
+			patience = nextTimeout
 		}
-		response, err := f.transport.RoundTrip(try)
-		if err == nil && response.StatusCode == http.StatusServiceUnavailable && response.Header.Get(headerBehind) != "" {
-			_ = response.Body.Close() // it says no more
-			err = fmt.Errorf("%w: %w", errUnreached, errBehind)
-		}
+		response, err := f.try(over, r, id, patience)
 		if err == nil {
 			f.answered(id)
 			return response, nil
@@ -175,8 +204,9 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Context().Err() != nil {
 			return nil, err
 		}
-		f.config.Logger.Debug("a server does not answer", "peer", id, "error", err)
-		if !errors.Is(err, errUnreached) && !harmless && r.GetBody == nil {
+		f.passOver(id)
+		f.config.Logger.Debug("a server does not answer", "peer", id, "error", rpc.WithoutAddress(err))
+		if !harmless && !errors.Is(err, errUnreached) {
 			return nil, err
 		}
 		last = fmt.Errorf("%w: %w", ErrNoServer, err)
@@ -184,21 +214,66 @@ func (f *Forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, last
 }
 
-// untraced is a context without its values: the proxy would hear by one of them
-// that a server wants the body, and tell the client, who did not ask.
-type untraced struct{ context.Context }
+// try sends a request to one server, which must begin to answer in time.
+func (f *Forwarder) try(over *http.Transport, r *http.Request, id store.NodeID, patience time.Duration) (_ *http.Response, err error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	late := time.AfterFunc(patience, cancel)
 
-func (untraced) Value(any) any { return nil }
+	r = r.Clone(ctx)
+	r.URL.Host = string(id)
+	r.Header.Set(headerIndex, strconv.FormatUint(f.config.Index(), 10))
+	if r.Body, err = r.GetBody(); err != nil {
+		return nil, err
+	}
+	response, err := over.RoundTrip(r)
+	inTime := late.Stop()
+	switch {
+	case err != nil && inTime:
+		return nil, err
+	case err != nil:
+		return nil, errSilent
+	case !inTime:
+		_ = response.Body.Close() // what comes of it was given up
+		return nil, errSilent
+	case response.StatusCode == http.StatusServiceUnavailable && response.Header.Get(headerBehind) != "":
+		_ = response.Body.Close() // it says no more
+		return nil, fmt.Errorf("%w: %w", errUnreached, errBehind)
+	}
+	response.Body = answerBody{response.Body, cancel}
+	return response, nil
+}
 
-// servers begins with the one that answered last, while it is among those to
-// ask.
+// answerBody is the body of a response, whose request ends with it.
+type answerBody struct {
+	io.ReadCloser
+	end context.CancelFunc
+}
+
+func (b answerBody) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
+}
+
+// servers are those to ask, in that order.
 func (f *Forwarder) servers() []store.NodeID {
 	ids := slices.Clone(f.config.Servers())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i := slices.Index(ids, f.current); i > 0 {
-		ids = slices.Insert(slices.Delete(ids, i, i+1), 0, f.current)
+	rank := func(id store.NodeID) int {
+		switch id {
+		case f.current:
+			return 0
+		case f.silent:
+			return 2
+		}
+		return 1
 	}
+	slices.SortStableFunc(ids, func(a, b store.NodeID) int { return rank(a) - rank(b) })
 	return ids
 }
 
@@ -213,95 +288,16 @@ func (f *Forwarder) answered(id store.NodeID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.current = id
-}
-
-// Ask puts a question of this node's own to a server. Questions change nothing:
-// they are repeated until somebody answers.
-func (f *Forwarder) Ask(ctx context.Context, path string, question, answer any) error {
-	body, err := json.Marshal(question)
-	if err != nil {
-		return err
+	if f.silent == id {
+		f.silent = ""
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
+}
+
+func (f *Forwarder) passOver(id store.NodeID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent = id
+	if f.current == id {
+		f.current = ""
 	}
-	response, err := f.RoundTrip(r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s is answered %s", ErrNoServer, path, response.Status)
-	}
-	return json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer)
 }
-
-type callerKey struct{}
-
-// Caller is the node that passed the request on.
-func Caller(ctx context.Context) (store.NodeID, bool) {
-	id, ok := ctx.Value(callerKey{}).(store.NodeID)
-	return id, ok
-}
-
-// WithCaller is the context of a connection from another node.
-func WithCaller(ctx context.Context, id store.NodeID) context.Context {
-	return context.WithValue(ctx, callerKey{}, id)
-}
-
-// Members is what a server knows, met by cluster.Cluster.
-type Members interface {
-	Node(store.NodeID) (store.Node, bool)
-	// Reached returns when what is at this index is applied here.
-	Reached(ctx context.Context, index uint64) error
-}
-
-// Receive serves what other nodes pass on, as if the client had come here.
-func Receive(members Members, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, ok := Caller(r.Context())
-		if _, member := members.Node(id); !ok || !member {
-			http.Error(w, "this is for nodes of the cluster", http.StatusForbidden)
-			return
-		}
-		index, err := strconv.ParseUint(r.Header.Get(headerIndex), 10, 64)
-		if err != nil {
-			http.Error(w, "it is not said what the asking node knows", http.StatusBadRequest)
-			return
-		}
-		waiting, cancel := context.WithTimeout(r.Context(), catchUp)
-		err = members.Reached(waiting, index)
-		cancel()
-		if err != nil {
-			w.Header().Set(headerBehind, "1")
-			http.Error(w, "this server is behind", http.StatusServiceUnavailable)
-			return
-		}
-		r = r.WithContext(r.Context()) // a copy: the caller's request stays as it is
-		r.RemoteAddr = ""
-		if client, err := netip.ParseAddrPort(r.Header.Get(headerClient)); err == nil {
-			r.RemoteAddr = client.String()
-		}
-		r.Header = r.Header.Clone()
-		r.Header.Del(headerClient)
-		r.Header.Del(headerIndex)
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Answer serves a question that was put by Ask.
-func Answer[Q, A any](answer func(context.Context, Q) A) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var question Q
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion)).Decode(&question); err != nil {
-			http.Error(w, "not a question", http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer(r.Context(), question)) // the caller is gone
-	})
-}
-
-// maxQuestion bounds a question.
-const maxQuestion = 64 << 10

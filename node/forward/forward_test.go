@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,7 +69,7 @@ func newServers(t *testing.T, order ...store.NodeID) (*servers, *Forwarder) {
 	t.Helper()
 	s := &servers{addrs: map[store.NodeID]string{}, order: order}
 	index := func() uint64 { return s.index }
-	f := New(Config{Servers: func() []store.NodeID { return s.order }, Dial: s.dial, Index: index, Logger: slog.New(slog.DiscardHandler)})
+	f := New(Config{Servers: func() []store.NodeID { return s.order }, Dial: s.dial, Index: index, MaxBody: 64, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(f.Close)
 	return s, f
 }
@@ -203,32 +202,5 @@ func TestServersThatAreBehind(t *testing.T) {
 	w := httptest.NewRecorder()
 	if Receive(known(9), answer("")).ServeHTTP(w, bare); w.Code != http.StatusBadRequest {
 		t.Errorf("without an index: %d", w.Code)
-	}
-}
-
-// The number of requests under way is bounded.
-func TestTooManyRequests(t *testing.T) {
-	s, f := newServers(t, "s1")
-	release := make(chan struct{})
-	s.serve(t, "s1", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	for range maxInFlight - 1 {
-		f.slots <- struct{}{}
-	}
-	done := make(chan int, 1)
-	go func() { done <- send(t, f, http.MethodGet, "").Code }()
-	for len(f.slots) < maxInFlight {
-		select {
-		case code := <-done:
-			t.Fatalf("the last one: %d", code)
-		default:
-			runtime.Gosched()
-		}
-	}
-	if w := send(t, f, http.MethodGet, ""); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("one too many: %d", w.Code)
-	}
-	close(release)
-	if code := <-done; code != http.StatusOK {
-		t.Errorf("the last one: %d", code)
 	}
 }
