@@ -19,9 +19,15 @@ import (
 // maxOperations is how many a node follows at the same time.
 const maxOperations = 32
 
+// errReplaced ends the following of an order that a newer one replaces.
+var errReplaced = errors.New("a newer order has taken the place of this one")
+
 // operations meets api.Operations. The order itself is a decision of the
 // cluster and made while the operator waits; what follows from it is looked at
 // here, by one goroutine an operation, and told by events. Run waits for them.
+//
+// Orders are decided one after another, so that of two about the same node or
+// room the newer one is also the one that is followed on.
 type operations struct {
 	self    store.NodeID
 	cluster ordered
@@ -31,10 +37,18 @@ type operations struct {
 	count   func(api.AdminEvent)
 	log     *slog.Logger
 
-	mu      sync.Mutex        // guards what follows
-	running map[string]string // by what is done to whom: the id
-	ctx     context.Context   // of Run; nil: not running
-	wg      sync.WaitGroup
+	deciding chan struct{} // holds whoever decides
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex           // guards what follows
+	running map[string]*followed // by what they are about
+	ctx     context.Context      // of Run; nil: not running
+}
+
+// followed is an operation that is looked at.
+type followed struct {
+	id, what string
+	end      context.CancelCauseFunc
 }
 
 // ordered is met by cluster.Cluster.
@@ -50,11 +64,10 @@ type ordered interface {
 }
 
 func (n *Node) newOperations() *operations {
-	o := &operations{
+	return &operations{
 		self: n.cluster.Self(), cluster: n.cluster, gather: n.inspector.Gather, publish: n.events.publish, tell: n.inspector.TellAll, count: n.metrics.tell,
-		log: n.log, running: map[string]string{},
+		log: n.log, deciding: make(chan struct{}, 1), running: make(map[string]*followed),
 	}
-	return o
 }
 
 // Run lets operations run until ctx ends, and waits for them.
@@ -79,59 +92,93 @@ func (o *operations) member(id store.NodeID) (cluster.Member, bool) {
 	return cluster.Member{}, false
 }
 
-// order decides, and has a goroutine follow what was decided. The same order
-// while it is followed is that one.
+// order decides, and has a goroutine follow what was decided. The order that is
+// followed already is decided again, in case others have decided meanwhile, and
+// is that operation; another one about the same takes its place.
 func (o *operations) order(ctx context.Context, first api.AdminEvent, decide func(context.Context) error,
 	follow func(context.Context, *progress) (done string, err error),
 ) (string, error) {
-	what := first.Kind + " " + first.Node + first.Room + " " + first.Home
-	o.mu.Lock()
-	op, same := o.running[what]
-	busy, stopped := len(o.running) >= maxOperations, o.ctx == nil
-	o.mu.Unlock()
-	switch {
-	case same:
-		return op, nil
-	case stopped:
-		return "", fmt.Errorf("%w: this node is not part of the cluster at the moment; ask another one", api.ErrRefused)
-	case busy:
-		return "", fmt.Errorf("%w: this node follows %d operations already; wait for one to end, or ask another node", api.ErrRefused, maxOperations)
+	select {
+	case o.deciding <- struct{}{}:
+		defer func() { <-o.deciding }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("%w: another order is being decided: %w", api.ErrUnavailable, ctx.Err())
+	}
+	about, what := subject(first), first.Kind+" "+first.Home
+	if err := o.takes(about); err != nil {
+		return "", err
 	}
 	if err := decide(ctx); err != nil {
 		return "", orderError(err)
 	}
+
 	o.mu.Lock()
-	if op, same = o.running[what]; same || o.ctx == nil {
+	before := o.running[about]
+	if o.ctx == nil {
 		o.mu.Unlock()
-		if !same {
-			return "", fmt.Errorf("%w: it is decided, but this node stops; look at another one", api.ErrRefused)
-		}
-		return op, nil
+		return "", fmt.Errorf("%w: it is decided, but this node stops; look at another one", api.ErrRefused)
 	}
-	first.Op = newOp(o.self, strings.ToLower(rand.Text()[:10]))
-	o.running[what] = first.Op
-	run := o.ctx
+	if before != nil && before.what == what {
+		o.mu.Unlock()
+		return before.id, nil
+	}
+	run, end := context.WithCancelCause(o.ctx)
+	now := &followed{id: newOp(o.self, strings.ToLower(rand.Text()[:10])), what: what, end: end}
+	o.running[about] = now
 	o.wg.Add(1)
 	o.mu.Unlock()
+	if before != nil {
+		before.end(errReplaced)
+	}
 
+	first.Op = now.id
 	p := &progress{o: o, event: first, changed: time.Now()}
 	p.say(ctx, api.PhaseAccepted, first.Detail)
 	go func() {
 		defer o.wg.Done()
+		defer end(nil)
 		done, err := follow(run, p)
 		o.mu.Lock()
-		delete(o.running, what)
+		if o.running[about] == now {
+			delete(o.running, about)
+		}
 		o.mu.Unlock()
-		switch {
+		switch cause := context.Cause(run); {
 		case err == nil:
 			p.say(run, api.PhaseDone, done)
-		case run.Err() != nil:
+		case errors.Is(cause, errReplaced):
+			p.say(run, api.PhaseFailed, errReplaced.Error())
+		case cause != nil:
 			p.say(run, api.PhaseFailed, fmt.Sprintf("%s, which followed this, stops. What was ordered goes on: talkd cluster status", o.self))
 		default:
 			p.say(run, api.PhaseFailed, err.Error())
 		}
 	}()
-	return first.Op, nil
+	return now.id, nil
+}
+
+// subject is what an order is about: of two about the same, the newer one holds.
+func subject(e api.AdminEvent) string {
+	switch {
+	case e.Room != "":
+		return "room " + e.Room
+	case e.Node != "":
+		return "node " + e.Node
+	}
+	return e.Kind
+}
+
+// takes says why an order cannot be followed here.
+func (o *operations) takes(about string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.ctx == nil:
+		return fmt.Errorf("%w: this node is not part of the cluster at the moment; ask another one", api.ErrRefused)
+	case o.running[about] == nil && len(o.running) >= maxOperations:
+		return fmt.Errorf("%w: this node follows %d operations already; wait for one to end, or ask another node", api.ErrRefused, maxOperations)
+	}
+	return nil
 }
 
 // orderError turns the refusals of the cluster into those of the API.

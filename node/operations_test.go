@@ -68,8 +68,14 @@ func (c *orderedCluster) Move(_ context.Context, room store.RoomID, to store.Nod
 	if c.refuse != nil {
 		return store.Home{}, c.refuse
 	}
-	c.change(func() { c.homes[room] = store.Home{Node: to} })
-	return store.Home{Node: to}, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	home := c.homes[room]
+	if home.Node != to {
+		home = store.Home{Node: to, Epoch: home.Epoch + 1}
+	}
+	c.homes[room] = home
+	return home, nil
 }
 
 func (c *orderedCluster) Remove(_ context.Context, node store.NodeID) error {
@@ -102,7 +108,7 @@ func follow(t *testing.T, test func(t *testing.T, o *operations, c *orderedClust
 		c.at("n2").Rooms, c.at("n2").Load.Sessions = 1, 3
 		begun := time.Now()
 		o := &operations{
-			self: "n1", cluster: c, gather: c.gather, log: slog.New(slog.DiscardHandler), running: map[string]string{},
+			self: "n1", cluster: c, gather: c.gather, log: slog.New(slog.DiscardHandler), deciding: make(chan struct{}, 1), running: map[string]*followed{},
 			publish: func(api.AdminEvent) {}, count: func(api.AdminEvent) {},
 			tell: func(_ context.Context, w *inspect.OpEvent) {
 				e := fromWire(w)
@@ -198,6 +204,74 @@ func TestMoveIsFollowed(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNewestOrder: each order is decided, also one that was given before, and the
+// newest about a room or a node is the one that is followed on.
+func TestNewestOrder(t *testing.T) {
+	got := follow(t, func(t *testing.T, o *operations, c *orderedCluster) {
+		c.edges["stage"] = &inspect.Room{Edges: []inspect.EdgeView{{Node: "n2", Sessions: 2}, {Node: "n1", Sessions: 2}}}
+		var ops []string
+		for _, to := range []store.NodeID{"n1", "n2", "n1", "n1"} {
+			op, err := o.Move(t.Context(), podium, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if home, _ := c.Lookup(podium); home.Node != to {
+				t.Errorf("ordered to %s, it is at %s", to, home.Node)
+			}
+			ops = append(ops, op)
+			synctest.Wait()
+		}
+		if ops[2] != ops[3] || ops[0] == ops[2] {
+			t.Errorf("operations %q", ops)
+		}
+		for _, on := range []bool{true, false} {
+			if _, err := o.Drain(t.Context(), "n2", on); err != nil || c.at("n2").Draining != on {
+				t.Errorf("drain %t: %v, %t", on, err, c.at("n2").Draining)
+			}
+			synctest.Wait()
+		}
+		c.change(func() { c.edges = nil })
+		time.Sleep(opLook)
+	})
+	replaced := errReplaced.Error()
+	want := []string{
+		"0s move accepted: room stage is to move from n2 to n1",
+		"0s move progress: n1 is the home of room stage, 2 sessions left on n2",
+		"0s move accepted: room stage is to move from n1 to n2",
+		"0s move failed: " + replaced,
+		"0s move progress: n2 is the home of room stage, 2 sessions left on n1",
+		"0s move accepted: room stage is to move from n2 to n1",
+		"0s move failed: " + replaced,
+		"0s move progress: n1 is the home of room stage, 2 sessions left on n2",
+		"0s drain accepted: rooms and people are to leave n2",
+		"0s drain progress: 1 room and 3 sessions left on n2",
+		"0s undrain accepted: n2 is to take rooms again",
+		"0s drain failed: " + replaced,
+		"0s undrain done: n2 takes rooms again",
+		"1s move done: room stage is at home on n1, and so are its people of n2",
+	}
+	slices.Sort(want) // of two operations, either may tell first
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestMovedByAnotherNode: an order that was given at another node is seen by what
+// was decided.
+func TestMovedByAnotherNode(t *testing.T) {
+	got := follow(t, func(t *testing.T, o *operations, c *orderedCluster) {
+		if _, err := o.Move(t.Context(), podium, "n1"); err != nil {
+			t.Fatal(err)
+		}
+		c.change(func() { c.homes[podium] = store.Home{Node: "n2", Epoch: 3} })
+		time.Sleep(opLook)
+	})
+	if last := got[len(got)-1]; !strings.HasSuffix(last, "move failed: room stage was moved on to n2") {
+		t.Error(last)
 	}
 }
 
@@ -306,6 +380,7 @@ func TestOperationsAreBounded(t *testing.T) {
 	if failed != maxOperations || len(o.running) != 0 {
 		t.Errorf("%d of %d ended, %d are left", failed, maxOperations, len(o.running))
 	}
+	o.deciding = make(chan struct{}, 1) // that of the bubble is gone with it
 	if _, err := o.Drain(t.Context(), "n2", false); !errors.Is(err, api.ErrRefused) {
 		t.Errorf("after the end: %v", err)
 	}

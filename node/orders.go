@@ -8,6 +8,7 @@ import (
 
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/store"
 )
 
@@ -16,8 +17,9 @@ const (
 	// opLook is how often the progress of an operation is looked at.
 	opLook = time.Second
 	// opStill is how long nothing may change until what is left is taken to
-	// stay: clients get 8 s to move, and not all at once.
-	opStill = 20 * time.Second
+	// stay: longer than a client may take to move, with the time until it is seen
+	// here.
+	opStill = signaling.MoveTime + 5*time.Second
 	// rotateTimeout is until a rotation is given up; it may be ordered again.
 	rotateTimeout = 5 * time.Minute
 )
@@ -94,26 +96,28 @@ func (o *operations) Move(ctx context.Context, room store.RoomID, to store.NodeI
 		Kind: "move", Room: room.String(), Home: string(to), From: string(home.Node),
 		Detail: fmt.Sprintf("room %s is to move from %s to %s", room, home.Node, to),
 	}
-	return o.order(ctx, first, func(ctx context.Context) error {
-		_, err := o.cluster.Move(ctx, room, to)
+	var decided store.Home
+	return o.order(ctx, first, func(ctx context.Context) (err error) {
+		decided, err = o.cluster.Move(ctx, room, to)
 		return err
 	}, func(ctx context.Context, p *progress) (string, error) {
 		if home.Node == to {
 			return fmt.Sprintf("%s is the home of room %s already", to, room), nil
 		}
-		return o.followMove(ctx, room, home.Node, to, p)
+		return o.followMove(ctx, room, home.Node, decided, p)
 	})
 }
 
 // followMove looks at the people whose node was the home before: they follow
 // their room if their clients can.
-func (o *operations) followMove(ctx context.Context, room store.RoomID, from, to store.NodeID, p *progress) (string, error) {
+func (o *operations) followMove(ctx context.Context, room store.RoomID, from store.NodeID, decided store.Home, p *progress) (string, error) {
+	to := decided.Node
 	for {
 		home, ok := o.cluster.Lookup(room)
 		if !ok {
 			return fmt.Sprintf("room %s is empty by now", room), nil
 		}
-		if home.Node != to && home.Node != from { // a former home: this node has not heard of the move yet
+		if home.Node != to && home.Epoch > decided.Epoch { // with a lower one, this node has not heard of the move yet
 			return "", fmt.Errorf("room %s was moved on to %s", room, home.Node)
 		}
 		left := api.Left{}

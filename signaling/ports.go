@@ -18,6 +18,9 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
+// MoveTime is how long a client may take to move to another node.
+const MoveTime = moveTime
+
 // Config of the Hub. Zero values take the defaults.
 type Config struct {
 	// PublicURL is how clients reach this node.
