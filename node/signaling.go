@@ -92,7 +92,8 @@ func (n nodes) Nodes() []signaling.Node {
 		}
 		list = append(list, signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
-			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded,
+			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Suspect: m.State == cluster.StateSuspect,
+			Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded,
 		})
 	}
 	return list

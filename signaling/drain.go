@@ -17,17 +17,18 @@ const drainStep = 50 * time.Millisecond
 type Left struct{ Sessions, Rooms int }
 
 // Drain sends the sessions that are in rooms to other nodes, as far as their
-// clients can move. It returns when nobody is left and no room has its home here,
-// when there is no node to go to, or when ctx ends. The caller has told the
-// cluster that this node is draining, so that the rooms get other homes.
+// clients can move, before this node stops. It returns when nobody is left and no
+// room has its home here, when no other node could take them, or when ctx ends.
+// The caller has told the cluster that this node is draining, so that the rooms
+// get other homes.
 func (h *Hub) Drain(ctx context.Context) Left {
-	h.moves.leave()
+	h.moves.stop()
 	h.sendAll()
 	step := time.NewTicker(drainStep)
 	defer step.Stop()
 	for {
 		left := h.left()
-		if left == (Left{}) || !h.refuges() {
+		if _, hope := h.refuges(); left == (Left{}) || !hope {
 			return left
 		}
 		select {
@@ -54,11 +55,6 @@ func (h *Hub) left() Left {
 	return left
 }
 
-// refuges tells whether there is any node to go to.
-func (h *Hub) refuges() bool {
-	return slices.ContainsFunc(h.deps.Nodes.Nodes(), func(n Node) bool { return n.ID != h.deps.Self && n.fit() })
-}
-
 // drainIfTold follows what the cluster says of this node: it may be drained and
 // keep running.
 func (h *Hub) drainIfTold() {
@@ -70,8 +66,12 @@ func (h *Hub) drainIfTold() {
 }
 
 // sendAll asks all who can to go to other nodes, while this one is draining.
+// Without a node to go to they are asked when there is one.
 func (h *Hub) sendAll() {
 	if _, draining := h.moves.draining(); !draining {
+		return
+	}
+	if refuges, _ := h.refuges(); len(refuges) == 0 {
 		return
 	}
 	h.mu.Lock()

@@ -35,27 +35,32 @@ type moves struct {
 	waiting map[*Session]string    // guarded by mu; and why they go
 	asked   map[*Session]time.Time // guarded by mu; and until when they may take
 	since   time.Time              // guarded by mu; when the drain began; zero: none
-	final   bool                   // guarded by mu; the node is about to stop
+	final   bool                   // guarded by mu; the node stops after it
 }
 
 func newMoves() *moves {
 	return &moves{waiting: make(map[*Session]string), asked: make(map[*Session]time.Time)}
 }
 
-// leave begins a drain that does not end before the node does.
-func (m *moves) leave() {
+// stop begins a drain that does not end before the node does.
+func (m *moves) stop() {
+	m.mu.Lock()
+	m.final = true
+	m.mu.Unlock()
 	m.drain(true)
+}
+
+func (m *moves) stops() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.final = true
+	return m.final
 }
 
 // drain begins or ends a drain. Who has been asked by then goes all the same.
 func (m *moves) drain(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case !on && m.final:
+	switch on = on || m.final; {
 	case !on:
 		m.since = time.Time{}
 		for s, reason := range m.waiting {

@@ -119,6 +119,7 @@ type Node struct {
 	ID                    store.NodeID
 	URL                   string // from the record that the node wrote when it joined
 	Alive, Draining, Full bool
+	Suspect               bool // not alive, but perhaps only slow
 }
 
 // Nodes knows the nodes of the cluster.

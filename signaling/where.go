@@ -10,7 +10,13 @@ import (
 )
 
 // fit tells whether clients may be sent to the node.
-func (n Node) fit() bool { return n.Alive && !n.Draining && !n.Full && n.URL != "" }
+func (n Node) fit() bool { return n.takes() && !n.Full }
+
+// takes tells whether the node is there for clients, though perhaps full just now.
+func (n Node) takes() bool { return n.Alive && n.mayTake() }
+
+// mayTake tells whether the node is for clients, as soon as it answers.
+func (n Node) mayTake() bool { return (n.Alive || n.Suspect) && !n.Draining && n.URL != "" }
 
 // Elsewhere is the node that clients of the room should go to: its home, if
 // that is another node that takes traffic. If it is full, another node of the
@@ -34,7 +40,30 @@ func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
 	if slices.Contains(edges, h.deps.Self) {
 		return Node{}, false
 	}
-	return h.bestOf(room, nodes, func(n Node) bool { return slices.Contains(edges, n.ID) })
+	return bestOf(room, nodes, func(n Node) bool { return n.fit() && slices.Contains(edges, n.ID) })
+}
+
+// refuges are the nodes that people of this one may go to now: those that are fit.
+// If there are none and this node stops, those that are full, as people who are cut
+// off come to them anyway. There is hope as long as there may be some later.
+func (h *Hub) refuges() (now []Node, hope bool) {
+	var full []Node
+	for _, n := range h.deps.Nodes.Nodes() {
+		if n.ID == h.deps.Self || !n.mayTake() {
+			continue
+		}
+		hope = true
+		switch {
+		case n.fit():
+			now = append(now, n)
+		case n.takes():
+			full = append(full, n)
+		}
+	}
+	if len(now) == 0 && h.moves.stops() {
+		now = full
+	}
+	return now, hope
 }
 
 // refuge is where sessions of a room go when they leave this node: to the home of
@@ -42,8 +71,8 @@ func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
 // home is to move they wait for that.
 func (h *Hub) refuge(r *replica, reason string) (Node, bool) {
 	home, placed := h.deps.Places.Lookup(r.id)
-	nodes := h.deps.Nodes.Nodes()
-	if n, ok := h.bestOf(r.id, nodes, func(n Node) bool { return placed && n.ID == home.Node }); ok {
+	nodes, _ := h.refuges()
+	if n, ok := bestOf(r.id, nodes, func(n Node) bool { return placed && n.ID == home.Node }); ok {
 		return n, true
 	}
 	since, draining := h.moves.draining()
@@ -51,18 +80,18 @@ func (h *Hub) refuge(r *replica, reason string) (Node, bool) {
 		return Node{}, false
 	}
 	edges := r.edges()
-	if n, ok := h.bestOf(r.id, nodes, func(n Node) bool { return edges[n.ID] }); ok {
+	if n, ok := bestOf(r.id, nodes, func(n Node) bool { return edges[n.ID] }); ok {
 		return n, true
 	}
-	return h.bestOf(r.id, nodes, func(Node) bool { return true })
+	return bestOf(r.id, nodes, func(Node) bool { return true })
 }
 
-// bestOf is a node other than this one that takes traffic and is suitable. For
-// one room it is always the same of the same, so that its people stay together.
-func (h *Hub) bestOf(room store.RoomID, nodes []Node, suitable func(Node) bool) (best Node, found bool) {
+// bestOf is a node that is suitable. For one room it is always the same of the
+// same, so that its people stay together.
+func bestOf(room store.RoomID, nodes []Node, suitable func(Node) bool) (best Node, found bool) {
 	var most uint64
 	for _, n := range nodes {
-		if n.ID == h.deps.Self || !n.fit() || !suitable(n) {
+		if !suitable(n) {
 			continue
 		}
 		if w := weight(n.ID, room); !found || w > most {

@@ -1,0 +1,61 @@
+package signaling
+
+import (
+	"testing"
+
+	"github.com/talkd/talkd/store"
+)
+
+type others struct {
+	alone
+	nodes []Node
+}
+
+func (o others) Nodes() []Node { return o.nodes }
+
+// TestRefuges: full nodes count only for people who are cut off otherwise, and a
+// node that stops goes on hoping while another one may take them yet.
+func TestRefuges(t *testing.T) {
+	const url = "https://n.example"
+	var (
+		self     = Node{ID: "n1", URL: url, Alive: true, Draining: true}
+		fit      = Node{ID: "n2", URL: url, Alive: true}
+		full     = Node{ID: "n3", URL: url, Alive: true, Full: true}
+		draining = Node{ID: "n4", URL: url, Alive: true, Draining: true}
+		dead     = Node{ID: "n5", URL: url}
+		suspect  = Node{ID: "n6", URL: url, Suspect: true}
+		nowhere  = Node{ID: "n7", Alive: true}
+	)
+	for name, c := range map[string]struct {
+		nodes    []Node
+		waiting  store.NodeID
+		stopping store.NodeID
+		hope     bool
+	}{
+		"one that is fit":   {[]Node{self, full, fit, suspect}, "n2", "n2", true},
+		"all full":          {[]Node{self, full, draining}, "", "n3", true},
+		"none answers":      {[]Node{self, suspect, dead}, "", "", true},
+		"nobody":            {[]Node{self}, "", "", false},
+		"none takes people": {[]Node{self, draining, dead, nowhere}, "", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := lonely(t)
+			h.deps.Nodes = others{nodes: c.nodes}
+			check := func(want store.NodeID) {
+				t.Helper()
+				var got store.NodeID
+				nodes, hope := h.refuges()
+				for _, n := range nodes {
+					got += n.ID
+				}
+				if got != want || hope != c.hope {
+					t.Errorf("to %q, hope %v", got, hope)
+				}
+			}
+			h.moves.drain(true)
+			check(c.waiting)
+			h.moves.stop()
+			check(c.stopping)
+		})
+	}
+}
