@@ -62,7 +62,7 @@ func (h *Hub) front(ctx context.Context, c *conn, m *wire.ClientMessage, t *sign
 	ctx, cancel := context.WithCancel(ctx)
 	opened, err := h.openFront(ctx, cancel, c, client, node, &signalpb.FrontOpen{
 		Session: t.GetSession(), Key: t.GetKey(), Id: m.ID, ResumeId: m.Hello.ResumeID,
-		Address: c.addr.String(), Page: c.page, Stay: c.stay,
+		Incarnation: t.GetIncarnation(), Address: c.addr.String(), Page: c.page, Stay: c.stay,
 	})
 	switch {
 	case err != nil:
@@ -229,7 +229,7 @@ func (s *service) Front(st grpc.BidiStreamingServer[signalpb.FrontFrame, signalp
 	}
 	p.start(h)
 	defer p.cut()
-	if err := h.takeUp(c, session, open.GetId(), open.GetResumeId()); err != nil {
+	if err := h.takeUp(c, session, open.GetId(), open.GetResumeId(), open.GetIncarnation()); err != nil {
 		p.close(statusRestart) // it asks again, and hears that the session has ended
 		return nil
 	}

@@ -203,6 +203,21 @@ func TestMoveLosesNothing(t *testing.T) {
 	}
 }
 
+// TestMovedUnheard: the answer to done is lost, and the client comes back with the
+// resume id of before.
+func TestMovedUnheard(t *testing.T) {
+	c, alice, bob := moving(t)
+	c.move(c.room("room"), c.nodes[2])
+	unheard := second(t, alice, expectMove(t, alice, c.nodes[2], wire.MoveRoom))
+	unheard.Media(unheard.Session, offer("video", "second"))
+	unheard.ExpectMedia(wire.MediaAnswer)
+	unheard.Send(wire.ClientMessage{Type: wire.TypeMove, Move: &wire.MoveState{State: wire.MoveDone}})
+	alice.ExpectType(wire.TypeBye)
+	unheard.Cut()
+	lostAnswer(t, alice, bob, c.nodes[1], []*testNode{c.nodes[0], c.nodes[2], c.nodes[1]})
+	quiet(bob)
+}
+
 // TestMoveAborted: nothing has happened when the client gives up, on whichever
 // socket, or loses the new one.
 func TestMoveAborted(t *testing.T) {

@@ -93,17 +93,31 @@ func (r *replica) list() {
 	after.run()
 }
 
-// tellAll tells a session that was away who is in the call. It is in order with
-// the changes: an older list after them would undo them.
-func (r *replica) tellAll(s *Session) {
+// tellCall tells a session that was away who is in the call.
+func (r *replica) tellCall(s *Session) { r.tellAgain(s, r.callLocked) }
+
+// tellAll tells a session that has begun anew all that it needs to know of the room.
+func (r *replica) tellAll(s *Session) { r.tellAgain(s, r.pictureLocked) }
+
+// tellAgain is in order with the changes: an older list after them would undo them.
+func (r *replica) tellAgain(s *Session, whatLocked func() []wire.ServerMessage) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.mu.Lock()
-	users := participants(r.orderedLocked())
+	messages := whatLocked()
 	r.mu.Unlock()
-	if len(users) > 0 {
-		s.say(wire.ParticipantsEvent(r.id.Name, users))
+	for _, m := range messages {
+		s.say(m)
 	}
+}
+
+// callLocked is who is in the call, if there is one.
+func (r *replica) callLocked() []wire.ServerMessage {
+	users := participants(r.orderedLocked())
+	if len(users) == 0 {
+		return nil
+	}
+	return []wire.ServerMessage{wire.ParticipantsEvent(r.id.Name, users)}
 }
 
 // orderedLocked are the members as they are listed.

@@ -108,7 +108,7 @@ func (h *Hub) resume(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 		return fmt.Errorf("%w: %w", wire.ErrNoSuchSession, err)
 	}
 	if s := h.session(store.SessionID(t.GetSession())); s != nil && s.hasKey(t.GetKey()) {
-		err = h.takeUp(c, s, m.ID, m.Hello.ResumeID)
+		err = h.takeUp(c, s, m.ID, m.Hello.ResumeID, t.GetIncarnation())
 	} else if err = h.resumeElsewhere(ctx, c, m, t); errors.Is(err, errUnreachable) {
 		err = h.rebuild(c, m, t)
 	}
@@ -121,18 +121,31 @@ func (h *Hub) resume(ctx context.Context, c *conn, m *wire.ClientMessage) error 
 }
 
 // takeUp gives a session of this node a new connection: hello, what was queued,
-// and who is in the call. Its media have gone on meanwhile.
-func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string) error {
+// and who is in the call. Its media have gone on meanwhile, unless the client knows
+// another incarnation of it: then the answer that told of this one was lost, and
+// the client has connections to a node that the session has left.
+func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string, known uint32) error {
+	as := wire.Resumed{Media: known == s.incarnation}
+	if !as.Media {
+		if resumeID = h.resumeID(s); resumeID == "" {
+			return errNoSecret
+		}
+	}
 	if !s.dropConn() || !s.attach(c) {
 		return wire.ErrNoSuchSession
 	}
 	h.metrics.hello(true)
 	h.metrics.resumed.Inc()
-	if seat := s.room(); seat != nil {
+	switch seat := s.room(); {
+	case seat == nil:
+	case as.Media:
+		seat.replica.tellCall(s)
+	default:
+		as.Room = seat.replica.id.Name
 		seat.replica.tellAll(s)
 	}
 	reply := h.helloReply(id, s, resumeID)
-	reply.Hello.Resumed = &wire.Resumed{Media: true}
+	reply.Hello.Resumed = &as
 	c.begin(s, reply)
 	return nil
 }
@@ -201,7 +214,7 @@ func (h *Hub) rebuild(c *conn, m *wire.ClientMessage, t *signalpb.Resume) error 
 	})
 	if errors.Is(err, errTaken) { // its client has asked twice
 		if s := h.session(id); s != nil && s.hasKey(t.GetKey()) {
-			return h.takeUp(c, s, m.ID, m.Hello.ResumeID)
+			return h.takeUp(c, s, m.ID, m.Hello.ResumeID, t.GetIncarnation())
 		}
 		return wire.ErrNoSuchSession
 	}

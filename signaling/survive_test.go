@@ -363,10 +363,53 @@ func TestOneOwner(t *testing.T) {
 		quiet(alice, carol, here)
 		// The old resume id finds the session where it is now, at whatever node.
 		for _, n := range c.nodes {
-			here = resumed(t, n, bob, wire.Resumed{Media: true})
+			here = resumed(t, n, bob, wire.Resumed{Room: "room"})
 			hears(t, here, alice, "by way of "+string(n.id))
 		}
 	}
+}
+
+// lostAnswer checks that a client which knows a session by an earlier incarnation
+// only is told that its media are gone, and who is there, at whatever node it comes
+// to; and that what it publishes then takes the place of what it published before.
+func lostAnswer(t *testing.T, was, from *signalingtest.Client, listener *testNode, nodes []*testNode) {
+	t.Helper()
+	for i, n := range nodes {
+		client := resumed(t, n, was, wire.Resumed{Room: "room"})
+		if client.Resume == was.Resume {
+			t.Error("the resume id is that of before")
+		}
+		there := len(client.ExpectEvent(wire.TargetRoom, wire.EventJoin).Join)
+		if users := client.ExpectEvent(wire.TargetParticipants, wire.EventUpdate).Update.Users; len(users) != there {
+			t.Errorf("%d in the room and %d in the call", there, len(users))
+		}
+		client.ExpectEvent(wire.TargetRoom, wire.EventUpdate)
+		client.Media(client.Session, offer("video", "again"+string(n.id)))
+		client.ExpectMedia(wire.MediaAnswer)
+		again := media.PubID{Session: client.Session, Incarnation: 2, Kind: "video", Generation: uint32(i + 2)}
+		eventually(t, fmt.Sprintf("rebound to %v", again), func() bool { return slices.Contains(listener.media.bound(), again) })
+		hears(t, client, from, "by way of "+string(n.id))
+		client = resumed(t, n, client, wire.Resumed{Media: true})
+		client.ExpectNone("the list of those who are there", comesOrGoes)
+		client.Barrier()
+	}
+}
+
+// TestRebuiltUnheard: the answer to a client whose session was made anew is lost,
+// and it asks again with the resume id of before.
+func TestRebuiltUnheard(t *testing.T) {
+	c, alice, bob, carol := call(t)
+	alice.Media(alice.Session, offer("video", "1"))
+	alice.ExpectMedia(wire.MediaAnswer)
+	carol.Media(alice.Session, requestOffer("video"))
+	expectOffer(t, carol, alice.Session, "video")
+	c.nodes[0].kill()
+	unheard := resumed(t, c.nodes[1], alice, wire.Resumed{Room: "room"})
+	unheard.Media(unheard.Session, offer("video", "2"))
+	unheard.ExpectMedia(wire.MediaAnswer)
+	unheard.Cut()
+	lostAnswer(t, alice, bob, c.nodes[2], []*testNode{c.nodes[1], c.nodes[2]})
+	quiet(bob, carol)
 }
 
 // TestHungHome: a home that hangs keeps its sockets open. The others notice, talk

@@ -97,10 +97,7 @@ func (r *replica) pictureLocked() []wire.ServerMessage {
 	for _, m := range members {
 		entries = append(entries, entryOf(m))
 	}
-	picture := []wire.ServerMessage{wire.JoinEvent(entries...)}
-	if users := participants(members); len(users) > 0 {
-		picture = append(picture, wire.ParticipantsEvent(r.id.Name, users))
-	}
+	picture := append([]wire.ServerMessage{wire.JoinEvent(entries...)}, r.callLocked()...)
 	return append(picture, wire.HomeEvent(r.id.Name, r.home.Node)) // it may have changed while the client was away
 }
 

@@ -2509,9 +2509,10 @@ type FrontOpen struct {
 	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // of the session
 	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`   // of the hello
 	ResumeId      string                 `protobuf:"bytes,4,opt,name=resume_id,json=resumeId,proto3" json:"resume_id,omitempty"`
-	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"` // of the client, of whom there may be too many
-	Page          bool                   `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`      // a browser
-	Stay          bool                   `protobuf:"varint,7,opt,name=stay,proto3" json:"stay,omitempty"`      // no redirects
+	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`          // of the client, of whom there may be too many
+	Page          bool                   `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`               // a browser
+	Stay          bool                   `protobuf:"varint,7,opt,name=stay,proto3" json:"stay,omitempty"`               // no redirects
+	Incarnation   uint32                 `protobuf:"varint,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // that the client knows of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2593,6 +2594,13 @@ func (x *FrontOpen) GetStay() bool {
 		return x.Stay
 	}
 	return false
+}
+
+func (x *FrontOpen) GetIncarnation() uint32 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
 }
 
 type FrontOpened struct {
@@ -2989,7 +2997,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x05close\x18\x04 \x01(\rH\x00R\x05close\x12\x12\n" +
 	"\x04more\x18\n" +
 	" \x01(\bR\x04moreB\x06\n" +
-	"\x04body\"\xa6\x01\n" +
+	"\x04body\"\xc8\x01\n" +
 	"\tFrontOpen\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x0e\n" +
@@ -2997,7 +3005,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\tresume_id\x18\x04 \x01(\tR\bresumeId\x12\x18\n" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04page\x18\x06 \x01(\bR\x04page\x12\x12\n" +
-	"\x04stay\x18\a \x01(\bR\x04stay\"h\n" +
+	"\x04stay\x18\a \x01(\bR\x04stay\x12 \n" +
+	"\vincarnation\x18\b \x01(\rR\vincarnation\"h\n" +
 	"\vFrontOpened\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
