@@ -22,7 +22,8 @@ type Left struct{ Sessions, Rooms int }
 // The caller has told the cluster that this node is draining, so that the rooms
 // get other homes.
 func (h *Hub) Drain(ctx context.Context) Left {
-	h.moves.stop()
+	deadline, _ := ctx.Deadline()
+	h.moves.stop(deadline)
 	h.sendAll()
 	step := time.NewTicker(drainStep)
 	defer step.Stop()

@@ -177,7 +177,7 @@ func (h *Hub) housekeeping() {
 	}
 	h.used.expire(now)
 	h.throttle.expire(now)
-	h.metrics.move("late", h.moves.expire(now))
+	h.metrics.move(moveLate, h.moves.expire(now))
 	h.sendAll()
 }
 

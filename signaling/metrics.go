@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		messages:        counters("messages_total", "Messages of clients, by type.", "type"),
 		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
 		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),
-		moves:           counters("moves_total", "Sessions that were to move with their media: asked here to go, came here and are done, or late, aborted, failed.", "result"),
+		moves:           counters("moves_total", "Sessions that were to move with their media, by what happened: asked here to go and then late, aborted or failed, or done at the node that they came to.", "result"),
 		overflows:       counters("overflows_total", "What was refused or given up because of a bound: of a client that is slow, away or says too much, of an address, a room, a backend, a peer, a frame for it.", "queue"),
 		backendRequests: counters("backend_requests_total", "Requests of backends, by status.", "status"),
 	}
@@ -71,6 +71,17 @@ func (m *metrics) overflow(queue string)       { m.overflows.WithLabelValues(que
 func (m *metrics) backendRequest(status int) {
 	m.backendRequests.WithLabelValues(strconv.Itoa(status)).Inc()
 }
+
+// What happens to a session that is to move. One that was asked is counted once
+// more: by the node that it comes to when it is done, as the other one may be gone
+// by then, and otherwise by the node that asked it.
+const (
+	moveAsked   = "asked"
+	moveDone    = "done"
+	moveLate    = "late"
+	moveAborted = "aborted"
+	moveFailed  = "failed" // it ended meanwhile, or went on at yet another node
+)
 
 func (m *metrics) move(result string, n int) {
 	if n > 0 {

@@ -88,6 +88,20 @@ func (n *testNode) moves(result string) float64 {
 	return labelled(n.metrics, "talkd_signaling_moves_total", result)
 }
 
+// expectMoves checks how many moves there were in the whole cluster.
+func (c *cluster) expectMoves(want map[string]float64) {
+	c.t.Helper()
+	for _, result := range []string{"asked", "done", "late", "aborted", "failed"} {
+		var n float64
+		for _, node := range c.nodes {
+			n += node.moves(result)
+		}
+		if n != want[result] {
+			c.t.Errorf("%v moves %s, not %v", n, result, want[result])
+		}
+	}
+}
+
 func labelled(from *prometheus.Registry, name, label string) float64 {
 	families, _ := from.Gather()
 	for _, f := range families {
@@ -143,9 +157,7 @@ func TestMove(t *testing.T) {
 	})
 	there.ExpectNone("join or leave", comesOrGoes)
 	bob.ExpectNone("join or leave", comesOrGoes)
-	if c.nodes[0].moves("asked") != 1 || c.nodes[2].moves("done") != 1 {
-		t.Error("moves are not counted")
-	}
+	c.expectMoves(map[string]float64{"asked": 1, "done": 1})
 
 	// The session is one as any other there.
 	back := signalingtest.Dial(t, c.nodes[2].url())
@@ -256,6 +268,8 @@ func TestMoveAborted(t *testing.T) {
 		if answer := tell(alice, wire.MoveDone); answer.Error == nil || answer.Error.Code != wire.CodeNotAllowed {
 			t.Errorf("done without a move: %s", wire.Encode(answer))
 		}
+		tell(alice, wire.MoveAbort) // of nothing
+		c.expectMoves(map[string]float64{"asked": 1, "aborted": 1})
 	}
 }
 
@@ -302,6 +316,7 @@ func TestMoveOfWhoLeft(t *testing.T) {
 	if answer.Error == nil || answer.Error.Code != wire.CodeNoSuchSession {
 		t.Errorf("answer %s", wire.Encode(answer))
 	}
+	c.expectMoves(map[string]float64{"asked": 1, "failed": 1})
 }
 
 // TestOthersStay: who does not know how to move is not asked, nor is anybody at a

@@ -12,13 +12,17 @@ import (
 // A session goes on at another node while nobody notices: its client is asked
 // to, opens a second socket there, brings its media up, and says when they flow.
 //
-//	moves (who goes, few at once) ─ Session.depart ─ move ─▶ client ─ ticket ─▶ warm.go at the other node
+//	moves (who goes, some at once) ─ Session.depart ─ move ─▶ client ─ ticket ─▶ warm.go at the other node
 //	                                                                              │ done
 //	Session.movedAway ◀── moved ── home ◀── takeover ─────────────────────────────┘
 const (
-	// movesAtOnce bounds how many sessions of a node move at one time: each has
-	// its media twice meanwhile.
-	movesAtOnce = 20
+	// How many sessions of a node move at one time: each has its media twice
+	// meanwhile. More than the least only if a node that stops has no time for less.
+	leastSlots = 20
+	mostSlots  = 200
+	// slotTime is how long a session keeps others waiting. Our own client takes no
+	// longer to bring its media up; one that does has most likely not understood.
+	slotTime = 8 * time.Second
 	// moveTime is how long a client may take; the other node gives it no longer.
 	moveTime = 15 * time.Second
 	// moveAgain is the pause before a session of a draining node is asked again.
@@ -29,23 +33,25 @@ const (
 )
 
 // moves are the sessions of this node that are to go to others. A session that is
-// asked is gone soon, or stays until its deadline.
+// asked is gone soon, or stays.
 type moves struct {
-	mu      sync.Mutex
-	waiting map[*Session]string    // guarded by mu; and why they go
-	asked   map[*Session]time.Time // guarded by mu; and until when they may take
-	since   time.Time              // guarded by mu; when the drain began; zero: none
-	final   bool                   // guarded by mu; the node stops after it
+	mu       sync.Mutex
+	waiting  map[*Session]string    // guarded by mu; and why they go
+	asked    map[*Session]time.Time // guarded by mu; and when
+	since    time.Time              // guarded by mu; when the drain began; zero: none
+	final    bool                   // guarded by mu; the node stops after it
+	deadline time.Time              // guarded by mu; when it stops; zero: when all are gone
 }
 
 func newMoves() *moves {
 	return &moves{waiting: make(map[*Session]string), asked: make(map[*Session]time.Time)}
 }
 
-// stop begins a drain that does not end before the node does.
-func (m *moves) stop() {
+// stop begins a drain that does not end before the node does, at the deadline if
+// there is one.
+func (m *moves) stop(deadline time.Time) {
 	m.mu.Lock()
-	m.final = true
+	m.final, m.deadline = true, deadline
 	m.mu.Unlock()
 	m.drain(true)
 }
@@ -93,50 +99,70 @@ func (m *moves) add(reason string, sessions ...*Session) {
 }
 
 func (m *moves) next() {
-	for {
-		s, reason := m.take()
-		if s == nil {
-			return
-		}
-		if !s.depart(reason) {
-			m.forget(s)
+	for batch := m.take(time.Now()); len(batch) > 0; batch = m.take(time.Now()) {
+		for s, reason := range batch {
+			if !s.depart(reason) {
+				m.forget(s)
+			}
 		}
 	}
 }
 
-// take gives one that may move now, if there is any.
-func (m *moves) take() (*Session, string) {
+// take gives those that may move now, and why they go.
+func (m *moves) take(now time.Time) map[*Session]string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.asked) >= movesAtOnce {
-		return nil, ""
+	moving := 0
+	for _, at := range m.asked {
+		if now.Sub(at) < slotTime {
+			moving++
+		}
 	}
+	free := leastSlots - moving
+	if !m.deadline.IsZero() {
+		free = slots(len(m.waiting)+moving, m.deadline.Sub(now)) - moving
+	}
+	batch := make(map[*Session]string)
 	for s, reason := range m.waiting {
+		if len(batch) >= free {
+			break
+		}
 		delete(m.waiting, s)
-		m.asked[s] = time.Now().Add(moveTime)
-		return s, reason
+		m.asked[s] = now
+		batch[s] = reason
 	}
-	return nil, ""
+	return batch
 }
 
-func (m *moves) forget(s *Session) {
+// slots is how many sessions move at one time if all are to have had their turn in
+// the time that is left, even if each takes as long as it may.
+func slots(sessions int, left time.Duration) int {
+	need := int64(sessions) * int64(slotTime) / int64(max(left, time.Second))
+	return int(min(max(need, leastSlots), mostSlots))
+}
+
+func (m *moves) forget(s *Session) (wasAsked bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	_, wasAsked = m.asked[s]
 	delete(m.asked, s)
 	delete(m.waiting, s)
+	return wasAsked
 }
 
-// ended tells that a session is gone, or does not move; another one may.
-func (m *moves) ended(s *Session) {
-	m.forget(s)
+// ended tells that a session is gone, or does not move; another one may. It is
+// false if the session was not about to move.
+func (m *moves) ended(s *Session) bool {
+	wasAsked := m.forget(s)
 	m.next()
+	return wasAsked
 }
 
 // expire gives up those that have not moved in time, and tells how many.
 func (m *moves) expire(now time.Time) (late int) {
 	m.mu.Lock()
-	for s, deadline := range m.asked {
-		if now.After(deadline) {
+	for s, at := range m.asked {
+		if now.Sub(at) > moveTime {
 			delete(m.asked, s)
 			late++
 		}
@@ -190,7 +216,7 @@ func (s *Session) depart(reason string) bool {
 	}
 	s.departure = departure{to: n.ID, until: now.Add(moveTime)}
 	s.mu.Unlock()
-	s.hub.metrics.move("asked", 1)
+	s.hub.metrics.move(moveAsked, 1)
 	s.say(wire.ServerMessage{Type: wire.TypeMove, Move: &wire.Move{
 		RoomID: id.Name, URL: socket, Ticket: sealed, Reason: reason, DeadlineMS: moveTime.Milliseconds(),
 	}})
@@ -202,13 +228,16 @@ func (s *Session) stayed() {
 	s.mu.Lock()
 	s.departure = departure{until: time.Now()}
 	s.mu.Unlock()
-	s.hub.metrics.move("aborted", 1)
-	s.hub.moves.ended(s)
+	if s.hub.moves.ended(s) {
+		s.hub.metrics.move(moveAborted, 1)
+	}
 }
 
-// departsTo tells whether the session has been asked to go to that node.
-func (s *Session) departsTo(node store.NodeID) bool {
+// departsTo tells whether the session has been asked to go to that node, and how
+// long it may still take.
+func (s *Session) departsTo(node store.NodeID) (left time.Duration, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.departure.to == node && time.Now().Before(s.departure.until)
+	left = time.Until(s.departure.until)
+	return left, s.departure.to == node && left > 0
 }

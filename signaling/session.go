@@ -214,7 +214,9 @@ func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duratio
 
 	s.hub.remove(s)
 	s.hub.removeWarm(s)
-	s.hub.moves.ended(s)
+	if s.hub.moves.ended(s) {
+		s.hub.metrics.move(moveFailed, 1)
+	}
 	if seat != nil {
 		seat.replica.leave(s)
 	}

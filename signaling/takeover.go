@@ -296,5 +296,8 @@ func (h *Hub) whereabouts(id store.SessionID) (in *replica, as *signalpb.Member)
 // it is still there, is told; its media go on for a while.
 func (s *Session) movedAway(to store.NodeID) {
 	s.hub.remember(s.id, to)
+	if _, asked := s.departsTo(to); asked {
+		s.hub.moves.ended(s) // that node counts it
+	}
 	s.finish(wire.ByeMessage("", wire.ByeMoved), true, oldMedia)
 }

@@ -68,7 +68,7 @@ func identityOf(t ticket, from *signalpb.HandoverReply, features []string) (iden
 // warmIn gives the session a seat in the room that nobody sees, as soon as this
 // node knows of the room what the home knows.
 func (s *Session) warmIn(ctx context.Context, id store.RoomID, lent *signalpb.WarmReply) error {
-	if !s.hub.addWarm(s) {
+	if !s.hub.addWarm(s, time.Duration(lent.GetLeftMs())*time.Millisecond) {
 		return wire.ErrSessionLimit
 	}
 	home, placed := s.hub.deps.Places.Lookup(id)
@@ -94,18 +94,22 @@ func (s *Session) warmIn(ctx context.Context, id store.RoomID, lent *signalpb.Wa
 }
 
 // addWarm notes a session that warms up, until it is done or its time is over.
-func (h *Hub) addWarm(s *Session) bool {
+func (h *Hub) addWarm(s *Session, left time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.roomForLocked() != nil {
 		return false
 	}
-	h.warm[s] = time.AfterFunc(moveTime, func() {
-		h.metrics.move("late", 1)
-		s.end("")
-	})
+	h.warm[s] = time.AfterFunc(min(left, moveTime), func() { h.tooLate(s) })
 	s.warm.Store(true)
 	return true
+}
+
+// tooLate ends a session that warms up, unless it is done in this moment.
+func (h *Hub) tooLate(s *Session) {
+	if h.removeWarm(s) {
+		s.end("")
+	}
 }
 
 // removeWarm is false if the session does not warm up any more.
@@ -130,7 +134,6 @@ func (s *Session) move(m *wire.ClientMessage) {
 	case warm && done:
 		s.settle(m)
 	case warm:
-		s.hub.metrics.move("aborted", 1)
 		s.finish(moveMessage(m.ID, wire.MoveAbort, nil), true, 0)
 	case done:
 		s.fail(m.ID, fmt.Errorf("%w: no move is under way", wire.ErrNotAllowed))
@@ -154,7 +157,6 @@ func (s *Session) settle(m *wire.ClientMessage) {
 		err = wire.ErrNoSuchSession // left, thrown out, or gone on at yet another node
 	}
 	if err != nil {
-		s.hub.metrics.move("failed", 1)
 		s.finish(wire.ErrorReply(m.ID, err), true, 0)
 		return
 	}
@@ -164,7 +166,7 @@ func (s *Session) settle(m *wire.ClientMessage) {
 			s.Announce(p)
 		}
 	}
-	s.hub.metrics.move("done", 1)
+	s.hub.metrics.move(moveDone, 1)
 	s.hub.metrics.moved.Inc()
 }
 
@@ -195,11 +197,12 @@ func (h *Hub) borrow(ctx context.Context, t ticket) (*signalpb.WarmReply, error)
 // the room, for as long as the move may take.
 func (h *Hub) lend(to store.NodeID, room store.RoomID, id store.SessionID, key []byte) (*signalpb.WarmReply, bool) {
 	s := h.session(id)
-	if s == nil || !s.hasKey(key) || !s.departsTo(to) {
+	if s == nil || !s.hasKey(key) {
 		return nil, false
 	}
+	left, asked := s.departsTo(to)
 	seat := s.room()
-	if seat == nil || seat.replica.id != room {
+	if !asked || seat == nil || seat.replica.id != room {
 		return nil, false
 	}
 	home := seat.replica.lend(id, to)
@@ -212,5 +215,6 @@ func (h *Hub) lend(to store.NodeID, room store.RoomID, id store.SessionID, key [
 		Permissions:    seat.permissions,
 		Home:           string(home.Node),
 		Epoch:          home.Epoch,
+		LeftMs:         left.Milliseconds(),
 	}, true
 }

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/store"
 )
@@ -54,7 +55,7 @@ func TestRefuges(t *testing.T) {
 			}
 			h.moves.drain(true)
 			check(c.waiting)
-			h.moves.stop()
+			h.moves.stop(time.Time{})
 			check(c.stopping)
 		})
 	}

@@ -2204,6 +2204,7 @@ type WarmReply struct {
 	Permissions    []string               `protobuf:"bytes,5,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	Home           string                 `protobuf:"bytes,6,opt,name=home,proto3" json:"home,omitempty"` // of the room, as that node knows it
 	Epoch          uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	LeftMs         int64                  `protobuf:"varint,8,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"` // how long the client may still take
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2283,6 +2284,13 @@ func (x *WarmReply) GetHome() string {
 func (x *WarmReply) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WarmReply) GetLeftMs() int64 {
+	if x != nil {
+		return x.LeftMs
 	}
 	return 0
 }
@@ -2970,7 +2978,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vWarmRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12,\n" +
-	"\x04room\x18\x03 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\"\x80\x02\n" +
+	"\x04room\x18\x03 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\"\x99\x02\n" +
 	"\tWarmReply\x12;\n" +
 	"\asession\x18\x01 \x01(\v2!.talkd.signaling.v1.HandoverReplyR\asession\x12\x1e\n" +
 	"\n" +
@@ -2980,7 +2988,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x0fhas_permissions\x18\x04 \x01(\bR\x0ehasPermissions\x12 \n" +
 	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x12\n" +
 	"\x04home\x18\x06 \x01(\tR\x04home\x12\x14\n" +
-	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xe6\x01\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x17\n" +
+	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\xe6\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
