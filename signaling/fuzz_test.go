@@ -83,12 +83,13 @@ func FuzzFrame(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(direct)
-	f.Fuzz(func(_ *testing.T, raw []byte) {
+	f.Fuzz(func(t *testing.T, raw []byte) {
 		var frame signalpb.Frame
 		if proto.Unmarshal(raw, &frame) != nil {
 			return
 		}
 		_ = h.receive("n2", &frame) // an error ends the stream
 		r.receive("n2", &frame)
+		checkWhereabouts(t, h)
 	})
 }

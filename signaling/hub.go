@@ -43,6 +43,8 @@ type Hub struct {
 	handler    http.Handler
 	life       uint64 // tells this node from one before a restart
 	moves      *moves
+	// whereabouts are those of all members of the replicas.
+	whereabouts *whereabouts
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -85,26 +87,27 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		cfg:        cfg.withDefaults(),
-		deps:       deps,
-		log:        deps.Logger,
-		metrics:    m,
-		mcuMetrics: desks,
-		seals:      newSeals(deps.Seal),
-		throttle:   newThrottle(),
-		used:       newUsedTickets(),
-		life:       rand.Uint64(),
-		moves:      newMoves(),
-		warm:       make(map[*Session]*time.Timer),
-		callbacks:  make(map[store.BackendID]*callbacks),
-		visitors:   make(map[netip.Prefix]visitors),
-		conns:      make(map[*conn]struct{}),
-		sessions:   make(map[store.SessionID]*Session),
-		users:      make(map[userKey]map[*Session]struct{}),
-		forwards:   make(map[store.SessionID]forward),
-		rooms:      make(map[store.RoomID]*room),
-		replicas:   make(map[store.RoomID]*replica),
-		peers:      make(map[store.NodeID]*peer),
+		cfg:         cfg.withDefaults(),
+		deps:        deps,
+		log:         deps.Logger,
+		metrics:     m,
+		mcuMetrics:  desks,
+		seals:       newSeals(deps.Seal),
+		throttle:    newThrottle(),
+		used:        newUsedTickets(),
+		life:        rand.Uint64(),
+		moves:       newMoves(),
+		whereabouts: newWhereabouts(),
+		warm:        make(map[*Session]*time.Timer),
+		callbacks:   make(map[store.BackendID]*callbacks),
+		visitors:    make(map[netip.Prefix]visitors),
+		conns:       make(map[*conn]struct{}),
+		sessions:    make(map[store.SessionID]*Session),
+		users:       make(map[userKey]map[*Session]struct{}),
+		forwards:    make(map[store.SessionID]forward),
+		rooms:       make(map[store.RoomID]*room),
+		replicas:    make(map[store.RoomID]*replica),
+		peers:       make(map[store.NodeID]*peer),
 	}
 	h.idle = sync.NewCond(&h.mu)
 	h.ctx, h.stop = context.WithCancel(context.Background())

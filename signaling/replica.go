@@ -116,6 +116,9 @@ func (r *replica) dropIfEmptyLocked() {
 		return
 	}
 	r.closed = true
+	for id := range r.members {
+		r.hub.whereabouts.remove(id, r)
+	}
 	r.newsLocked()
 	r.hub.mu.Lock()
 	defer r.hub.mu.Unlock()

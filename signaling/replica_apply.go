@@ -133,6 +133,7 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	r.members[id] = m
 	var after effects
 	if !known {
+		r.hub.whereabouts.add(id, r)
 		after = r.tellLocked(wire.JoinEvent(entryOf(m)), id)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
@@ -186,6 +187,7 @@ func (r *replica) leftLocked(ids []string) effects {
 			continue // the home is about to hear that it is here
 		}
 		delete(r.members, id)
+		r.hub.whereabouts.remove(id, r)
 		delete(r.ahead, id)
 		for k, pub := range r.pubs {
 			if k.session == id && !r.oursLocked(pub) {

@@ -19,6 +19,9 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	r.seqLife, r.refusals, r.again = s.GetLife(), 0, time.Time{}
 	r.callSince = s.GetCallSince()
 	r.members = r.membersOfSnapshotLocked(s)
+	for id := range r.members {
+		r.hub.whereabouts.add(id, r)
+	}
 	defer r.newsLocked()
 	clear(r.hushed)
 	r.parting = time.Time{} // those are told of below
@@ -32,6 +35,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 	var left []store.SessionID
 	for id := range old {
 		if r.members[id] == nil {
+			r.hub.whereabouts.remove(id, r)
 			left = append(left, id)
 		}
 	}

@@ -156,7 +156,7 @@ func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string, known uint32) err
 func (h *Hub) resumeElsewhere(ctx context.Context, c *conn, m *wire.ClientMessage, t *signalpb.Resume) error {
 	id := store.SessionID(t.GetSession())
 	node := store.NodeID(t.GetNode())
-	if _, seen := h.whereabouts(id); seen.GetIncarnation() > t.GetIncarnation() {
+	if _, seen := h.whereabouts.find(id); seen.GetIncarnation() > t.GetIncarnation() {
 		node = store.NodeID(seen.GetEdge())
 	}
 	for range 2 { // one hop beyond the first
@@ -196,7 +196,7 @@ func (h *Hub) rebuild(c *conn, m *wire.ClientMessage, t *signalpb.Resume) error 
 		return err
 	}
 	id := store.SessionID(t.GetSession())
-	r, seen := h.whereabouts(id)
+	r, seen := h.whereabouts.find(id)
 	s := h.newSession(id, identity{
 		backend:  store.BackendID(t.GetBackend()),
 		userID:   t.GetUserId(),

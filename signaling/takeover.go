@@ -275,23 +275,6 @@ func (r *replica) aheadLocked(known, m *signalpb.Member) *signalpb.Member {
 	return m
 }
 
-// whereabouts finds a session in the rooms that this node has replicas of, as
-// somebody's member.
-func (h *Hub) whereabouts(id store.SessionID) (in *replica, as *signalpb.Member) {
-	h.mu.Lock()
-	replicas := values(h.replicas)
-	h.mu.Unlock()
-	for _, r := range replicas {
-		r.mu.Lock()
-		m := r.members[id]
-		r.mu.Unlock()
-		if m != nil && (as == nil || outranks(m, as)) {
-			in, as = r, m
-		}
-	}
-	return in, as
-}
-
 // movedAway ends the session here, as it goes on at another node. Its client, if
 // it is still there, is told; its media go on for a while.
 func (s *Session) movedAway(to store.NodeID) {

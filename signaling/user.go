@@ -77,7 +77,7 @@ func (h *Hub) direct(d *signalpb.Direct, from store.NodeID) {
 	}
 	if p := h.peer(node); from == "" && node != h.deps.Self && (p == nil || !p.linked()) {
 		// It goes on elsewhere, perhaps, and this node has seen it there.
-		if _, seen := h.whereabouts(id); seen != nil {
+		if _, seen := h.whereabouts.find(id); seen != nil {
 			node = store.NodeID(seen.GetEdge())
 		}
 	}
