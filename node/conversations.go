@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -21,15 +22,18 @@ const (
 	// Between attempts.
 	firstPause   = 250 * time.Millisecond
 	longestPause = 10 * time.Second
-	// lookAgain is how often all rooms are compared with their conversations:
-	// an edge that comes back late brings people whom no decision is about.
+	// lookAgain is how often each room is compared with its conversation: an edge
+	// that comes back late brings people whom no decision is about. They take
+	// turns, lookParts of them, so that the servers are not asked about all at once.
 	lookAgain = 30 * time.Second
+	lookParts = 30
 	// certain is how long somebody must have been in a room without a right to it
 	// before anything is done. The right may have been given at a node that hears
 	// of decisions sooner; what was decided that long ago is known here as well, or
 	// there is no lease, and the room does nothing.
 	certain = 3 * time.Second
-	// roomsAtOnce bounds the rooms that are told or asked at the same time.
+	// roomsAtOnce bounds the rooms that are told, asked or looked up at the same
+	// time.
 	roomsAtOnce = 16
 	// maxUntold bounds what waits for one room; beyond it the room is compared.
 	maxUntold = 64
@@ -53,6 +57,7 @@ type conversations struct {
 	book   conversationBook
 	log    *slog.Logger
 	slots  chan struct{}
+	turns  maphash.Seed // says which rooms take a turn together
 	wg     sync.WaitGroup
 
 	mu   sync.Mutex
@@ -96,7 +101,7 @@ func (n *Node) followConversations(ctx context.Context) error {
 func newConversations(self store.NodeID, places decisions, rooms liveRooms, book conversationBook, log *slog.Logger) *conversations {
 	return &conversations{
 		self: self, places: places, rooms: rooms, book: book, log: log,
-		slots: make(chan struct{}, roomsAtOnce), work: make(map[store.RoomID]*roomWork),
+		slots: make(chan struct{}, roomsAtOnce), turns: maphash.MakeSeed(), work: make(map[store.RoomID]*roomWork),
 	}
 }
 
@@ -105,15 +110,16 @@ func (c *conversations) Run(ctx context.Context) error {
 	defer c.wg.Wait()
 	events, cancel := c.places.Watch()
 	defer cancel()
-	tick := time.NewTicker(lookAgain)
+	tick := time.NewTicker(lookAgain / lookParts)
 	defer tick.Stop()
-	c.lookAtAll(ctx)
-	for {
+	c.lookAt(ctx, everyRoom)
+	for turn := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			c.lookAtAll(ctx)
+			turn++
+			c.lookAt(ctx, func(id store.RoomID) bool { return maphash.String(c.turns, id.Name)%lookParts == turn%lookParts })
 		case e, ok := <-events:
 			if !ok {
 				return ctx.Err()
@@ -126,7 +132,7 @@ func (c *conversations) Run(ctx context.Context) error {
 func (c *conversations) follow(ctx context.Context, e store.Event) {
 	switch e.Kind {
 	case store.EventLagged, store.EventRestored:
-		c.lookAtAll(ctx)
+		c.lookAt(ctx, everyRoom)
 	case store.EventHomeAssigned:
 		if e.Room.Backend == store.Embedded && e.Home.Node == c.self {
 			c.add(ctx, e.Room, nil)
@@ -138,9 +144,12 @@ func (c *conversations) follow(ctx context.Context, e store.Event) {
 	}
 }
 
-func (c *conversations) lookAtAll(ctx context.Context) {
+func everyRoom(store.RoomID) bool { return true }
+
+// lookAt compares rooms that are at home here.
+func (c *conversations) lookAt(ctx context.Context, which func(store.RoomID) bool) {
 	for _, id := range c.places.HomesOf(c.self) {
-		if id.Backend == store.Embedded {
+		if id.Backend == store.Embedded && which(id) {
 			c.add(ctx, id, nil)
 		}
 	}
@@ -236,7 +245,7 @@ func rest(ctx context.Context, w *roomWork, d time.Duration) bool {
 	}
 }
 
-// ask does something with a room, for a bounded time.
+// ask does something about a room, for a bounded time.
 func (c *conversations) ask(ctx context.Context, do func(context.Context) error) error {
 	select {
 	case c.slots <- struct{}{}:
@@ -253,12 +262,21 @@ func (c *conversations) notify(ctx context.Context, id store.RoomID, r backend.R
 	return c.ask(ctx, func(ctx context.Context) error { return c.rooms.Notify(ctx, id, r) })
 }
 
+// conversation is what the database has of a room.
+func (c *conversations) conversation(ctx context.Context, id store.RoomID) (now api.Conversation, err error) {
+	err = c.ask(ctx, func(ctx context.Context) (err error) {
+		now, err = c.book.Conversation(ctx, id.Name)
+		return err
+	})
+	return now, err
+}
+
 // tell sends what a Nextcloud would send for the event.
 func (c *conversations) tell(ctx context.Context, e store.Event) error {
 	if e.Kind == store.EventConversationDeleted {
 		return c.notify(ctx, e.Room, backend.Request{Type: backend.TypeDelete, Delete: &backend.RoomDelete{}})
 	}
-	now, err := c.book.Conversation(ctx, e.Room.Name)
+	now, err := c.conversation(ctx, e.Room)
 	switch {
 	case errors.Is(err, api.ErrNoRoom): // deleted since; that is told as well
 		return nil
@@ -302,7 +320,7 @@ func (c *conversations) compare(ctx context.Context, id store.RoomID, w *roomWor
 // expel is the request that makes those leave who may not be in the room, if
 // there are any. It names sessions: what else a user does is not concerned.
 func (c *conversations) expel(ctx context.Context, id store.RoomID, here signaling.RoomStatus) (backend.Request, bool, error) {
-	now, err := c.book.Conversation(ctx, id.Name)
+	now, err := c.conversation(ctx, id)
 	switch {
 	case errors.Is(err, api.ErrNoRoom):
 		return backend.Request{Type: backend.TypeDelete, Delete: &backend.RoomDelete{}}, true, nil

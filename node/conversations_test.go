@@ -31,6 +31,10 @@ type theatre struct {
 	fails error           // of Notify
 	hangs map[string]bool // rooms that answer nothing
 	told  []string
+
+	stuck         bool        // the database answers nothing
+	asking, asked int         // of the database: now, and at most at the same time
+	looked        []time.Time // at the rooms
 }
 
 func (s *theatre) Watch() (<-chan store.Event, func()) { return s.events, func() {} }
@@ -53,9 +57,21 @@ func (s *theatre) HomesOf(node store.NodeID) (list []store.RoomID) {
 	return list
 }
 
-func (s *theatre) Conversation(_ context.Context, room string) (api.Conversation, error) {
+func (s *theatre) Conversation(ctx context.Context, room string) (api.Conversation, error) {
+	s.mu.Lock()
+	stuck := s.stuck
+	s.asking++
+	s.asked = max(s.asked, s.asking)
+	s.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asking--
+	if stuck {
+		return api.Conversation{}, ctx.Err()
+	}
 	c, ok := s.book[room]
 	if !ok {
 		return c, api.ErrNoRoom
@@ -66,6 +82,7 @@ func (s *theatre) Conversation(_ context.Context, room string) (api.Conversation
 func (s *theatre) RoomStatus(ctx context.Context, id store.RoomID) (signaling.RoomStatus, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.looked = append(s.looked, time.Now())
 	return signaling.RoomStatus{Sessions: slices.Clone(s.rooms[id.Name])}, ctx.Err()
 }
 
@@ -267,5 +284,52 @@ func TestRoomsDoNotWaitForEachOther(t *testing.T) {
 		if n := len(s.told); n == 0 || n > maxUntold+1 || !strings.HasPrefix(s.told[0], "disinvite stuck") {
 			t.Errorf("told %d times: %q", n, s.told)
 		}
+	})
+}
+
+// TestDatabaseIsSpared: about many rooms it is not asked at once, neither when
+// all are compared nor by turns, and what it does not answer is asked again.
+func TestDatabaseIsSpared(t *testing.T) {
+	const rooms = 100
+	play(t, func(t *testing.T, s *theatre) {
+		s.change(func() {
+			for i := range rooms {
+				name := fmt.Sprint("r", i)
+				s.homes[at(name)] = "n1"
+				s.book[name] = api.Conversation{Users: []string{"ada"}}
+				s.rooms[name] = present("ada")
+			}
+			s.stuck, s.asked = true, 0
+		})
+		s.events <- store.Event{Kind: store.EventLagged}
+		synctest.Wait()
+		s.change(func() {
+			if s.asking != roomsAtOnce || s.asked != roomsAtOnce {
+				t.Errorf("it is asked %d questions at the same time, %d at most", s.asking, s.asked)
+			}
+			s.stuck = false
+		})
+		time.Sleep(time.Minute + lookAgain/lookParts/2) // between two turns
+		s.change(func() {
+			if s.asking != 0 {
+				t.Errorf("%d questions are not given up", s.asking)
+			}
+			s.looked = nil
+		})
+		time.Sleep(lookAgain)
+		s.change(func() {
+			atOnce := make(map[time.Time]int)
+			for _, when := range s.looked {
+				atOnce[when]++
+			}
+			for _, n := range atOnce {
+				if n > rooms/3 {
+					t.Errorf("%d rooms took their turn together", n)
+				}
+			}
+			if len(s.looked) < rooms {
+				t.Errorf("%d of %d rooms had a turn", len(s.looked), rooms)
+			}
+		})
 	})
 }
