@@ -23,7 +23,6 @@ func (a *Admin) cluster(r *http.Request) (any, error) { return a.clusterView(r.C
 // clusterView is what the node tells, and what is to be made of it.
 func (a *Admin) clusterView(ctx context.Context) ClusterView {
 	v := a.deps.Cluster.Cluster(ctx)
-	v.FailureTolerance = tolerance(v)
 	v.Warnings = orEmpty(warnings(v))
 	v.NodesTotal = len(v.Nodes)
 	v.Nodes = whole(v.Nodes[:min(len(v.Nodes), maxNodes)])

@@ -35,14 +35,6 @@ const (
 	headroomLowShare = 0.15
 )
 
-// tolerance is how many more voters may fail.
-func tolerance(v ClusterView) int {
-	if !v.Quorum {
-		return 0
-	}
-	return max(0, v.VotersAlive-(v.Voters/2+1))
-}
-
 // warnings are ordered: what is worst comes first.
 func warnings(v ClusterView) []Warning {
 	var all []Warning
@@ -76,8 +68,12 @@ func quorumWarnings(v ClusterView) []Warning {
 		}}
 	case v.Voters > 1 && v.FailureTolerance == 0:
 		text := fmt.Sprintf("%d of %d voters alive: if one more fails, rooms are not placed and nothing is changed.", v.VotersAlive, v.Voters)
-		if len(down) == 0 {
-			return []Warning{{"quorum_at_risk", LevelWarning, text, "add a third node: talkd join-token create"}}
+		switch {
+		case len(down) > 0:
+		case v.Voters < 3:
+			back = "add a third node: talkd join-token create"
+		default:
+			back = "a voter does not keep up: if it lasts, look at the logs of the voters"
 		}
 		return []Warning{{"quorum_at_risk", LevelWarning, text, back}}
 	}
@@ -102,7 +98,7 @@ func nodeWarnings(v ClusterView) []Warning {
 		if n.State == "draining" {
 			all = append(all, Warning{
 				"node_draining", LevelInfo,
-				fmt.Sprintf("%s is draining: %s and %s left.", n.ID, count(n.Load.Rooms, "room"), count(n.Load.Sessions, "session")),
+				fmt.Sprintf("%s is draining: %s and %s left.", n.ID, Count(n.Load.Rooms, "room"), Count(n.Load.Sessions, "session")),
 				"when nobody is left, stop it, or take it back: talkd cluster undrain " + n.ID,
 			})
 		}
@@ -148,7 +144,7 @@ func roomWarnings(v ClusterView) []Warning {
 		}}
 	case v.Headroom > 0 && float64(v.Headroom) < headroomLowShare*float64(v.Headroom+streams):
 		return []Warning{{
-			"headroom_low", LevelWarning, fmt.Sprintf("Room for %s only.", count(v.Headroom, "more stream")),
+			"headroom_low", LevelWarning, fmt.Sprintf("Room for %s only.", Count(v.Headroom, "more stream")),
 			"add a node: talkd join-token create",
 		}}
 	}
@@ -220,8 +216,8 @@ func itThem(names []string) string {
 	return "them"
 }
 
-// count writes a number of things for people.
-func count(n int, thing string) string {
+// Count writes a number of things for people.
+func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}

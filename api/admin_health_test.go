@@ -10,7 +10,7 @@ import (
 
 // well is a cluster of n voters that wants nothing.
 func well(n int) ClusterView {
-	v := ClusterView{Leader: "n1", Quorum: true, Voters: n, VotersAlive: n, Headroom: 1000}
+	v := ClusterView{Leader: "n1", Quorum: true, Voters: n, VotersAlive: n, FailureTolerance: (n - 1) / 2, Headroom: 1000}
 	for i := range n {
 		v.Nodes = append(v.Nodes, NodeView{
 			ID: fmt.Sprintf("n%d", i+1), Raft: "voter", State: "alive", Version: "1.0", TakesRooms: true, Load: LoadView{Subscribers: 100, Rooms: 2, Sessions: 1},
@@ -30,9 +30,10 @@ func TestWarnings(t *testing.T) {
 		"one":        {1, func(*ClusterView) {}, "", ""},
 		"three":      {3, func(*ClusterView) {}, "", ""},
 		"two voters": {2, func(*ClusterView) {}, "quorum_at_risk", "add a third node"},
-		"one of three dead": {3, func(v *ClusterView) { v.VotersAlive, v.Nodes[2].State = 2, "dead" }, "quorum_at_risk node_dead",
+		"one of three dead": {3, func(v *ClusterView) { v.VotersAlive, v.FailureTolerance, v.Nodes[2].State = 2, 0, "dead" }, "quorum_at_risk node_dead",
 			"2 of 3 voters alive: if one more fails, rooms are not placed and nothing is changed. start n3 again"},
-		"one of five dead": {5, func(v *ClusterView) { v.VotersAlive, v.Nodes[2].State = 4, "dead" }, "node_dead", "n3 is dead"},
+		"one of three slow": {3, func(v *ClusterView) { v.FailureTolerance = 0 }, "quorum_at_risk", "does not keep up"},
+		"one of five dead":  {5, func(v *ClusterView) { v.VotersAlive, v.FailureTolerance, v.Nodes[2].State = 4, 1, "dead" }, "node_dead", "n3 is dead"},
 		"no quorum": {3, func(v *ClusterView) {
 			v.Quorum, v.VotersAlive, v.Leader, v.Nodes[0].State, v.Nodes[1].State = false, 1, "", "dead", "dead"
 		}, "no_quorum node_dead", "start n1, n2 again"},
@@ -64,7 +65,6 @@ func TestWarnings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := well(c.nodes)
 			c.change(&v)
-			v.FailureTolerance = tolerance(v)
 			var codes, texts []string
 			for _, w := range warnings(v) {
 				codes, texts = append(codes, w.Code), append(texts, w.Text+" "+w.Do)
@@ -76,16 +76,5 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("%s: %q, want %s: %s", got, texts, c.want, c.says)
 			}
 		})
-	}
-}
-
-func TestTolerance(t *testing.T) {
-	for _, c := range []struct{ voters, alive, want int }{{1, 1, 0}, {2, 2, 0}, {3, 3, 1}, {3, 2, 0}, {5, 5, 2}, {5, 3, 0}, {5, 2, 0}, {7, 6, 2}} {
-		if got := tolerance(ClusterView{Quorum: true, Voters: c.voters, VotersAlive: c.alive}); got != c.want {
-			t.Errorf("%d of %d: %d, want %d", c.alive, c.voters, got, c.want)
-		}
-	}
-	if got := tolerance(ClusterView{Voters: 3, VotersAlive: 3}); got != 0 {
-		t.Errorf("without a quorum: %d", got)
 	}
 }

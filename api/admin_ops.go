@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/talkd/talkd/store"
 )
@@ -16,17 +17,8 @@ type Operations interface {
 	Drain(ctx context.Context, node store.NodeID, on bool) (op string, err error)
 	Remove(ctx context.Context, node store.NodeID) (op string, err error)
 	Move(ctx context.Context, room store.RoomID, to store.NodeID) (op string, err error)
-	Rotate(ctx context.Context, key Key) (op string, err error)
+	Rotate(ctx context.Context, key store.KeyKind) (op string, err error)
 }
-
-// Key is a kind of keys of the cluster's own.
-type Key string
-
-// Keys that can be changed while the cluster runs.
-const (
-	KeyGossip Key = "gossip"
-	KeyCA     Key = "ca"
-)
 
 // ordered is the answer to an operation: the id by which to follow it.
 type ordered struct {
@@ -112,9 +104,9 @@ func (a *Admin) rotateKey(r *http.Request) (any, error) {
 	if err := readAdmin(r, &struct{}{}); err != nil {
 		return nil, err
 	}
-	key := Key(r.PathValue("key"))
-	if key != KeyGossip && key != KeyCA {
-		return nil, refuse(http.StatusNotFound, "", fmt.Sprintf("there are the keys %s and %s", KeyGossip, KeyCA))
+	key := store.KeyKind(r.PathValue("key"))
+	if !slices.Contains(store.KeyKinds(), key) {
+		return nil, refuse(http.StatusNotFound, "", fmt.Sprintf("there are the keys %s and %s", store.KeyGossip, store.KeyCA))
 	}
 	op, err := a.deps.Operations.Rotate(r.Context(), key)
 	if err != nil {

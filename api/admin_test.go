@@ -107,7 +107,9 @@ func (f *facts) Remove(_ context.Context, node store.NodeID) (string, error) {
 func (f *facts) Move(_ context.Context, room store.RoomID, to store.NodeID) (string, error) {
 	return f.order("move %s to %s", room, to)
 }
-func (f *facts) Rotate(_ context.Context, key Key) (string, error) { return f.order("rotate %s", key) }
+func (f *facts) Rotate(_ context.Context, key store.KeyKind) (string, error) {
+	return f.order("rotate %s", key)
+}
 
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl

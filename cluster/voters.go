@@ -35,6 +35,18 @@ type voterChange struct {
 	leader  store.NodeID // who should lead instead
 }
 
+// VotersOf is how many of some servers vote when all are well, unless the
+// configuration says less.
+func VotersOf(servers int) int { return votersOf(servers, defaultVoters) }
+
+func votersOf(servers, most int) int {
+	n := min(most, servers)
+	if n > 2 && n%2 == 0 {
+		n-- // the last is a spare
+	}
+	return n
+}
+
 // chooseVoters is a pure function of what the leader knows.
 //
 // The number of voters is odd: of four as of three only one may fail, and there
@@ -103,10 +115,7 @@ func chooseVoters(servers []votingServer, most int) (change voterChange) {
 		return change
 	}
 
-	want := min(most, living+len(spares))
-	if want > 2 && want%2 == 0 {
-		want--
-	}
+	want := votersOf(living+len(spares), most)
 	switch {
 	case living < want:
 		for range want - living {

@@ -51,7 +51,7 @@ func (f clusterFacts) Cluster(ctx context.Context) api.ClusterView {
 	s := n.cluster.Status()
 	v := api.ClusterView{
 		ClusterID: s.ClusterID, Leader: string(s.Leader), Term: s.Term, CommitIndex: s.Commit, AppliedIndex: s.Applied,
-		Quorum: s.Quorum, Voters: s.Voters, VotersAlive: s.Alive, Rooms: s.Rooms, Headroom: s.Headroom, Version: n.version,
+		Quorum: s.Quorum, Voters: s.Voters, VotersAlive: s.Alive, FailureTolerance: s.Tolerance, Rooms: s.Rooms, Headroom: s.Headroom, Version: n.version,
 	}
 	for _, m := range n.cluster.Members() {
 		view := nodeView(m, time.Now())

@@ -124,7 +124,7 @@ func (w *memberWatch) failovers(id store.NodeID, m memberFacts, now time.Time) [
 		w.failover[id] = now
 		return []api.AdminEvent{{
 			Kind: "failover_started", Node: string(id), Left: &api.Left{Rooms: m.rooms},
-			Detail: fmt.Sprintf("%s was the home of %s: to be placed anew", id, count(m.rooms, "room")),
+			Detail: fmt.Sprintf("%s was the home of %s: to be placed anew", id, api.Count(m.rooms, "room")),
 		}}
 	case begun && m.rooms == 0:
 		delete(w.failover, id)

@@ -280,10 +280,10 @@ func TestOtherOperations(t *testing.T) {
 		for _, order := range []func() (string, error){
 			func() (string, error) { return o.Drain(t.Context(), "n2", false) },
 			func() (string, error) { return o.Move(t.Context(), podium, "n2") },
-			func() (string, error) { return o.Rotate(t.Context(), api.KeyGossip) },
+			func() (string, error) { return o.Rotate(t.Context(), store.KeyGossip) },
 			func() (string, error) {
 				c.rotate = errors.New("n2 uses the old one")
-				return o.Rotate(t.Context(), api.KeyCA)
+				return o.Rotate(t.Context(), store.KeyCA)
 			},
 			func() (string, error) { return o.Remove(t.Context(), "n2") },
 			func() (string, error) { return o.Remove(t.Context(), "n1") },
@@ -329,7 +329,7 @@ func TestOrdersAreRefused(t *testing.T) {
 				return o.Remove(t.Context(), "n2")
 			}, api.ErrRefused, "n3 is silent"},
 			"removing nobody": {func() (string, error) { return o.Remove(t.Context(), "n9") }, store.ErrNoSuchNode, ""},
-			"keys, no quorum": {func() (string, error) { c.quorum = false; return o.Rotate(t.Context(), api.KeyCA) }, api.ErrUnavailable, ""},
+			"keys, no quorum": {func() (string, error) { c.quorum = false; return o.Rotate(t.Context(), store.KeyCA) }, api.ErrUnavailable, ""},
 			"an unfit target": {func() (string, error) {
 				c.refuse = fmt.Errorf("%w: n1 is draining", cluster.ErrUnfit)
 				return o.Move(t.Context(), podium, "n1")

@@ -68,14 +68,14 @@ func (o *operations) followDrain(ctx context.Context, node store.NodeID, p *prog
 		if seen && left == (api.Left{}) {
 			return fmt.Sprintf("nobody is left on %s: it can be stopped", node), nil
 		}
-		if p.left(ctx, left, fmt.Sprintf("%s and %s left on %s", count(left.Rooms, "room"), count(left.Sessions, "session"), node)) > opStill {
+		if p.left(ctx, left, fmt.Sprintf("%s and %s left on %s", api.Count(left.Rooms, "room"), api.Count(left.Sessions, "session"), node)) > opStill {
 			if left.Rooms > 0 {
-				return "", fmt.Errorf("%s cannot leave %s: the other nodes have no room for them, or the cluster cannot decide; the drain stays ordered and goes on when they can, talkd cluster undrain %s takes it back", count(left.Rooms, "room"), node, node)
+				return "", fmt.Errorf("%s cannot leave %s: the other nodes have no room for them, or the cluster cannot decide; the drain stays ordered and goes on when they can, talkd cluster undrain %s takes it back", api.Count(left.Rooms, "room"), node, node)
 			}
 			if !seen {
 				return "", fmt.Errorf("this node has not heard of the drain of %s: talkd cluster status at another node", node)
 			}
-			return fmt.Sprintf("no room is left on %s, but %s of clients that cannot be moved: they go elsewhere when they join again, or when %s stops", node, count(left.Sessions, "session"), node), nil
+			return fmt.Sprintf("no room is left on %s, but %s of clients that cannot be moved: they go elsewhere when they join again, or when %s stops", node, api.Count(left.Sessions, "session"), node), nil
 		}
 		if err := sleep(ctx, opLook); err != nil {
 			return "", err
@@ -131,11 +131,11 @@ func (o *operations) followMove(ctx context.Context, room store.RoomID, from sto
 		if home.Node == to && left.Sessions == 0 {
 			return fmt.Sprintf("room %s is at home on %s, and so are its people of %s", room, to, from), nil
 		}
-		if p.left(ctx, left, fmt.Sprintf("%s is the home of room %s, %s left on %s", home.Node, room, count(left.Sessions, "session"), from)) > opStill {
+		if p.left(ctx, left, fmt.Sprintf("%s is the home of room %s, %s left on %s", home.Node, room, api.Count(left.Sessions, "session"), from)) > opStill {
 			if home.Node != to {
 				return "", fmt.Errorf("this node has not heard that room %s was moved: talkd cluster room %s at another node", room, room)
 			}
-			return fmt.Sprintf("room %s is at home on %s; on %s is left %s of clients that cannot be moved: they are relayed until they join again", room, to, from, count(left.Sessions, "session")), nil
+			return fmt.Sprintf("room %s is at home on %s; on %s is left %s of clients that cannot be moved: they are relayed until they join again", room, to, from, api.Count(left.Sessions, "session")), nil
 		}
 		if err := sleep(ctx, opLook); err != nil {
 			return "", err
@@ -158,7 +158,7 @@ func (o *operations) Remove(ctx context.Context, node store.NodeID) (string, err
 			if !ok {
 				return fmt.Sprintf("%s does not belong to the cluster any more", node), nil
 			}
-			if p.left(ctx, api.Left{Rooms: m.Rooms}, fmt.Sprintf("%s is being removed, %s left", node, count(m.Rooms, "room"))) > opStill {
+			if p.left(ctx, api.Left{Rooms: m.Rooms}, fmt.Sprintf("%s is being removed, %s left", node, api.Count(m.Rooms, "room"))) > opStill {
 				return "", fmt.Errorf("%s is still a member here: talkd cluster status at another node", node)
 			}
 			if err := sleep(ctx, opLook); err != nil {
@@ -169,9 +169,9 @@ func (o *operations) Remove(ctx context.Context, node store.NodeID) (string, err
 }
 
 // Rotate replaces keys of the cluster's own.
-func (o *operations) Rotate(ctx context.Context, key api.Key) (string, error) {
+func (o *operations) Rotate(ctx context.Context, key store.KeyKind) (string, error) {
 	rotate, what := o.cluster.RotateGossip, "gossip key"
-	if key == api.KeyCA {
+	if key == store.KeyCA {
 		rotate, what = o.cluster.RotateCA, "certificate authority"
 	}
 	first := api.AdminEvent{Kind: "rotate_" + string(key), Detail: "the " + what + " is to be replaced on all nodes"}
@@ -188,12 +188,4 @@ func (o *operations) Rotate(ctx context.Context, key api.Key) (string, error) {
 		}
 		return "all nodes that are alive use the new " + what, nil
 	})
-}
-
-// count writes a number of things for people.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -95,7 +95,7 @@ func (f *facts) Remove(context.Context, store.NodeID) (string, error) { return f
 func (f *facts) Move(context.Context, store.RoomID, store.NodeID) (string, error) {
 	return f.order("move")
 }
-func (f *facts) Rotate(context.Context, api.Key) (string, error) { return f.order("rotate") }
+func (f *facts) Rotate(context.Context, store.KeyKind) (string, error) { return f.order("rotate") }
 
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
@@ -175,10 +175,10 @@ func TestTables(t *testing.T) {
 	alone.cluster.Leader, alone.cluster.Quorum, alone.cluster.VotersAlive = "", false, 1
 	alone.cluster.Nodes[1].State = "dead"
 	well := threeNodes()
-	well.cluster.VotersAlive = 3
+	well.cluster.VotersAlive, well.cluster.FailureTolerance = 3, 1
 	well.cluster.Nodes[2].State = "alive"
 	mixed := threeNodes()
-	mixed.cluster.VotersAlive = 3
+	mixed.cluster.VotersAlive, mixed.cluster.FailureTolerance = 3, 1
 	mixed.cluster.Nodes[1].Version, mixed.cluster.Nodes[2].State = "1.3.0", "draining"
 	for name, tt := range map[string]struct {
 		facts *facts

@@ -37,20 +37,20 @@ func options(t *testing.T, nodes int) Options {
 	return o
 }
 
-// cluster runs until its context ends; what it told is in started and ready.
-type cluster struct {
+// lab is a cluster that runs until its context ends; what it told is in started and ready.
+type lab struct {
 	started []Started
 	ready   *Ready
 	err     error
 }
 
 // run returns when the cluster has stopped; whenReady is called in between.
-func run(t *testing.T, o Options, whenReady func(*cluster)) *cluster {
+func run(t *testing.T, o Options, whenReady func(*lab)) *lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	defer http.DefaultClient.CloseIdleConnections()
-	c := new(cluster)
+	c := new(lab)
 	c.err = Run(ctx, o, func(s Started) { c.started = append(c.started, s) }, func(r Ready) {
 		c.ready = &r
 		if whenReady != nil {
@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 	o := options(t, 3)
 	o.User, o.Password = "zoe", "correct horse"
 	o.Backends = []string{"https://cloud.example=0123456789abcdef=="}
-	c := run(t, o, func(c *cluster) {
+	c := run(t, o, func(c *lab) {
 		if len(c.started) != 3 {
 			t.Fatalf("%d nodes are told", len(c.started))
 		}
@@ -170,7 +170,7 @@ func TestRunAgain(t *testing.T) {
 // are.
 func TestKilledNode(t *testing.T) {
 	o := options(t, 2)
-	c := run(t, o, func(c *cluster) {
+	c := run(t, o, func(c *lab) {
 		if err := syscall.Kill(c.started[1].PID, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/node/config"
 )
 
@@ -82,31 +83,28 @@ func (o Options) invite(ctx context.Context, first, joining *process) error {
 // awaitVoters waits until all servers vote that should, so that any of them may
 // be killed from then on, and gives the leader.
 func (p *process) awaitVoters(ctx context.Context, servers int) (leader string, err error) {
-	want := min(servers, 5)
-	if want > 2 && want%2 == 0 {
-		want-- // the last is a spare
-	}
+	want := cluster.VotersOf(servers)
 	err = p.await(ctx, "has too few voters", func() bool {
 		answer, err := p.call(ctx, http.MethodGet, "/admin/v1/cluster", nil)
 		if err != nil {
 			return false
 		}
-		var cluster struct {
+		var seen struct {
 			Leader string `json:"leader"`
 			Nodes  []struct {
 				Raft string `json:"raft"`
 			} `json:"nodes"`
 		}
-		if json.Unmarshal(answer, &cluster) != nil {
+		if json.Unmarshal(answer, &seen) != nil {
 			return false
 		}
 		voters := 0
-		for _, n := range cluster.Nodes {
+		for _, n := range seen.Nodes {
 			if n.Raft == "voter" {
 				voters++
 			}
 		}
-		leader = cluster.Leader
+		leader = seen.Leader
 		return voters >= want && leader != ""
 	})
 	return leader, err
