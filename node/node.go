@@ -1,11 +1,11 @@
 // Package node puts the parts of a node together. It is the only place that
 // knows all of them, and known only by cmd/talkd and test/e2e.
 //
-//	config ─▶ New: lock ─ store ─ cluster ─ media ─ relay ─ signaling ─ api, web
-//	          Run: cluster, admin listener       started first, stopped last
-//	               media, relay, load meter      when the cluster is ready
-//	               signaling, conversations
-//	               public listener               last, and refused first
+//	config ─▶ New: lock ─ store ─ cluster ─ media, relay ─ backend, api, signaling ─ web, listeners
+//	          Run: cluster, events, operations, admin listener     started first, stopped last
+//	               media, relay, load and relay meters, clock      when the cluster is ready
+//	               signaling, conversations, what other nodes pass on
+//	               public listener                                 last, and refused first
 //
 // A node without the role server has no store: what needs it is passed on to a
 // server (roles.go, questions.go, package forward).

@@ -43,12 +43,6 @@ func (d *DB) ConversationByToken(ctx context.Context, token string) (Conversatio
 	return one(ctx, d, scanConversation, "SELECT "+conversationColumns+" FROM conversations c WHERE c.token = ?", token)
 }
 
-// ConversationBetween is the one-to-one conversation of two users; ErrNotFound
-// if there is none.
-func (d *DB) ConversationBetween(ctx context.Context, user, other string) (Conversation, error) {
-	return one(ctx, d, scanConversation, "SELECT "+conversationColumns+" FROM conversations c WHERE c.pair = ?", userPair(user, other))
-}
-
 // ConversationsOf are the conversations a user attends, the most active first.
 func (d *DB) ConversationsOf(ctx context.Context, user string) ([]Conversation, error) {
 	return list(ctx, d, scanConversation, "SELECT "+conversationColumns+` FROM conversations c

@@ -168,7 +168,7 @@ func listen(t testing.TB) net.Listener {
 func run(t testing.TB, id store.NodeID, identity Identity, book *addresses, change ...func(*Config)) *end {
 	t.Helper()
 	c := Config{
-		Self: id, Listener: listen(t), Identity: identity, Resolve: book.resolve,
+		Self: id, Listener: listen(t), Identity: identity, Resolve: book.resolve, Dialer: new(net.Dialer),
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {

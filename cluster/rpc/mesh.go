@@ -51,7 +51,7 @@ type Config struct {
 	Banished   func(id store.NodeID, key string) bool
 	Told       []string
 	Join       JoinHandler
-	Dialer     Dialer // nil: the machine's
+	Dialer     Dialer
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -71,9 +71,6 @@ type Mesh struct {
 
 // New makes a mesh; it answers nobody before Run.
 func New(c Config) *Mesh {
-	if c.Dialer == nil {
-		c.Dialer = &net.Dialer{Timeout: dialTimeout}
-	}
 	m := &Mesh{config: c, clients: make(map[store.NodeID]*grpc.ClientConn)}
 	m.door = newDoor(c.Banished, c.Told)
 	metrics := newMetrics(c.Registerer, &m.conns)
