@@ -8,7 +8,7 @@ import (
 // control passes on what a moderator asks of others, such as to be mute. From
 // others it is dropped without a word, as clients expect.
 func (s *Session) control(m *wire.ClientMessage) {
-	seat := s.room()
+	seat := s.currentSeat()
 	if seat == nil {
 		s.fail(m.ID, wire.ErrNotInRoom)
 		return

@@ -49,7 +49,7 @@ func (h *Hub) left() Left {
 	sessions, left := values(h.sessions), Left{Sessions: h.lingering, Rooms: len(h.rooms)}
 	h.mu.Unlock()
 	for _, s := range sessions {
-		if s.room() != nil {
+		if s.currentSeat() != nil {
 			left.Sessions++
 		}
 	}

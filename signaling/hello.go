@@ -79,9 +79,9 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 }
 
 // start puts a new session into the index and gives it to the connection. If it
-// goes on with one of before, settle says with what; that comes before the client
+// goes on with one of before, goOn says with what; that comes before the client
 // hears anything.
-func (h *Hub) start(c *conn, id string, s *Session, settle func() *wire.Resumed) error {
+func (h *Hub) start(c *conn, id string, s *Session, goOn func() *wire.Resumed) error {
 	resume := h.resumeID(s)
 	if resume == "" {
 		h.background(s.desk.Close)
@@ -97,8 +97,8 @@ func (h *Hub) start(c *conn, id string, s *Session, settle func() *wire.Resumed)
 	}
 	h.metrics.hello(true)
 	reply := h.helloReply(id, s, resume)
-	if settle != nil {
-		reply.Hello.Resumed = settle()
+	if goOn != nil {
+		reply.Hello.Resumed = goOn()
 	}
 	c.begin(s, reply)
 	return nil

@@ -21,7 +21,7 @@ func (s *Session) media(id string, to store.SessionID, m *wire.MediaMessage) (of
 	case m.Type == wire.MediaUnshareScreen && !own:
 		return "", false
 	}
-	seat := s.room()
+	seat := s.currentSeat()
 	if seat == nil {
 		s.fail(id, wire.ErrNotAllowed)
 		return "", true

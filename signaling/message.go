@@ -37,7 +37,7 @@ func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, o
 	if s.warm.Load() {
 		return errWarm
 	}
-	seat := s.room()
+	seat := s.currentSeat()
 	say := &signalpb.Say{
 		Session:   string(s.id),
 		UserId:    s.who.userID,

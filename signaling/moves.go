@@ -194,7 +194,7 @@ func (s *Session) mayDepartLocked(now time.Time) bool {
 // depart asks the client to go on at another node. It is false if that cannot be
 // now.
 func (s *Session) depart(reason string) bool {
-	seat := s.room()
+	seat := s.currentSeat()
 	if seat == nil {
 		return false
 	}

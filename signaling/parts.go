@@ -22,8 +22,8 @@ type cut[T any] struct {
 	fresh func() T
 }
 
-// room is the part that n more bytes go into.
-func (c *cut[T]) room(n int) T {
+// partFor is the part that n more bytes go into.
+func (c *cut[T]) partFor(n int) T {
 	if c.size += n; len(c.parts) == 0 || c.size > maxPart {
 		c.parts, c.size = append(c.parts, c.fresh()), n
 	}
@@ -34,17 +34,17 @@ func cutSnapshot(s *signalpb.Snapshot) []*signalpb.Snapshot {
 	c := cut[*signalpb.Snapshot]{fresh: func() *signalpb.Snapshot {
 		return &signalpb.Snapshot{CallSince: s.GetCallSince(), Life: s.GetLife()}
 	}}
-	c.room(0)
+	c.partFor(0)
 	for _, m := range s.GetMembers() {
-		part := c.room(proto.Size(m))
+		part := c.partFor(proto.Size(m))
 		part.Members = append(part.Members, m)
 	}
 	for _, p := range s.GetPublications() {
-		part := c.room(len(p))
+		part := c.partFor(len(p))
 		part.Publications = append(part.Publications, p)
 	}
 	for _, f := range s.GetMissed() {
-		part := c.room(proto.Size(f))
+		part := c.partFor(proto.Size(f))
 		part.Missed = append(part.Missed, f)
 	}
 	for i, p := range c.parts {
@@ -57,25 +57,25 @@ func cutAttach(a *signalpb.Attach) []*signalpb.Attach {
 	c := cut[*signalpb.Attach]{fresh: func() *signalpb.Attach {
 		return &signalpb.Attach{CallSince: a.GetCallSince(), Seq: a.GetSeq(), SeqEpoch: a.GetSeqEpoch(), SeqLife: a.GetSeqLife(), Life: a.GetLife(), Watching: a.GetWatching()}
 	}}
-	c.room(0)
+	c.partFor(0)
 	for _, m := range a.GetOwn() {
-		part := c.room(proto.Size(m))
+		part := c.partFor(proto.Size(m))
 		part.Own = append(part.Own, m)
 	}
 	for _, p := range a.GetOwnPublications() {
-		part := c.room(len(p))
+		part := c.partFor(len(p))
 		part.OwnPublications = append(part.OwnPublications, p)
 	}
 	for _, m := range a.GetKnown() {
-		part := c.room(proto.Size(m))
+		part := c.partFor(proto.Size(m))
 		part.Known = append(part.Known, m)
 	}
 	for _, p := range a.GetKnownPublications() {
-		part := c.room(len(p))
+		part := c.partFor(len(p))
 		part.KnownPublications = append(part.KnownPublications, p)
 	}
 	for _, s := range a.GetUnheard() {
-		part := c.room(proto.Size(s))
+		part := c.partFor(proto.Size(s))
 		part.Unheard = append(part.Unheard, s)
 	}
 	for i, p := range c.parts {

@@ -118,6 +118,8 @@ func (h *Hub) openTicket(sealed string) (ticket, error) {
 	}
 	now, expires := time.Now(), time.UnixMilli(t.Expires)
 	switch {
+	case t.From == h.deps.Self:
+		return ticket{}, fmt.Errorf("%w: from here", wire.ErrInvalidTicket) // no node makes one for itself
 	case t.To != h.deps.Self:
 		return ticket{}, fmt.Errorf("%w: for another node", wire.ErrInvalidTicket)
 	case now.After(expires.Add(clockSkew)):

@@ -151,7 +151,7 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 	p.out, p.bytes, p.reset = out, 0, cancel
 	p.sendHeldLocked()
 	p.mu.Unlock()
-	p.hub.linked(p.id, true)
+	p.hub.linkChanged(p.id, true)
 
 	received := make(chan error, 1)
 	pulse := &pulse{}
@@ -170,7 +170,7 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 	p.mu.Lock()
 	p.out, p.reset = nil, nil
 	p.mu.Unlock()
-	p.hub.linked(p.id, false)
+	p.hub.linkChanged(p.id, false)
 	return err
 }
 
@@ -280,8 +280,8 @@ func (p *peer) drop() {
 	}
 }
 
-// linked tells all rooms and replicas that a stream has begun or ended.
-func (h *Hub) linked(id store.NodeID, up bool) {
+// linkChanged tells all rooms and replicas that a stream has begun or ended.
+func (h *Hub) linkChanged(id store.NodeID, up bool) {
 	h.mu.Lock()
 	rooms, replicas, closed := values(h.rooms), values(h.replicas), h.closed
 	h.mu.Unlock()
@@ -297,7 +297,7 @@ func (h *Hub) linked(id store.NodeID, up bool) {
 		r.edgeLost(id) // what it was told may not have arrived
 	}
 	for _, r := range replicas {
-		r.linked(id, up)
+		r.linkChanged(id, up)
 	}
 }
 

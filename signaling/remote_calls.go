@@ -134,13 +134,6 @@ func (s *service) Warm(ctx context.Context, q *signalpb.WarmRequest) (*signalpb.
 
 // handover asks a node for a session.
 func (h *Hub) handover(ctx context.Context, from store.NodeID, q *signalpb.HandoverRequest) (*signalpb.HandoverReply, error) {
-	if from == h.deps.Self {
-		reply, ok := h.giveAway(from, store.SessionID(q.GetSession()), q.GetKey())
-		if !ok {
-			return nil, wire.ErrNoSuchSession
-		}
-		return reply, nil
-	}
 	client, err := h.client(from)
 	if err != nil {
 		return nil, err

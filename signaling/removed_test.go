@@ -164,17 +164,17 @@ func TestSnapshotOfSeat(t *testing.T) {
 		}})
 	}
 	snapshot(nil, &signalpb.Member{Session: "s", Edge: "n1", Number: 1})
-	if seat := s.room(); seat == nil || !seat.allowed(backend.PermissionControl) {
+	if seat := s.currentSeat(); seat == nil || !seat.allowed(backend.PermissionControl) {
 		t.Fatalf("seat %+v", seat)
 	}
 	snapshot(nil, &signalpb.Member{Session: "s", Edge: "n1", Number: 1, HasPermissions: true, Permissions: []string{backend.PermissionPublishAudio}})
-	if seat := s.room(); seat.allowed(backend.PermissionControl) || !seat.allowed(backend.PermissionPublishAudio) {
+	if seat := s.currentSeat(); seat.allowed(backend.PermissionControl) || !seat.allowed(backend.PermissionPublishAudio) {
 		t.Errorf("permissions %v", seat.permissions)
 	}
 	snapshot([]*signalpb.Frame{{Body: &signalpb.Frame_Kick{Kick: &signalpb.Kick{Sessions: []string{"s"}, Disinvited: wire.ReasonDeleted}}}})
 	last := s.queue[len(s.queue)-1]
-	if s.room() != nil || !bytes.Equal(last, wire.Encode(wire.DisinviteEvent("room", wire.ReasonDeleted))) {
-		t.Errorf("in %v, was told %s", s.room(), last)
+	if s.currentSeat() != nil || !bytes.Equal(last, wire.Encode(wire.DisinviteEvent("room", wire.ReasonDeleted))) {
+		t.Errorf("in %v, was told %s", s.currentSeat(), last)
 	}
 }
 

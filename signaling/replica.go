@@ -334,8 +334,8 @@ func (r *replica) follow(home store.Home, placed bool) {
 	after.run()
 }
 
-// linked tells that the way to a node is there again, or has broken.
-func (r *replica) linked(node store.NodeID, up bool) {
+// linkChanged tells that the way to a node is there again, or has broken.
+func (r *replica) linkChanged(node store.NodeID, up bool) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.mu.Lock()

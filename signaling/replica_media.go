@@ -141,7 +141,7 @@ func (h *Hub) AuthorizePull(ctx context.Context, peer store.NodeID, id media.Pub
 	if s == nil {
 		return ErrNotListening
 	}
-	seat := s.room()
+	seat := s.currentSeat()
 	if seat == nil {
 		return ErrNotListening
 	}

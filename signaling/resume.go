@@ -97,8 +97,8 @@ func (s seals) openResume(resumeID string) (*signalpb.Resume, error) {
 	return t, nil
 }
 
-// takeOver is how long a resume waits for the connection that it replaces.
-const takeOver = 2 * time.Second
+// dropPatience is how long a resume waits for the connection that it replaces.
+const dropPatience = 2 * time.Second
 
 // resume takes a session up again: here, through a front if another node has it,
 // and if that node is lost without its media.
@@ -136,7 +136,7 @@ func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string, known uint32) err
 	}
 	h.metrics.hello(true)
 	h.metrics.resumed.Inc()
-	switch seat := s.room(); {
+	switch seat := s.currentSeat(); {
 	case seat == nil:
 	case as.Media:
 		seat.replica.tellCall(s)
@@ -246,7 +246,7 @@ func (s *Session) dropConn() bool {
 		return true
 	}
 	old.abandon()
-	ctx, cancel := context.WithTimeout(s.hub.ctx, takeOver)
+	ctx, cancel := context.WithTimeout(s.hub.ctx, dropPatience)
 	defer cancel()
 	select {
 	case <-old.done:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -12,13 +11,6 @@ import (
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/store"
-)
-
-// What waits for a room is bounded. Whoever finds the inbox full is refused: an
-// edge then starts over with a snapshot, a client gets an error.
-const (
-	maxInbox      = 16_384
-	maxInboxBytes = 32 << 20
 )
 
 // room is a room at its home. One goroutine owns all of it and puts in order
@@ -93,63 +85,13 @@ type leaving struct {
 	session store.SessionID
 }
 
-// inbox is a bounded queue that nobody waits at, so that a room and the edges
-// on its own node can post to each other whatever they hold.
-type inbox struct {
-	mu     sync.Mutex
-	items  []func() // guarded by mu
-	bytes  int      // guarded by mu
-	closed bool     // guarded by mu
-	wake   chan struct{}
-}
-
-func (b *inbox) post(f func()) error { return b.postBytes(f, 0) }
-
-// postBytes is post for what holds on to n bytes.
-func (b *inbox) postBytes(f func(), n int) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return ErrNotHome
-	}
-	if len(b.items) >= maxInbox || b.bytes+n > maxInboxBytes {
-		return errFull
-	}
-	b.bytes += n
-	b.items = append(b.items, f)
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// take gives all that waits; it is false if there will be no more.
-func (b *inbox) take() ([]func(), bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	items := b.items
-	b.items, b.bytes = nil, 0
-	return items, !b.closed
-}
-
-func (b *inbox) close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
 func newRoom(h *Hub, id store.RoomID, home store.Home) *room {
 	now := time.Now()
 	return &room{
 		hub:     h,
 		id:      id,
 		home:    home,
-		inbox:   inbox{wake: make(chan struct{}, 1)},
+		inbox:   newInbox(),
 		done:    make(chan struct{}),
 		began:   now,
 		members: make(map[store.SessionID]*signalpb.Member),
@@ -209,16 +151,16 @@ func (r *room) do(ctx context.Context, f func() error) error {
 	}
 }
 
-// settle is how long a home that took over waits for the first edge to say who
+// firstAttach is how long a home that took over waits for the first edge to say who
 // is there.
-const settle = time.Second
+const firstAttach = time.Second
 
 // notYet says why the room cannot answer a backend now.
 func (r *room) notYet() error {
 	switch {
 	case r.deposed > r.home.Epoch:
 		return ErrNotHome
-	case len(r.members) == 0 && time.Since(r.began) < settle && r.began.Sub(r.home.Created) > settle:
+	case len(r.members) == 0 && time.Since(r.began) < firstAttach && r.began.Sub(r.home.Created) > firstAttach:
 		return ErrNotHome // the question comes again
 	}
 	return nil

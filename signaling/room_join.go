@@ -50,7 +50,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	if err := id.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrNoSuchRoom, err)
 	}
-	if seat := s.room(); seat != nil && seat.replica.id == id && seat.roomSession == m.Room.SessionID {
+	if seat := s.currentSeat(); seat != nil && seat.replica.id == id && seat.roomSession == m.Room.SessionID {
 		return wire.AlreadyJoined(seat.replica.describe(seat))
 	}
 	request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}

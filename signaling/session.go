@@ -90,8 +90,8 @@ func (s *Session) hasKey(key []byte) bool {
 	return subtle.ConstantTimeCompare(s.key[:], key) == 1
 }
 
-// room is where the session is, or nil.
-func (s *Session) room() *seat {
+// currentSeat is where the session is, or nil.
+func (s *Session) currentSeat() *seat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seat
@@ -307,26 +307,26 @@ func (s *Session) Send(sender store.SessionID, m wire.MediaMessage) {
 
 // Announce is for the desk: the client publishes.
 func (s *Session) Announce(pub media.Publication) {
-	if seat := s.room(); seat != nil {
+	if seat := s.currentSeat(); seat != nil {
 		pub.Edge = s.hub.deps.Self
 		seat.replica.announce(pub)
 	}
 	// While the offer was being answered permit did not see it yet.
-	if seat := s.room(); seat != nil && !seat.mayPublish(pub) {
+	if seat := s.currentSeat(); seat != nil && !seat.mayPublish(pub) {
 		s.desk.Unpublish(pub.ID.Kind)
 	}
 }
 
 // Withdraw is for the desk: the client publishes no more.
 func (s *Session) Withdraw(id media.PubID) {
-	if seat := s.room(); seat != nil {
+	if seat := s.currentSeat(); seat != nil {
 		seat.replica.withdraw(id)
 	}
 }
 
 // Await is for the desk: it waits for what another session publishes.
 func (s *Session) Await(ctx context.Context, publisher store.SessionID, kind string) (media.Publication, error) {
-	seat := s.room()
+	seat := s.currentSeat()
 	if seat == nil {
 		return media.Publication{}, wire.ErrNotAllowed
 	}

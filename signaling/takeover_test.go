@@ -319,8 +319,8 @@ func TestMovedAway(t *testing.T) {
 	e.event(&signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: &signalpb.Member{Session: "joe", Edge: "n1", Incarnation: 1}}})
 	e.sam.queue = nil
 	e.event(&signalpb.Frame{Body: &signalpb.Frame_Moved{Moved: &signalpb.Member{Session: "joe", Edge: "n3", Incarnation: 2}}})
-	if joe.room() != nil || e.hub.session("joe") != nil || heard(e.sam) != "" {
-		t.Errorf("joe is in %v; sam heard %s", joe.room(), heard(e.sam))
+	if joe.currentSeat() != nil || e.hub.session("joe") != nil || heard(e.sam) != "" {
+		t.Errorf("joe is in %v; sam heard %s", joe.currentSeat(), heard(e.sam))
 	}
 	e.hub.toSession("", "joe", []byte(`{}`))
 	e.n3.expect(func(f *signalpb.Frame) bool { return f.GetDirect().GetSession() == "joe" })
@@ -337,12 +337,12 @@ func TestTakeOverHere(t *testing.T) {
 	for _, detached := range []bool{false, true} {
 		e := newNearEdge(t)
 		if detached {
-			e.linked("n2", false)
+			e.linkChanged("n2", false)
 			e.home.expect(func(f *signalpb.Frame) bool { return f.GetAttach() != nil }) // the first one
 		}
 		bob := e.home.session("bob", 2)
 		pub := media.Publication{ID: media.PubID{Session: "bob", Incarnation: 2, Kind: "video", Generation: 1}, Data: true}
-		if !e.takeOver(bob, &seat{replica: e.replica}, []media.Publication{pub}) || bob.room() == nil {
+		if !e.takeOver(bob, &seat{replica: e.replica}, []media.Publication{pub}) || bob.currentSeat() == nil {
 			t.Fatal("not taken over")
 		}
 		if e.takeOver(bob, &seat{replica: e.replica}, nil) {
@@ -354,7 +354,7 @@ func TestTakeOverHere(t *testing.T) {
 		} else {
 			e.n3.expect(func(f *signalpb.Frame) bool { return f.GetMoved().GetEdge() == "n1" && f.GetEpoch() == 0 })
 			e.n3.expect(func(f *signalpb.Frame) bool { return f.GetPublished() != nil })
-			e.linked("n2", true)
+			e.linkChanged("n2", true)
 			own := e.home.expect(func(f *signalpb.Frame) bool { return f.GetAttach() != nil }).GetAttach()
 			if len(own.GetOwn()) != 2 || len(own.GetOwnPublications()) != 1 {
 				t.Errorf("attach %v", own)
@@ -365,14 +365,14 @@ func TestTakeOverHere(t *testing.T) {
 			&signalpb.Member{Session: "sam", Edge: "n1", Incarnation: 1, Number: 1},
 			&signalpb.Member{Session: "bob", Edge: "n2", Incarnation: 1, Number: 2, InCall: 7})
 		claim := e.home.expect(func(f *signalpb.Frame) bool { return f.GetTakeover() != nil }).GetTakeover()
-		if claim.GetIncarnation() != 2 || claim.GetInCall() != 7 || bob.room() == nil {
-			t.Errorf("claim %v, bob in %v", claim, bob.room())
+		if claim.GetIncarnation() != 2 || claim.GetInCall() != 7 || bob.currentSeat() == nil {
+			t.Errorf("claim %v, bob in %v", claim, bob.currentSeat())
 		}
 		// Nor does it lose the session to one that comes in by an earlier claim.
 		earlier := cloneMember(claim)
 		earlier.Edge, earlier.Incarnation = "n3", 1
 		e.event(&signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: earlier}})
-		if m := e.members["bob"]; m.GetEdge() != "n1" || bob.room() == nil {
+		if m := e.members["bob"]; m.GetEdge() != "n1" || bob.currentSeat() == nil {
 			t.Errorf("bob is %v", m)
 		}
 		e.event(&signalpb.Frame{Body: &signalpb.Frame_Moved{Moved: claim}})
@@ -388,8 +388,8 @@ func TestJoinedElsewhere(t *testing.T) {
 	e := newNearEdge(t)
 	e.event(&signalpb.Frame{Body: &signalpb.Frame_Left{Left: &signalpb.Left{Sessions: []string{"sam"}}}})
 	e.event(&signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: &signalpb.Member{Session: "sam", Edge: "n3", Incarnation: 2}}})
-	if e.sam.room() != nil || e.hub.session("sam") != nil {
-		t.Errorf("sam is in %v", e.sam.room())
+	if e.sam.currentSeat() != nil || e.hub.session("sam") != nil {
+		t.Errorf("sam is in %v", e.sam.currentSeat())
 	}
 }
 
@@ -397,7 +397,7 @@ func TestJoinedElsewhere(t *testing.T) {
 // sessions, and over that of a home that has not heard it yet.
 func TestClaimOfEdge(t *testing.T) {
 	e := newNearEdge(t)
-	e.linked("n2", false)
+	e.linkChanged("n2", false)
 	claim := &signalpb.Member{Session: "bob", Edge: "n3", Incarnation: 2}
 	published := announcement("bob", 2, "n3").GetAnnounce()
 	for _, from := range []store.NodeID{"n4", "n3"} {
@@ -407,7 +407,7 @@ func TestClaimOfEdge(t *testing.T) {
 			t.Errorf("from %s: %v, %v", from, e.members["bob"], e.pubs)
 		}
 	}
-	e.linked("n2", true)
+	e.linkChanged("n2", true)
 	e.snapshot(
 		&signalpb.Member{Session: "sam", Edge: "n1", Incarnation: 1, Number: 1},
 		&signalpb.Member{Session: "bob", Edge: "n2", Incarnation: 1, Number: 2, InCall: 5},

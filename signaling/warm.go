@@ -132,7 +132,7 @@ func (s *Session) move(m *wire.ClientMessage) {
 	done := m.Move.State == wire.MoveDone
 	switch warm := s.warm.Load(); {
 	case warm && done:
-		s.settle(m)
+		s.completeMove(m)
 	case warm:
 		s.finish(moveMessage(m.ID, wire.MoveAbort, nil), true, 0)
 	case done:
@@ -143,9 +143,9 @@ func (s *Session) move(m *wire.ClientMessage) {
 	}
 }
 
-// settle is the moment when the session has moved.
-func (s *Session) settle(m *wire.ClientMessage) {
-	seat := s.room()
+// completeMove is the moment when the session has moved.
+func (s *Session) completeMove(m *wire.ClientMessage) {
+	seat := s.currentSeat()
 	if seat == nil || !s.hub.removeWarm(s) {
 		s.fail(m.ID, wire.ErrNoSuchSession) // it has ended just now
 		return
@@ -176,9 +176,6 @@ func moveMessage(id, state string, room *wire.Room) wire.ServerMessage {
 
 // borrow asks the node that has a session for what is needed to prepare it here.
 func (h *Hub) borrow(ctx context.Context, t ticket) (*signalpb.WarmReply, error) {
-	if t.From == h.deps.Self {
-		return nil, fmt.Errorf("%w: it is here", wire.ErrInvalidTicket)
-	}
 	client, err := h.client(t.From)
 	if err != nil {
 		return nil, err
@@ -201,7 +198,7 @@ func (h *Hub) lend(to store.NodeID, room store.RoomID, id store.SessionID, key [
 		return nil, false
 	}
 	left, asked := s.departsTo(to)
-	seat := s.room()
+	seat := s.currentSeat()
 	if !asked || seat == nil || seat.replica.id != room {
 		return nil, false
 	}

@@ -162,8 +162,4 @@ func TestAuthKind(t *testing.T) {
 	if k := (&Auth{Type: AuthTicket}).Kind(); k != AuthTicket {
 		t.Errorf("kind %q", k)
 	}
-	h := Hello{Features: []string{ClientRedirect}}
-	if !h.HasFeature(ClientRedirect) || h.HasFeature(ClientResumeMedia) {
-		t.Error("features not found")
-	}
 }

@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/talkd/talkd/store"
 )
@@ -54,9 +53,6 @@ type Hello struct {
 	Features []string `json:"features,omitempty"`
 	Auth     *Auth    `json:"auth,omitempty"`
 }
-
-// HasFeature tells whether the client listed the feature.
-func (h *Hello) HasFeature(name string) bool { return slices.Contains(h.Features, name) }
 
 // Auth is how a client proves who it is. Params are for the backend and pass
 // through as they came; those of a ticket or an internal client are read with
