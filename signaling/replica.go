@@ -38,6 +38,7 @@ type replica struct {
 	refusals  int                                          // guarded by mu; since the last snapshot
 	again     time.Time                                    // guarded by mu; not before then after a refusal
 	number    uint64                                       // guarded by mu; of what our sessions said last
+	direct    uint64                                       // guarded by mu; of what went straight to the other edges last
 	unheard   []*signalpb.Say                              // guarded by mu; the home has not confirmed these
 	heard     seen                                         // guarded by mu; what others said
 	members   map[store.SessionID]*signalpb.Member         // guarded by mu; values are never changed
@@ -342,10 +343,7 @@ func (r *replica) linkChanged(node store.NodeID, up bool) {
 	var after effects
 	if r.home.Node == node && !r.closed {
 		if r.attached {
-			// It may have come to the home or not: what comes twice is heard once.
-			for _, say := range r.unheard {
-				after = append(after, r.sayToEdgesLocked(say)...)
-			}
+			after = r.sayUnheardLocked() // it may have come to the home or not
 		}
 		r.attached, r.attaching = false, time.Time{}
 		if !up {

@@ -47,10 +47,23 @@ func (r *replica) say(say *signalpb.Say) {
 	r.unheard = newest(r.unheard, maxUnheard, maxUnheardBytes, func(s *signalpb.Say) int { return len(s.GetData()) })
 	var after effects
 	if !r.attached || !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Say{Say: say}}) {
-		after = r.sayToEdgesLocked(say)
+		after = r.sayUnheardLocked()
 	}
 	r.mu.Unlock()
 	after.run()
+}
+
+// sayUnheardLocked sends straight to the edges what the home has not confirmed, and
+// what has not been sent so before: what was said last must not come before that.
+// What comes twice is heard once.
+func (r *replica) sayUnheardLocked() (after effects) {
+	for _, say := range r.unheard {
+		if say.GetNumber() > r.direct {
+			after = append(after, r.sayToEdgesLocked(say)...)
+			r.direct = say.GetNumber()
+		}
+	}
+	return after
 }
 
 // newest drops the oldest of a list until no more are left than may be, in number

@@ -310,6 +310,30 @@ func heard(s *Session) string {
 	return string(bytes.Join(s.queue, []byte("\n")))
 }
 
+// TestSaidInOrder: what was on its way to a home that is none any more comes before
+// what is said after that, while there is no other.
+func TestSaidInOrder(t *testing.T) {
+	e := newNearEdge(t)
+	say := func(what string) {
+		e.say(&signalpb.Say{Session: "sam", To: wire.ToRoom, Data: []byte(what)})
+	}
+	hear := func(want string) {
+		t.Helper()
+		if f := e.n3.expect(func(f *signalpb.Frame) bool { return f.GetSaid() != nil }); string(f.GetSaid().GetData()) != want {
+			t.Errorf("heard %s, not %s", f.GetSaid().GetData(), want)
+		}
+	}
+	say("1")
+	e.event(&signalpb.Frame{Heard: e.number}) // the home has passed it on
+	say("2")
+	e.follow(store.Home{Node: "n4", Epoch: 2}, true)
+	say("3")
+	say("4")
+	for _, want := range []string{"2", "3", "4"} {
+		hear(want)
+	}
+}
+
 // TestMovedAway: a session of this edge that goes on at another one ends here
 // without a word to others, and messages find it there.
 func TestMovedAway(t *testing.T) {
