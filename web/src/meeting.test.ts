@@ -331,6 +331,24 @@ test('the old node dies during a move: the session is finished at the new one', 
   m.leave();
 });
 
+test('the answer that a move is done is lost: everything is made anew at the new node', async () => {
+  const { m, s } = await together();
+  const second = await ordered(s);
+  peers[2]?.become('connected');
+  s.drop();
+  await step();
+  second.drop();
+  const third = await step();
+  third.drop();
+  const fourth = await reach('ws://n2/spreed');
+  fourth.take();
+  await say(fourth, resumed('{"media":false,"room":"abc"}'));
+  expect(said(fourth)).toEqual(['requestoffer b', 'offer s1']);
+  await say(fourth, JOINED, CALL);
+  expect([m.signaling.serving, m.phase, asked]).toEqual(['n2', 'call', []]);
+  m.leave();
+});
+
 test('a guest whose token is too old comes as a new guest', async () => {
   guest = 'old';
   refuse['/v4/room/abc/participants/active old'] = 401;

@@ -7,11 +7,14 @@
 // the new connections; ending the second link before that changes nothing.
 
 import { Link, ProtocolError, type SocketFactory } from './link';
-import { aboutMedia, FEATURES, socketURL, type HelloReply, type MoveOrder, type PeerData, type Recipient, type RoomReply, type Sender, type ServerMessage } from './wire';
+import { aboutMedia, FEATURES, socketURL, type ClientMessage, type HelloReply, type MoveOrder, type PeerData, type Recipient, type RoomReply, type Sender, type ServerMessage } from './wire';
 
 /** Longer than this no move takes, whatever the server allows. */
 export const MOVE_TIMEOUT = 8_000;
 const DONE_TIMEOUT = 4_000;
+
+/** The session stays where it is. */
+export const ABORT: ClientMessage = { type: 'move', move: { state: 'abort' } };
 
 /** Goes to another node with a ticket. */
 export async function present(open: SocketFactory, url: string, ticket: string): Promise<{ link: Link; hello: HelloReply }> {
@@ -66,7 +69,7 @@ export class Move {
   }
 
   abort(): void {
-    this.link.send({ type: 'move', move: { state: 'abort' } });
+    this.link.send(ABORT);
     this.link.close();
   }
 

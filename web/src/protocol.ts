@@ -12,7 +12,7 @@
 import { dial, FatalError, superseded, type DialDeps } from './dial';
 import { Emitter } from './emitter';
 import { ProtocolError, type Link } from './link';
-import { Move, present } from './move';
+import { ABORT, Move, present } from './move';
 import {
   aboutMedia,
   apiOrigin,
@@ -150,13 +150,14 @@ export class Signaling extends Emitter<SignalingEvents> {
     return true;
   }
 
-  /** The move is off, the session stays where it is. */
+  /** The move is off, the session stays where it is. Its node hears that too, as others wait for their turn. */
   abandon(move: Move): void {
     move.abort();
     move.onclose();
     if (move !== this.move) return;
     this.move = null;
-    if (!this.link?.open) this.lost();
+    if (this.link?.open) this.link.send(ABORT);
+    else this.lost();
   }
 
   /** Enters a room, on the node that the cluster chooses. */
@@ -289,13 +290,14 @@ export class Signaling extends Emitter<SignalingEvents> {
 
   private async obey(order: MoveOrder): Promise<void> {
     const turn = ++this.orders;
-    if (this.move) this.abandon(this.move);
+    const before = this.move;
+    this.move = null; // its node knows that it is off
+    if (before) this.abandon(before);
     let move: Move;
     try {
       move = await Move.begin(this.deps.open, order);
     } catch {
-      // The session stays. Others may be waiting for its turn to be over.
-      if (turn === this.orders) this.link?.send({ type: 'move', move: { state: 'abort' } });
+      if (turn === this.orders) this.link?.send(ABORT);
       return;
     }
     if (turn !== this.orders || this.state !== 'connected' || !move.hello.moving) {
