@@ -1,0 +1,200 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/media/mediatest"
+)
+
+// TestMain is also the forwarding process of the tests, which start themselves.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "forward" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func cases() map[string]Case {
+	c := tight("tight", media.Video, 1200, 8, 2, 0)
+	audio := tight("audio", media.Audio, 100, 4, 2, 0)
+	paced, wide := c, c
+	paced.Interval = 10 * time.Millisecond
+	wide.Streams = 2
+	return map[string]Case{"tight": c, "audio": audio, "paced": paced, "two streams": wide}
+}
+
+func TestEveryPacketIsCounted(t *testing.T) {
+	w := Window{WarmUp: 20 * time.Millisecond, Measure: 100 * time.Millisecond}
+	for name, c := range cases() {
+		for _, v := range variants {
+			t.Run(name+"/"+v, func(t *testing.T) {
+				t.Parallel()
+				s, err := measure(t.Context(), c, v, w, anyCore)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Without a queue in the way nothing can be lost.
+				if s.Packets == 0 || !c.paced() && s.Loss != 0 || s.Nanoseconds <= 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		}
+	}
+}
+
+func TestEveryPacketIsChecked(t *testing.T) {
+	for _, c := range checkCases() {
+		c.Receivers = 2
+		for _, v := range variants {
+			t.Run(v, func(t *testing.T) {
+				t.Parallel()
+				got, err := check(t.Context(), c, v, anyCore, 300*time.Millisecond)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !got.good() {
+					t.Errorf("%+v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestSourceNeverRepeats(t *testing.T) {
+	for _, kind := range []string{media.Audio, media.Video} {
+		s := newSource(kind, 1, 200, 4, 0)
+		checker := mediatest.NewChecker(kind)
+		seen := map[string]bool{}
+		var last rtp.Packet
+		for i := range 3 * cycle {
+			buf := make([]byte, media.MaxPacket)
+			var p rtp.Packet
+			if err := p.Unmarshal(buf[:s.put(buf, false)]); err != nil {
+				t.Fatal(err)
+			}
+			if i < cycle {
+				checker.Packet(p.SequenceNumber, p.Timestamp, p.Payload)
+			}
+			if seen[string(p.Payload)] {
+				t.Fatalf("%s: packet %d is like one before", kind, i)
+			}
+			seen[string(p.Payload)] = true
+			if i > 0 && (p.SequenceNumber != last.SequenceNumber+1 || p.Timestamp-last.Timestamp > 3600) {
+				t.Fatalf("%s: packet %d does not follow: %v after %v", kind, i, p.Header, last.Header)
+			}
+			if kind == media.Video && i > 0 && i%4 == 0 && (picture(p)-picture(last))&0x7fff != 1 {
+				t.Fatalf("packet %d does not begin the next picture", i)
+			}
+			last = p
+		}
+		if r := checker.Report(); r.Packets != cycle || r.Missing != 0 || len(r.Faults) > 0 {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
+func picture(p rtp.Packet) uint16 { return binary.BigEndian.Uint16(p.Payload[2:]) }
+
+// What the floor seals is what the library opens, beyond the wrap of the
+// sequence numbers as well.
+func TestFloorSealsSRTP(t *testing.T) {
+	secret := newSecret()
+	k, err := secret.sealing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := secret.context()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := append([]byte{0x80, 96, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, "some words"...)
+	binary.BigEndian.PutUint32(plain[8:], secret.SSRC)
+	var nonce [12]byte
+	for index := range uint32(70000) {
+		binary.BigEndian.PutUint16(plain[2:], uint16(index))
+		k.nonce(&nonce, secret.SSRC, index)
+		sealed := k.aead.Seal(plain[:rtpHeader:rtpHeader], nonce[:], plain[rtpHeader:], plain[:rtpHeader])
+		open, err := c.DecryptRTP(nil, sealed, nil)
+		if err != nil || string(open) != string(plain) {
+			t.Fatalf("packet %d: %q, %v", index, open, err)
+		}
+	}
+}
+
+func TestDeafReceiverCountsRTPOnly(t *testing.T) {
+	r, err := newReceiver(Floor, media.Video)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.deafen(); err != nil {
+		t.Fatal(err)
+	}
+	to, err := net.DialUDP("udp4", nil, r.socket.LocalAddr().(*net.UDPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = to.Close() }()
+	heard := [][]byte{{0, 1}, {22, 254}, {0x80, 200}, {0x81, 192}, {0x8f, 223}, {0x80}}
+	for _, p := range [][]byte{{0x80, 96}, {0x90, 111}, {0xbf, 191}, {0x80, 224}} {
+		if _, err := to.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range heard {
+		if _, err := to.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf := make([]byte, 16)
+	for _, p := range heard[:5] {
+		n, err := r.socket.Read(buf)
+		if err != nil || string(buf[:n]) != string(p) {
+			t.Fatalf("read %x, %v, want %x", buf[:n], err, p)
+		}
+	}
+	if n, err := r.count(); err != nil || n != 5 { // a packet of one byte is nothing
+		t.Errorf("%d counted, %v", n, err)
+	}
+}
+
+func TestVoid(t *testing.T) {
+	of := func(ns, loss float64) Sample { return Sample{Nanoseconds: ns, Loss: loss} }
+	for name, c := range map[string]struct {
+		floor, talkd []Sample
+		void         int
+	}{
+		"good":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, 0.001)}, 0},
+		"loss":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, 0.002)}, 1},
+		"more":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, -0.1)}, 1},
+		"spread":  {[]Sample{of(100, 0), of(120, 0)}, []Sample{of(120, 0), of(130, 0)}, 1},
+		"is both": {[]Sample{of(100, 0), of(120, 0)}, []Sample{of(120, 0), of(130, 0.1)}, 2},
+	} {
+		r := Row{Variants: map[string]Variant{}, Samples: map[string][]Sample{Floor: c.floor, Talkd: c.talkd}}
+		r.summarise()
+		if len(r.Void) != c.void {
+			t.Errorf("%s: %v", name, r.Void)
+		}
+	}
+}
+
+func TestRatiosAreOfRounds(t *testing.T) {
+	r := Row{Variants: map[string]Variant{}, Samples: map[string][]Sample{
+		Floor: {{Nanoseconds: 100}, {Nanoseconds: 200}, {Nanoseconds: 100}},
+		Talkd: {{Nanoseconds: 110}, {Nanoseconds: 240}, {Nanoseconds: 150}},
+	}}
+	r.summarise()
+	if v := r.Variants[Talkd]; v.Ratio != 1.2 || v.Lowest != 1.1 || v.Highest != 1.5 || v.Nanoseconds != 150 {
+		t.Errorf("%+v", v)
+	}
+}
