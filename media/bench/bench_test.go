@@ -168,6 +168,41 @@ func TestDeafReceiverCountsRTPOnly(t *testing.T) {
 	}
 }
 
+func TestTimedNotesRTPOnly(t *testing.T) {
+	from, err := newTimed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	to, err := newTimed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = to.Close() }()
+	if err := to.stamp(); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 16)
+	for _, p := range [][]byte{{0x80, 96}, {0x80, 200}, {0, 1}, {0x90, 111}} {
+		if _, err := from.WriteToAddrPort(p, to.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := to.ReadFromAddrPort(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent, _ := from.times()
+	_, came := to.times()
+	if len(sent) != 2 || len(came) != 2 {
+		t.Fatalf("%d sent, %d came", len(sent), len(came))
+	}
+	for i := range sent {
+		if d := came[i].Sub(sent[i]); d < 0 || d > time.Second {
+			t.Errorf("packet %d took %v", i, d)
+		}
+	}
+}
+
 func TestVoid(t *testing.T) {
 	of := func(ns, loss float64) Sample { return Sample{Nanoseconds: ns, Loss: loss} }
 	for name, c := range map[string]struct {

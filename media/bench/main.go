@@ -37,54 +37,23 @@ func run(args []string) error {
 		return forward(args[2])
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	quick := flags.Bool("quick", false, "only the most important cases, in less than a minute")
-	out := flags.String("json", "", "write all samples to this `file`")
-	forwarders := flags.Int("core", 0, "the core that forwards")
+	b := Bench{}
+	flags.BoolVar(&b.Quick, "quick", false, "only the most important cases, in about a minute")
+	flags.StringVar(&b.Only, "only", "", "only this `part`: cpu, check, delay or memory")
+	flags.IntVar(&b.Core, "core", 0, "the core that forwards")
 	rest := flags.Int("rest", 1, "the core of publishers and receivers")
+	out := flags.String("json", "", "write all samples to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	err := pin(*rest)
-	if err != nil {
+	if err := pin(*rest); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	w := Window{Rounds: 5, WarmUp: 500 * time.Millisecond, Measure: 700 * time.Millisecond}
-	cases := allCases()
-	if *quick {
-		w = Window{Rounds: 3, WarmUp: 300 * time.Millisecond, Measure: 500 * time.Millisecond}
-		cases = quickCases()
-	}
-	var result Result
-	fmt.Print(tableHead)
-	for _, c := range cases {
-		row, err := compare(ctx, c, w, *forwarders)
-		if err != nil {
-			return err
-		}
-		result.Rows = append(result.Rows, row)
-		fmt.Print(row)
-	}
-	fmt.Print(checkHead)
-	for _, c := range checkCases() {
-		for _, v := range variants {
-			checked, err := check(ctx, c, v, *forwarders, checkTime)
-			if err != nil {
-				return fmt.Errorf("check of %s: %w", v, err)
-			}
-			result.Checks = append(result.Checks, checked)
-			fmt.Print(checked)
-		}
-	}
-	if !*quick {
-		if result.Memory, err = memories(ctx, *forwarders); err != nil {
-			return err
-		}
-		fmt.Print(memoryHead)
-		for _, m := range result.Memory {
-			fmt.Print(m)
-		}
+	result, err := b.run(ctx)
+	if err != nil {
+		return err
 	}
 	if *out != "" {
 		if err := result.write(*out); err != nil {
@@ -92,4 +61,86 @@ func run(args []string) error {
 		}
 	}
 	return result.verdict()
+}
+
+// Bench says what to measure.
+type Bench struct {
+	Quick bool
+	Only  string // one part
+	Core  int    // that forwards
+}
+
+// run prints results as they come.
+func (b Bench) run(ctx context.Context) (r Result, err error) {
+	for _, part := range []struct {
+		name  string
+		quick bool
+		run   func(context.Context, *Result) error
+	}{
+		{"cpu", true, b.cpu},
+		{"check", true, b.check},
+		{"delay", false, b.delay},
+		{"memory", false, b.memory},
+	} {
+		if b.Only == part.name || b.Only == "" && (part.quick || !b.Quick) {
+			if err := part.run(ctx, &r); err != nil {
+				return r, fmt.Errorf("%s: %w", part.name, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+func (b Bench) cpu(ctx context.Context, r *Result) error {
+	cases, w := allCases(), Window{Rounds: 5, WarmUp: 500 * time.Millisecond, Measure: 700 * time.Millisecond}
+	if b.Quick {
+		cases, w = quickCases(), Window{Rounds: 3, WarmUp: 300 * time.Millisecond, Measure: 500 * time.Millisecond}
+	}
+	fmt.Print(cpuHead)
+	for _, c := range cases {
+		row, err := compare(ctx, c, w, b.Core)
+		if err != nil {
+			return err
+		}
+		r.CPU = append(r.CPU, row)
+		fmt.Print(row)
+	}
+	return nil
+}
+
+func (b Bench) check(ctx context.Context, r *Result) error {
+	fmt.Print(checkHead)
+	for _, c := range checkCases() {
+		for _, v := range variants {
+			checked, err := check(ctx, c, v, b.Core, checkTime)
+			if err != nil {
+				return fmt.Errorf("%s: %w", v, err)
+			}
+			r.Checks = append(r.Checks, checked)
+			fmt.Print(checked)
+		}
+	}
+	return nil
+}
+
+func (b Bench) delay(ctx context.Context, r *Result) error {
+	fmt.Print(delayHead)
+	for _, v := range variants {
+		d, err := delay(ctx, pacedCase(), v, b.Core)
+		if err != nil {
+			return fmt.Errorf("%s: %w", v, err)
+		}
+		r.Delays = append(r.Delays, d)
+		fmt.Print(d)
+	}
+	return nil
+}
+
+func (b Bench) memory(ctx context.Context, r *Result) (err error) {
+	fmt.Print(memoryHead)
+	r.Memory, err = memories(ctx, b.Core)
+	for _, m := range r.Memory {
+		fmt.Print(m)
+	}
+	return err
 }

@@ -5,7 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net"
+	"net/netip"
 	"time"
 
 	"github.com/pion/srtp/v3"
@@ -14,9 +14,20 @@ import (
 	"github.com/talkd/talkd/media/mediatest"
 )
 
-// publisher sends frames from the measuring process: mediatest.Publisher does so
-// over WebRTC, bareSender to the floor.
-type publisher interface {
+// publisher sends frames from the measuring process over a socket of its own.
+type publisher struct {
+	sender
+	*timed
+}
+
+// Close ends the sender and the socket, which a sender may have closed.
+func (p publisher) Close() {
+	_ = p.sender.Close()
+	_ = p.timed.Close()
+}
+
+// sender is what mediatest.Publisher is for WebRTC, and bareSender for the floor.
+type sender interface {
 	Offer() (string, error)
 	Answer(string) error
 	Connected(context.Context) error
@@ -24,27 +35,28 @@ type publisher interface {
 	Close() error
 }
 
-func newPublisher(c Case, variant string, stream uint32, limit int) (publisher, error) {
+func newPublisher(c Case, variant string, stream uint32, limit int) (p publisher, err error) {
+	if p.timed, err = newTimed(); err != nil {
+		return p, err
+	}
 	if variant == Floor {
-		return newBareSender(newSource(c.Kind, stream, c.Size, c.Burst, limit))
+		p.sender, err = newBareSender(p.timed, newSource(c.Kind, stream, c.Size, c.Burst, limit))
+		return p, err
 	}
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return nil, err
-	}
-	return mediatest.NewPublisher(mediatest.PublisherConfig{
-		Options: options(socket),
+	p.sender, err = mediatest.NewPublisher(mediatest.PublisherConfig{
+		Options: options(p.timed),
 		Video:   true, Stream: stream, FrameSize: c.Size - rtpHeader, PerFrame: c.Burst,
 	})
+	return p, err
 }
 
-// send sends a frame each interval.
+// send sends a frame each interval, and returns when the next one would be due.
 func send(p publisher, c Case, r Run) (packets int) {
 	next := time.Now()
-	for end := next.Add(r.For); next.Before(end); next = next.Add(r.Interval) {
-		time.Sleep(time.Until(next))
+	for end := next.Add(r.For); next.Before(end); time.Sleep(time.Until(next)) {
 		p.Frames(c.Kind, 1)
 		packets += c.Burst
+		next = next.Add(r.Interval)
 	}
 	return packets
 }
@@ -54,38 +66,35 @@ type bareSender struct {
 	source *source
 	secret Secret
 	seal   *srtp.Context
-	socket *net.UDPConn
+	socket *timed
+	to     netip.AddrPort
 	buf    []byte
 	sealed []byte
 }
 
-func newBareSender(s *source) (*bareSender, error) {
-	b := &bareSender{source: s, secret: newSecret(), buf: make([]byte, media.MaxPacket), sealed: make([]byte, media.MaxPacket)}
+func newBareSender(t *timed, s *source) (*bareSender, error) {
+	b := &bareSender{socket: t, source: s, secret: newSecret(), buf: make([]byte, media.MaxPacket), sealed: make([]byte, media.MaxPacket)}
 	var err error
 	b.seal, err = b.secret.context()
 	return b, err
 }
 
-// Offer implements publisher.
+// Offer implements sender.
 func (b *bareSender) Offer() (string, error) {
 	offer, err := json.Marshal(b.secret)
 	return string(offer), err
 }
 
-// Answer implements publisher.
-func (b *bareSender) Answer(answer string) error {
-	to, err := net.ResolveUDPAddr("udp4", answer)
-	if err != nil {
-		return err
-	}
-	b.socket, err = net.DialUDP("udp4", nil, to)
+// Answer implements sender.
+func (b *bareSender) Answer(answer string) (err error) {
+	b.to, err = netip.ParseAddrPort(answer)
 	return err
 }
 
-// Connected implements publisher.
+// Connected implements sender.
 func (b *bareSender) Connected(context.Context) error { return nil }
 
-// Frames implements publisher.
+// Frames implements sender.
 func (b *bareSender) Frames(_ string, n int) {
 	for range n * b.source.burst {
 		plain := b.buf[:b.source.put(b.buf, false)]
@@ -93,9 +102,9 @@ func (b *bareSender) Frames(_ string, n int) {
 		if err != nil {
 			continue // missed by the count
 		}
-		_, _ = b.socket.Write(sealed) // likewise
+		_, _ = b.socket.WriteToAddrPort(sealed, b.to) // likewise
 	}
 }
 
-// Close implements publisher.
+// Close implements sender.
 func (b *bareSender) Close() error { return b.socket.Close() }

@@ -25,7 +25,7 @@ import (
 // nothing is counted by who is measured.
 type receiver struct {
 	client
-	socket *net.UDPConn
+	socket *timed
 	before uint32 // dropped when it became deaf
 }
 
@@ -38,7 +38,7 @@ type client interface {
 }
 
 func newReceiver(variant, kind string) (*receiver, error) {
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	socket, err := newTimed()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ var noRTP = [...]unix.SockFilter{
 // deafen lets no more RTP in.
 func (r *receiver) deafen() error {
 	filter := noRTP
-	err := r.control(func(fd int) error {
+	err := r.socket.control(func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
 			Len: uint16(len(filter)), Filter: &filter[0],
 		})
@@ -91,6 +91,13 @@ func (r *receiver) deafen() error {
 	return err
 }
 
+// hear lets RTP in again.
+func (r *receiver) hear() error {
+	return r.socket.control(func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	})
+}
+
 // count is how many packets came since the receiver is deaf.
 func (r *receiver) count() (uint32, error) {
 	n, err := r.dropped()
@@ -100,7 +107,7 @@ func (r *receiver) count() (uint32, error) {
 func (r *receiver) dropped() (uint32, error) {
 	var info [unix.SK_MEMINFO_DROPS + 1]uint32
 	size := uint32(unsafe.Sizeof(info))
-	err := r.control(func(fd int) error {
+	err := r.socket.control(func(fd int) error {
 		_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 		if e != 0 {
@@ -111,18 +118,6 @@ func (r *receiver) dropped() (uint32, error) {
 	return info[unix.SK_MEMINFO_DROPS], err
 }
 
-func (r *receiver) control(f func(fd int) error) error {
-	c, err := r.socket.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := c.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
-}
-
 // Close ends the client and the socket, which a client may have closed.
 func (r *receiver) Close() {
 	_ = r.client.Close()
@@ -131,7 +126,7 @@ func (r *receiver) Close() {
 
 // bare is the client of the floor.
 type bare struct {
-	socket *net.UDPConn
+	socket *timed
 
 	mu      sync.Mutex
 	checker *mediatest.Checker // guarded by mu
@@ -151,7 +146,7 @@ func (b *bare) Answer(offer string) (string, error) {
 		var h rtp.Header
 		sealed, open := make([]byte, media.MaxPacket), make([]byte, media.MaxPacket)
 		for {
-			n, err := b.socket.Read(sealed)
+			n, _, err := b.socket.ReadFromAddrPort(sealed)
 			if err != nil {
 				return
 			}

@@ -8,22 +8,28 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Result is all that came of a run.
 type Result struct {
-	Rows   []Row
+	CPU    []Row
 	Checks []Checked
 	Memory []Memory
+	Delays []Delay
 }
 
 // The tables are Markdown, for docs/performance.md.
 const (
-	tableHead = `| CPU per forwarded packet, ns | floor | talkd | × floor | goal | Pion | × floor | talkd cheaper by | allocations: talkd, Pion | |
+	cpuHead = `| CPU per forwarded packet, ns | floor | talkd | × floor | goal | Pion | × floor | talkd cheaper by | allocations: talkd, Pion | |
 |---|---|---|---|---|---|---|---|---|---|
 `
 	checkHead = `
 | every packet decrypted and looked at | packets | missing | out of order | doubled | altered |
+|---|---|---|---|---|---|
+`
+	delayHead = `
+| delay from socket to socket, 50 receivers | busy | packets/s out | p50 | p99 | max |
 |---|---|---|---|---|---|
 `
 	memoryHead = `
@@ -65,6 +71,15 @@ func (m Memory) String() string {
 		with = "with data channel"
 	}
 	return fmt.Sprintf("| %s, %s | %.0f | %.2f |\n", m.Variant, with, m.KiB, m.Ratio)
+}
+
+func (d Delay) String() string {
+	ms := func(t time.Duration) float64 { return float64(t) / float64(time.Millisecond) }
+	if d.Lost != 0 {
+		return fmt.Sprintf("| %s | %.0f %% | %.0f k | void: %d lost | | |\n", d.Variant, 100*d.Busy, d.Rate/1000, d.Lost)
+	}
+	return fmt.Sprintf("| %s | %.0f %% | %.0f k | %.2f ms | %.2f ms | %.2f ms |\n",
+		d.Variant, 100*d.Busy, d.Rate/1000, ms(d.P50), ms(d.P99), ms(d.Max))
 }
 
 func (r Result) write(file string) error {

@@ -176,7 +176,7 @@ func (s *session) settle(ctx context.Context) ([]uint32, error) {
 // Close ends all.
 func (s *session) Close() error {
 	for _, p := range s.publishers {
-		_ = p.Close()
+		p.Close()
 	}
 	var wg sync.WaitGroup
 	for _, r := range s.receivers {
