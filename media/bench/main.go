@@ -40,6 +40,7 @@ func run(args []string) error {
 	b := Bench{}
 	flags.BoolVar(&b.Quick, "quick", false, "only the most important cases, in about a minute")
 	flags.StringVar(&b.Only, "only", "", "only this `part`: cpu, check, delay or memory")
+	flags.IntVar(&b.Rounds, "rounds", 0, "how often each case is measured; 0 is 5 times, 3 when quick")
 	flags.IntVar(&b.Core, "core", 0, "the core that forwards")
 	rest := flags.Int("rest", 1, "the core of publishers and receivers")
 	out := flags.String("json", "", "write all samples to this `file`")
@@ -65,9 +66,10 @@ func run(args []string) error {
 
 // Bench says what to measure.
 type Bench struct {
-	Quick bool
-	Only  string // one part
-	Core  int    // that forwards
+	Quick  bool
+	Only   string // one part
+	Rounds int    // 0: as many as there should be
+	Core   int    // that forwards
 }
 
 // run prints results as they come.
@@ -95,6 +97,9 @@ func (b Bench) cpu(ctx context.Context, r *Result) error {
 	cases, w := allCases(), Window{Rounds: 5, WarmUp: 500 * time.Millisecond, Measure: 700 * time.Millisecond}
 	if b.Quick {
 		cases, w = quickCases(), Window{Rounds: 3, WarmUp: 300 * time.Millisecond, Measure: 500 * time.Millisecond}
+	}
+	if b.Rounds > 0 {
+		w.Rounds = b.Rounds
 	}
 	fmt.Print(cpuHead)
 	for _, c := range cases {
