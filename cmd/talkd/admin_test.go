@@ -124,7 +124,7 @@ func threeNodes() *facts {
 	node := func(id, region, state string, load api.LoadView, up float64) api.NodeView {
 		return api.NodeView{
 			ID: id, URL: "https://" + id + ".example", Region: region, Version: "1.2.3", Raft: "voter", State: state,
-			Load: load, UptimeS: up,
+			Load: load, UptimeS: up, TakesRooms: state == "alive",
 		}
 	}
 	return &facts{
