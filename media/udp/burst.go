@@ -1,0 +1,191 @@
+package udp
+
+import (
+	"errors"
+	"math/bits"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+const (
+	// arenaSize is the memory of a Burst. It is to stay in the cache of a core,
+	// and holds 400 packets of video.
+	arenaSize = 512 << 10
+	// maxMessages go to the kernel by one system call.
+	maxMessages = 64
+	// maxSegments is how many datagrams every kernel that joins any takes as one
+	// message (UDP_SEGMENT), and maxJoined their bytes: with its headers a message
+	// is at most an IP packet.
+	maxSegments = 64
+	maxJoined   = 65000
+)
+
+// message is what the kernel is given at once: datagrams of one size, of which
+// the last may be shorter, to one address. They lie behind each other in the
+// arena.
+type message struct {
+	to       netip.AddrPort
+	start    int // in the arena
+	bytes    int
+	size     int // of each datagram but the last
+	count    int
+	complete bool // takes no more datagrams
+}
+
+// outlet gives messages to the kernel without waiting. It returns how many it
+// took; the error is about the first one that it did not take. wait waits for
+// room, but not longer than patience, and tells whether there is some.
+type outlet interface {
+	send(arena []byte, messages []message) (int, error)
+	wait() bool
+}
+
+// Burst gathers datagrams and gives them to the kernel together. Those to one
+// address should follow each other: the ones of equal size become one message,
+// which costs little more than a single datagram. It is for one goroutine:
+//
+//	b := port.Burst()
+//	for … {
+//		room := b.Room(max)
+//		n := seal(room)
+//		b.Add(to, n)
+//	}
+//	lost := b.Flush()
+//	b.Release()
+type Burst struct {
+	port     *Port
+	out      outlet
+	messages [maxMessages]message
+	count    int // of messages
+	end      int // of what is in the arena
+	lost     int // since the last Flush
+	tally    tally
+	arena    [arenaSize]byte
+}
+
+// Burst returns an empty one. There are as many as are in use at once.
+func (p *Port) Burst() *Burst { return p.bursts.Get().(*Burst) }
+
+// Release gives the Burst back; what was added since the last Flush is not sent.
+func (b *Burst) Release() {
+	b.count, b.end, b.lost = 0, 0, 0
+	b.port.bursts.Put(b)
+}
+
+// Room is where the next datagram is written, of at most size bytes. It is valid
+// until the next call, and may be left unused. Size must not exceed 64 KiB.
+func (b *Burst) Room(size int) []byte {
+	if b.end+size > arenaSize {
+		b.send()
+	}
+	return b.arena[b.end : b.end+size : b.end+size]
+}
+
+// Add takes the first n bytes of the last Room as a datagram, if there are any.
+func (b *Burst) Add(to netip.AddrPort, n int) {
+	if n == 0 {
+		return
+	}
+	if b.count > 0 && b.messages[b.count-1].take(to, n, &b.port.joining) {
+		b.end += n
+		return
+	}
+	if b.count == maxMessages {
+		from := b.end
+		b.send()
+		copy(b.arena[:n], b.arena[from:from+n])
+	}
+	b.messages[b.count] = message{to: to, start: b.end, bytes: n, size: n, count: 1}
+	b.count++
+	b.end += n
+}
+
+// take joins a datagram to those of the message, if it fits.
+func (m *message) take(to netip.AddrPort, n int, j *joining) bool {
+	if m.complete || n > m.size || m.to != to || m.bytes+n > maxJoined {
+		return false
+	}
+	if m.count == 1 && !j.allowed(to) {
+		m.complete = true
+		return false
+	}
+	m.bytes += n
+	m.count++
+	m.complete = n < m.size || m.count == maxSegments
+	return true
+}
+
+// Flush sends what was added, and returns how many datagrams were lost since the
+// last one: those that the kernel refused or had no room for. It waits for room,
+// but not for long (see patience).
+func (b *Burst) Flush() (lost int) {
+	b.send()
+	lost, b.lost = b.lost, 0
+	b.port.stats.add(&b.tally)
+	b.tally = tally{}
+	return lost
+}
+
+// send empties the arena.
+func (b *Burst) send() {
+	b.give(b.messages[:b.count])
+	b.count, b.end = 0, 0
+}
+
+func (b *Burst) give(rest []message) {
+	for len(rest) > 0 {
+		n, err := b.out.send(b.arena[:], rest)
+		for i := range rest[:n] {
+			b.sent(&rest[i])
+		}
+		if rest = rest[n:]; err == nil || len(rest) == 0 {
+			continue
+		}
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			if b.port.patient(b.out) {
+				continue
+			}
+			b.lose(rest, &b.tally.full)
+			return
+		case errors.Is(err, net.ErrClosed):
+			b.lose(rest, &b.tally.refused)
+			return
+		case rest[0].count > 1:
+			b.apart(rest[0])
+		default:
+			b.lose(rest[:1], &b.tally.refused)
+		}
+		rest = rest[1:]
+	}
+}
+
+// apart sends the datagrams of a message that was refused one by one. When they
+// are taken it was for being joined, as some routes do not: those whose
+// interface computes no checksums, or takes smaller datagrams only.
+func (b *Burst) apart(m message) {
+	var single [maxSegments]message
+	for i := range m.count {
+		at := i * m.size
+		n := min(m.size, m.bytes-at)
+		single[i] = message{to: m.to, start: m.start + at, bytes: n, size: n, count: 1}
+	}
+	before := b.tally.messages()
+	b.give(single[:m.count])
+	if b.tally.messages() > before {
+		b.port.refused(m.to)
+	}
+}
+
+func (b *Burst) sent(m *message) {
+	b.tally.segments[bits.Len(uint(m.count-1))]++
+	b.tally.datagrams += uint64(m.count)
+}
+
+func (b *Burst) lose(messages []message, reason *uint64) {
+	for i := range messages {
+		b.lost += messages[i].count
+		*reason += uint64(messages[i].count)
+	}
+}

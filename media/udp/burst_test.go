@@ -1,0 +1,405 @@
+package udp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func listenFor(t testing.TB, address string, sockets int) *Port {
+	t.Helper()
+	p, err := Listen(t.Context(), Config{Address: address, Sockets: sockets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// receiver is a plain socket of a client.
+type receiver struct {
+	*net.UDPConn
+	addr netip.AddrPort
+}
+
+func newReceiver(t testing.TB, address string) receiver {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetReadBuffer(socketBuffer)
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return receiver{c, c.LocalAddr().(*net.UDPAddr).AddrPort()}
+}
+
+func (r receiver) next(t testing.TB) ([]byte, netip.AddrPort) {
+	t.Helper()
+	var b [4096]byte
+	n, from, err := r.ReadFromUDPAddrPort(b[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(b[:n]), from
+}
+
+// number makes the i-th datagram of a test.
+func number(b []byte, i int) {
+	for at := range b {
+		b[at] = byte(i + at)
+	}
+	binary.BigEndian.PutUint32(b, uint32(i))
+}
+
+func (b *Burst) addNumber(to netip.AddrPort, i, size int) {
+	number(b.Room(size), i)
+	b.Add(to, size)
+}
+
+// Every receiver gets its datagrams as they were, in order, however they are
+// gathered into messages.
+func TestBurstArrives(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0"} {
+		t.Run(address, func(t *testing.T) {
+			p := listenFor(t, address, 2)
+			to := "127.0.0.1:0"
+			if address == "[::1]:0" {
+				to = address
+			}
+			var receivers []receiver
+			for range 70 { // more than the messages of one system call
+				receivers = append(receivers, newReceiver(t, to))
+			}
+			sizes := []int{1200, 1200, 1200, 700, 1200, 100, 101, 100, 100, 1200, 1199, 1199, 4}
+			b := p.Burst()
+			for _, r := range receivers {
+				for i, size := range sizes {
+					b.addNumber(r.addr, i, size)
+				}
+			}
+			if lost := b.Flush(); lost != 0 {
+				t.Errorf("lost %d", lost)
+			}
+			b.Release()
+			for _, r := range receivers {
+				for i, size := range sizes {
+					want := make([]byte, size)
+					number(want, i)
+					got, from := r.next(t)
+					if !bytes.Equal(got, want) {
+						t.Fatalf("datagram %d: %d bytes, want %d", i, len(got), size)
+					}
+					if from.Port() != p.Addr().Port() {
+						t.Fatalf("from %v, not %v", from, p.Addr())
+					}
+				}
+			}
+			if n := p.stats.datagrams.Load(); n != uint64(len(receivers)*len(sizes)) {
+				t.Errorf("%d datagrams counted", n)
+			}
+		})
+	}
+}
+
+// kernel is an outlet that takes what a test lets it take, and remembers it.
+type kernel struct {
+	refuse func(message) error
+	room   bool // after waiting
+	waits  int
+	got    [][]byte
+	counts []int
+}
+
+func (k *kernel) send(arena []byte, messages []message) (int, error) {
+	for i, m := range messages {
+		if err := k.refuse(m); err != nil {
+			return i, err
+		}
+		k.counts = append(k.counts, m.count)
+		for at := m.start; at < m.start+m.bytes; at += m.size {
+			k.got = append(k.got, bytes.Clone(arena[at:min(at+m.size, m.start+m.bytes)]))
+		}
+	}
+	return len(messages), nil
+}
+
+func (k *kernel) wait() bool {
+	k.waits++
+	return k.room
+}
+
+func (k *kernel) burst(t testing.TB) *Burst {
+	if k.refuse == nil {
+		k.refuse = func(message) error { return nil }
+	}
+	p := listenFor(t, "127.0.0.1:0", 1)
+	p.joining.off.Store(false)
+	return &Burst{port: p, out: k}
+}
+
+func (k *kernel) sizes() (sizes []int) {
+	for _, b := range k.got {
+		sizes = append(sizes, len(b))
+	}
+	return sizes
+}
+
+var (
+	alice = netip.MustParseAddrPort("192.0.2.1:1000")
+	bob   = netip.MustParseAddrPort("192.0.2.2:1000")
+)
+
+// Datagrams of one size to one address are one message, which a shorter one
+// ends.
+func TestMessages(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sizes []int
+		want  []int // datagrams of each message
+	}{
+		{"one", []int{1200}, []int{1}},
+		{"equal", []int{1200, 1200, 1200}, []int{3}},
+		{"shorter at the end", []int{1200, 1200, 5}, []int{3}},
+		{"shorter in between", []int{1200, 1100, 1200}, []int{2, 1}},
+		{"longer", []int{1100, 1200, 1200}, []int{1, 2}},
+		{"rising", []int{1, 2, 3}, []int{1, 1, 1}},
+		{"nothing", []int{0}, nil},
+		{"nothing in between", []int{1200, 0, 1200}, []int{2}},
+		{"small", slices.Repeat([]int{10}, maxSegments+1), []int{maxSegments, 1}},
+		{"large", slices.Repeat([]int{1200}, 60), []int{54, 6}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var k kernel
+			b := k.burst(t)
+			for i, size := range c.sizes {
+				if size < 4 {
+					b.Room(size)
+					b.Add(alice, size)
+					continue
+				}
+				b.addNumber(alice, i, size)
+			}
+			if lost := b.Flush(); lost != 0 {
+				t.Errorf("lost %d", lost)
+			}
+			if diff := cmp.Diff(c.want, k.counts); diff != "" {
+				t.Error(diff)
+			}
+			sent := slices.DeleteFunc(slices.Clone(c.sizes), func(n int) bool { return n == 0 })
+			if diff := cmp.Diff(sent, k.sizes(), cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// More than the arena or a system call holds goes out in order, whatever is
+// left when it is full.
+func TestBurstOverflows(t *testing.T) {
+	for _, size := range []int{4, 1237, 1500} {
+		var k kernel
+		b := k.burst(t)
+		const count = 1500
+		for i := range count {
+			to := alice
+			if size == 4 && i%2 == 0 { // a message each
+				to = bob
+			}
+			b.addNumber(to, i, size)
+		}
+		if lost := b.Flush(); lost != 0 {
+			t.Errorf("lost %d", lost)
+		}
+		if len(k.got) != count {
+			t.Fatalf("%d datagrams of %d", len(k.got), count)
+		}
+		want := make([]byte, size)
+		for i, got := range k.got {
+			if number(want, i); !bytes.Equal(got, want) {
+				t.Fatalf("size %d, datagram %d is %x", size, i, got)
+			}
+		}
+	}
+}
+
+// What is not added is not sent.
+func TestRoomUnused(t *testing.T) {
+	var k kernel
+	b := k.burst(t)
+	number(b.Room(1000), 1)
+	b.addNumber(alice, 2, 500)
+	number(b.Room(1000), 3)
+	b.Flush()
+	want := make([]byte, 500)
+	number(want, 2)
+	if diff := cmp.Diff([][]byte{want}, k.got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A route that does not take datagrams together gets them one by one, at once
+// and from then on; others are not concerned.
+func TestRouteThatRefusesMessages(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.EINVAL, syscall.EMSGSIZE} {
+		k := kernel{refuse: func(m message) error {
+			if m.to == bob && m.count > 1 {
+				return errno
+			}
+			return nil
+		}}
+		b := k.burst(t)
+		for range 2 {
+			for _, to := range []netip.AddrPort{alice, bob, alice} {
+				for i := range 3 {
+					b.addNumber(to, i, 1000-i/2)
+				}
+			}
+			if lost := b.Flush(); lost != 0 {
+				t.Errorf("%v: lost %d", errno, lost)
+			}
+		}
+		if diff := cmp.Diff([]int{3, 1, 1, 1, 3, 3, 1, 1, 1, 3}, k.counts); diff != "" {
+			t.Errorf("%v: %s", errno, diff)
+		}
+		if n := b.port.stats.refusals.Load(); n != 1 {
+			t.Errorf("%v: %d messages were sent apart", errno, n)
+		}
+		b.port.joining.forget([]netip.AddrPort{bob})
+		if !b.port.joining.allowed(bob) {
+			t.Errorf("%v: an address that is forgotten refuses", errno)
+		}
+	}
+}
+
+// Nobody is sent to a route that takes nothing, and nobody else is concerned:
+// that it takes no messages of several datagrams is not known.
+func TestDeadRoute(t *testing.T) {
+	k := kernel{refuse: func(m message) error {
+		if m.to == bob {
+			return syscall.EHOSTUNREACH
+		}
+		return nil
+	}}
+	b := k.burst(t)
+	for _, to := range []netip.AddrPort{bob, alice, bob, alice} {
+		for i := range 3 {
+			b.addNumber(to, i, 1000)
+		}
+	}
+	if lost := b.Flush(); lost != 6 {
+		t.Errorf("lost %d", lost)
+	}
+	if diff := cmp.Diff([]int{3, 3}, k.counts); diff != "" {
+		t.Error(diff)
+	}
+	if !b.port.joining.allowed(bob) || b.port.stats.refused.Load() != 6 {
+		t.Errorf("refused: %d", b.port.stats.refused.Load())
+	}
+}
+
+// When too many routes refuse messages, it is not the routes.
+func TestMessagesAreGivenUp(t *testing.T) {
+	k := kernel{refuse: func(m message) error {
+		if m.count > 1 {
+			return syscall.EIO
+		}
+		return nil
+	}}
+	b := k.burst(t)
+	for port := range uint16(maxRefusing + 10) {
+		to := netip.AddrPortFrom(alice.Addr(), port+1)
+		b.addNumber(to, 1, 100)
+		b.addNumber(to, 2, 100)
+	}
+	if lost := b.Flush(); lost != 0 {
+		t.Errorf("lost %d", lost)
+	}
+	if !b.port.joining.off.Load() {
+		t.Error("messages are still tried")
+	}
+	k.counts = nil
+	b.addNumber(alice, 1, 100)
+	b.addNumber(alice, 2, 100)
+	b.Flush()
+	if diff := cmp.Diff([]int{1, 1}, k.counts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A kernel without room is waited for, and what it has no room for then is lost.
+func TestKernelWithoutRoom(t *testing.T) {
+	took := 0
+	k := kernel{room: true}
+	k.refuse = func(message) error {
+		if took++; took%2 == 0 {
+			return syscall.EAGAIN
+		}
+		return nil
+	}
+	b := k.burst(t)
+	for i := range 8 {
+		b.addNumber(netip.AddrPortFrom(alice.Addr(), uint16(i+1)), i, 100)
+	}
+	if lost := b.Flush(); lost != 0 || len(k.got) != 8 || k.waits != 7 {
+		t.Errorf("lost %d, sent %d, waited %d times", lost, len(k.got), k.waits)
+	}
+
+	k.room, k.waits = false, 0
+	k.refuse = func(message) error { return syscall.EAGAIN }
+	for i := range 8 {
+		b.addNumber(alice, i, 100)
+	}
+	if lost := b.Flush(); lost != 8 || k.waits != 1 || b.port.stats.full.Load() != 8 {
+		t.Errorf("lost %d, waited %d times", lost, k.waits)
+	}
+	if lost := b.Flush(); lost != 0 {
+		t.Errorf("lost %d of nothing", lost)
+	}
+}
+
+// A Burst of a port that is closed loses what it has.
+func TestBurstAfterClose(t *testing.T) {
+	p := listenFor(t, "127.0.0.1:0", 2)
+	b := p.Burst()
+	for i := range 3 {
+		b.addNumber(alice, i, 100)
+		b.addNumber(bob, i, 100)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if lost := b.Flush(); lost != 6 {
+		t.Errorf("lost %d", lost)
+	}
+	b.Release()
+}
+
+func TestBurstAllocatesNothing(t *testing.T) {
+	p := listenFor(t, "127.0.0.1:0", 1)
+	r := newReceiver(t, "127.0.0.1:0")
+	b := p.Burst()
+	defer b.Release()
+	if n := testing.AllocsPerRun(100, func() {
+		for i := range 8 {
+			b.addNumber(r.addr, i, 1200)
+		}
+		b.Flush()
+	}); n != 0 {
+		t.Errorf("%v allocations for a flush", n)
+	}
+}

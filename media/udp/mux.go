@@ -1,0 +1,193 @@
+package udp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+const (
+	// readBatch is how many datagrams a socket is asked for at once.
+	readBatch = 32
+	// maxAddresses is how many a connection has at once: a client's networks, and
+	// the ports that its routers give it one after the other.
+	maxAddresses = 32
+)
+
+var errAddress = errors.New("udp: not an address of UDP")
+
+// name is what a connection is called: the part of a STUN user name that this
+// node chose (RFC 8445 7.2.2), and the version of IP.
+type name struct {
+	ufrag string
+	v6    bool
+}
+
+// mux finds the connection of what comes in. STUN requests go by their user
+// name. All else goes by the address, which belongs to the connection that has
+// answered a request from there last, for that was authenticated; as long as
+// there is none, to the one that wrote there first. So nobody gets what is of
+// others by naming their addresses as his own.
+type mux struct {
+	port *Port
+
+	mu        sync.RWMutex
+	closed    bool                     // guarded by mu
+	byName    map[name]*conn           // guarded by mu
+	byAddress map[netip.AddrPort]*conn // guarded by mu
+}
+
+func (m *mux) init(p *Port) {
+	m.port = p
+	m.byName = map[name]*conn{}
+	m.byAddress = map[netip.AddrPort]*conn{}
+}
+
+// GetConn returns the connection of a user name, by the version of IP that addr
+// has, and makes it if there is none. Each result is closed on its own; with the
+// last one the connection ends.
+func (p *Port) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) {
+	a, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return nil, errAddress
+	}
+	m := &p.mux
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, io.ErrClosedPipe
+	}
+	n := name{ufrag, a.IP.To4() == nil}
+	c := m.byName[n]
+	if c == nil {
+		c = newConn(p, n)
+		m.byName[n] = c
+	}
+	c.refs++
+	return &handle{conn: c}, nil
+}
+
+// RemoveConnByUfrag lets nothing come in for a user name any more.
+func (p *Port) RemoveConnByUfrag(ufrag string) {
+	p.mux.mu.Lock()
+	defer p.mux.mu.Unlock()
+	for _, v6 := range []bool{false, true} {
+		if c := p.mux.byName[name{ufrag, v6}]; c != nil {
+			p.mux.removeLocked(c)
+		}
+	}
+}
+
+// release is told of each handle that is closed.
+func (m *mux) release(c *conn) {
+	m.mu.Lock()
+	c.refs--
+	last := c.refs == 0
+	if last {
+		m.removeLocked(c)
+	}
+	m.mu.Unlock()
+	if last {
+		c.close()
+	}
+}
+
+func (m *mux) removeLocked(c *conn) {
+	if m.byName[c.name] == c {
+		delete(m.byName, c.name)
+	}
+	for _, a := range c.addresses {
+		delete(m.byAddress, a)
+	}
+	m.port.joining.forget(c.addresses)
+	c.addresses = nil
+}
+
+func (m *mux) close() {
+	m.mu.Lock()
+	m.closed = true
+	conns := make([]*conn, 0, len(m.byName))
+	for _, c := range m.byName {
+		conns = append(conns, c)
+	}
+	m.mu.Unlock()
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// dispatch gives datagrams to their connections, and takes others for those that
+// are gone.
+func (m *mux) dispatch(batch []*datagram) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for i, d := range batch {
+		c := m.findLocked(d)
+		switch {
+		case c == nil:
+			m.port.stats.unknown.Add(1)
+		case !c.put(d):
+			m.port.stats.queue.Add(1)
+		default:
+			batch[i] = m.port.datagram()
+		}
+	}
+	m.port.stats.received.Add(uint64(len(batch)))
+}
+
+func (m *mux) findLocked(d *datagram) *conn {
+	b := d.buf[:d.n]
+	if isRequest(b) {
+		ufrag, ok := requestFor(b)
+		if !ok {
+			return nil
+		}
+		return m.byName[name{string(ufrag), d.from.Addr().Is6()}]
+	}
+	return m.byAddress[d.from]
+}
+
+// writes notes that a connection writes to an address. It tells whether the
+// handle is open.
+func (m *mux) writes(h *handle, to netip.AddrPort, b []byte) bool {
+	proven := isSuccess(b)
+	m.mu.RLock()
+	owner := m.byAddress[to]
+	m.mu.RUnlock()
+	if owner == nil || owner != h.conn && proven {
+		m.own(h.conn, to)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.done && !h.closed
+}
+
+func (m *mux) own(c *conn, a netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byName[c.name] != c {
+		return // it has ended
+	}
+	if owner := m.byAddress[a]; owner != nil {
+		owner.addresses = slices.DeleteFunc(owner.addresses, func(x netip.AddrPort) bool { return x == a })
+	}
+	if len(c.addresses) == maxAddresses {
+		delete(m.byAddress, c.addresses[0])
+		c.addresses = slices.Delete(c.addresses, 0, 1)
+	}
+	c.addresses = append(c.addresses, a)
+	m.byAddress[a] = c
+}
+
+// canonical is an address as it is compared: one of IPv4 is not mapped, and only
+// link-local ones have a zone.
+func canonical(a netip.AddrPort) netip.AddrPort {
+	ip := a.Addr().Unmap()
+	if ip.Zone() != "" && !ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone("")
+	}
+	return netip.AddrPortFrom(ip, a.Port())
+}
