@@ -31,8 +31,8 @@ import (
 
 // Config is what an engine is told once.
 type Config struct {
-	// ListenUDP is "ip:port" of the only socket for media; TCP candidates are
-	// served on the same address and port number. Port 0 takes any.
+	// ListenUDP is "ip:port" of all media of the node; TCP candidates are served
+	// on the same address and port number. Port 0 takes any.
 	ListenUDP string
 	// Advertise are the addresses to write into candidates instead of those of
 	// the interfaces.
@@ -135,7 +135,7 @@ func NewEngine(cfg Config, deps Deps) (*Engine, error) {
 	if e.metrics, err = newMetrics(e, deps.Registerer); err != nil {
 		return nil, err
 	}
-	if e.net, err = newNetwork(cfg, e.metrics); err != nil {
+	if e.net, err = newNetwork(cfg, deps, e.metrics); err != nil {
 		e.metrics.unregister()
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (e *Engine) SetRemote(r Remote) {
 	e.remote = r
 }
 
-// Addr is the address of the UDP socket.
+// Addr is the address of the UDP port.
 func (e *Engine) Addr() netip.AddrPort { return e.net.addr }
 
 // Run waits for the end of ctx, then closes all connections and sockets and

@@ -101,7 +101,7 @@ func fuzzNetwork(f *testing.F) *network {
 	if err != nil {
 		f.Fatal(err)
 	}
-	n, err := newNetwork(Config{ListenUDP: "127.0.0.1:0"}, m)
+	n, err := newNetwork(Config{ListenUDP: "127.0.0.1:0"}, Deps{}, m)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,8 @@ import (
 	pionlog "github.com/pion/logging"
 	"github.com/pion/transport/v4/packetio"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/media/udp"
 )
 
 const (
@@ -34,10 +38,6 @@ const (
 	// dropped, so that a slow TCP connection blocks nobody.
 	tcpReadQueue  = 64
 	tcpWriteQueue = 512 << 10
-	// socketBuffer is for what all publishers send while the process pauses: a
-	// packet that finds no room is lost, and voice is not asked for again. The
-	// kernel may grant less.
-	socketBuffer = 4 << 20
 	// tcpFirstPacket is how long a TCP connection may stay silent.
 	tcpFirstPacket = 10 * time.Second
 
@@ -56,7 +56,7 @@ const (
 // network is the engine's sockets, and the ways to make connections over them.
 type network struct {
 	addr      netip.AddrPort
-	udp       *pionice.UDPMuxDefault
+	udp       *udp.Port
 	tcp       *pionice.TCPMuxDefault
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *flavour
@@ -67,15 +67,14 @@ type network struct {
 	made time.Time           // guarded by mu
 }
 
-func newNetwork(cfg Config, m *metrics) (*network, error) {
-	udp, tcp, err := listen(cfg.ListenUDP)
+func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
+	port, tcp, err := listen(cfg.ListenUDP, deps)
 	if err != nil {
 		return nil, err
 	}
-	local := udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	n := &network{
-		addr: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
-		udp:  pionice.NewUDPMuxDefault(pionice.UDPMuxParams{UDPConn: udp, Logger: quiet{}}),
+		addr: port.Addr(),
+		udp:  port,
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			Listener:             tcp,
 			Logger:               quiet{},
@@ -96,26 +95,31 @@ func newNetwork(cfg Config, m *metrics) (*network, error) {
 	return n, nil
 }
 
-// listen opens the same port number for UDP and TCP.
-func listen(addr string) (*net.UDPConn, *net.TCPListener, error) {
+// listen opens the same port number for TCP and UDP, in this order: sockets of
+// UDP share a port with those of another process of the same user, and only
+// that of TCP tells that a second node was started by mistake.
+func listen(addr string, deps Deps) (*udp.Port, *net.TCPListener, error) {
 	want, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("media: listen address: %w", err)
 	}
-	// A free UDP port may be taken for TCP, hence several attempts for port 0.
+	// A free TCP port may be taken for UDP, hence several attempts for port 0.
 	for attempt := 0; ; attempt++ {
-		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(want))
+		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(want))
 		if err != nil {
 			return nil, nil, fmt.Errorf("media: %w", err)
 		}
-		got := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(want.Addr(), got.Port())))
+		got := tcp.Addr().(*net.TCPAddr).AddrPort()
+		port, err := udp.Listen(context.Background(), udp.Config{
+			Address:    netip.AddrPortFrom(want.Addr(), got.Port()).String(),
+			Sockets:    runtime.GOMAXPROCS(0),
+			Logger:     deps.Logger,
+			Registerer: deps.Registerer,
+		})
 		if err == nil {
-			_ = udp.SetReadBuffer(socketBuffer)  // a smaller one works as well
-			_ = udp.SetWriteBuffer(socketBuffer) // likewise
-			return udp, tcp, nil
+			return port, tcp, nil
 		}
-		_ = udp.Close()
+		_ = tcp.Close()
 		if want.Port() != 0 || attempt == 8 {
 			return nil, nil, fmt.Errorf("media: %w", err)
 		}

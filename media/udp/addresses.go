@@ -39,5 +39,6 @@ func (p *Port) reaches(ip net.IP) bool {
 	if ip.To4() != nil {
 		return true
 	}
-	return p.addr.Addr().Is6() && !ip.IsLinkLocalUnicast() && !(ip[0] == 0xfe && ip[1]&0xc0 == 0xc0)
+	siteLocal := ip[0] == 0xfe && ip[1]&0xc0 == 0xc0
+	return p.addr.Addr().Is6() && !ip.IsLinkLocalUnicast() && !siteLocal
 }

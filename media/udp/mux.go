@@ -3,6 +3,7 @@ package udp
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -36,12 +37,14 @@ type mux struct {
 
 	mu        sync.RWMutex
 	closed    bool                     // guarded by mu
+	open      map[*conn]struct{}       // guarded by mu; with those whose name was removed
 	byName    map[name]*conn           // guarded by mu
 	byAddress map[netip.AddrPort]*conn // guarded by mu
 }
 
 func (m *mux) init(p *Port) {
 	m.port = p
+	m.open = map[*conn]struct{}{}
 	m.byName = map[name]*conn{}
 	m.byAddress = map[netip.AddrPort]*conn{}
 }
@@ -64,6 +67,7 @@ func (p *Port) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) {
 	c := m.byName[n]
 	if c == nil {
 		c = newConn(p, n)
+		m.open[c] = struct{}{}
 		m.byName[n] = c
 	}
 	c.refs++
@@ -87,6 +91,7 @@ func (m *mux) release(c *conn) {
 	c.refs--
 	last := c.refs == 0
 	if last {
+		delete(m.open, c)
 		m.removeLocked(c)
 	}
 	m.mu.Unlock()
@@ -109,10 +114,7 @@ func (m *mux) removeLocked(c *conn) {
 func (m *mux) close() {
 	m.mu.Lock()
 	m.closed = true
-	conns := make([]*conn, 0, len(m.byName))
-	for _, c := range m.byName {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Keys(m.open))
 	m.mu.Unlock()
 	for _, c := range conns {
 		c.close()
@@ -122,6 +124,7 @@ func (m *mux) close() {
 // dispatch gives datagrams to their connections, and takes others for those that
 // are gone.
 func (m *mux) dispatch(batch []*datagram) {
+	m.port.stats.received.Add(uint64(len(batch)))
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, d := range batch {
@@ -135,7 +138,6 @@ func (m *mux) dispatch(batch []*datagram) {
 			batch[i] = m.port.datagram()
 		}
 	}
-	m.port.stats.received.Add(uint64(len(batch)))
 }
 
 func (m *mux) findLocked(d *datagram) *conn {

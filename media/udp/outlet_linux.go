@@ -34,9 +34,9 @@ type batchOutlet struct {
 
 	// The arguments and results of try, which is made once: a closure for each
 	// call would be allocated.
-	first, n int
-	err      error
-	try      func(fd uintptr)
+	n   int
+	err error
+	try func(fd uintptr)
 }
 
 func newOutlet(s *socket) outlet {
@@ -67,8 +67,7 @@ func (o *batchOutlet) send(arena []byte, messages []message) (int, error) {
 
 // sendmmsg needs no lock of the connection, and never waits.
 func (o *batchOutlet) sendmmsg(fd uintptr) {
-	n, err := batchCall(unix.SYS_SENDMMSG, fd, o.headers[:o.n])
-	o.n, o.err = n, err
+	o.n, o.err = batchCall(unix.SYS_SENDMMSG, fd, o.headers[:o.n])
 }
 
 // batchCall is sendmmsg or recvmmsg, without waiting.
