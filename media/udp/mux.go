@@ -121,21 +121,17 @@ func (m *mux) close() {
 	}
 }
 
-// dispatch gives datagrams to their connections, and takes others for those that
-// are gone.
-func (m *mux) dispatch(batch []*datagram) {
-	m.port.stats.received.Add(uint64(len(batch)))
+// find says where datagrams go.
+func (m *mux) find(batch []*datagram, to []target) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, d := range batch {
-		c := m.findLocked(d)
-		switch {
-		case c == nil:
-			m.port.stats.unknown.Add(1)
-		case !c.put(d):
-			m.port.stats.queue.Add(1)
-		default:
-			batch[i] = m.port.datagram()
+		to[i] = target{}
+		if c := m.findLocked(d); c != nil {
+			to[i].conn = c
+			if c.receiver != nil && isRTP(d.buf[:d.n]) {
+				to[i].receiver = c.receiver
+			}
 		}
 	}
 }

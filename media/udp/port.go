@@ -2,8 +2,8 @@
 // over one UDP port number.
 //
 //	out: Burst ─▶ messages of equal datagrams (UDP_SEGMENT) ─▶ sendmmsg ─▶ one of the sockets
-//	     Conn.WriteTo (STUN, DTLS, RTCP) ─────────────────────────────────▶ one of the sockets
-//	in:  socket ─▶ recvmmsg ─▶ reader ─▶ mux: by address, or by the user name of a STUN request ─▶ queue of a Conn
+//	     WriteTo of a connection (STUN, DTLS, RTCP) ──────────────────────▶ one of the sockets
+//	in:  socket ─▶ recvmmsg ─▶ reader ─▶ mux: by address, or by the user name of a STUN request ─▶ queue of a connection, or its Receiver
 //
 // There is a socket for each core, which share the port number, where the system
 // knows that; the kernel distributes what comes in, and the mux finds the
@@ -180,14 +180,14 @@ func (p *Port) refused(to netip.AddrPort) {
 
 // read runs until the socket is closed.
 func (p *Port) read(s *socket) {
-	r := newReader(s)
+	r, d := newReader(s), &dispatcher{port: p}
 	var batch [readBatch]*datagram
 	for i := range batch {
 		batch[i] = p.datagram()
 	}
 	for {
 		n, err := r.read(&batch)
-		p.mux.dispatch(batch[:n])
+		d.dispatch(batch[:n])
 		if err == nil {
 			continue
 		}
