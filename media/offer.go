@@ -89,6 +89,9 @@ func parseOffer(text string) (*offer, error) {
 	if o.peer, err = parsePeer(d); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadOffer, err)
 	}
+	if o.peer.setup == "passive" {
+		return nil, fmt.Errorf("%w: the other side must be the DTLS client", ErrBadOffer)
+	}
 	if _, err := o.bundle(); err != nil {
 		return nil, err
 	}
@@ -141,9 +144,9 @@ func parsePeer(d *pionsdp.SessionDescription) (peer, error) {
 		return peer{}, fmt.Errorf("ICE credentials")
 	}
 	switch p.setup = value("setup"); p.setup {
-	case "active", "actpass":
+	case "active", "actpass", "passive":
 	default:
-		return peer{}, fmt.Errorf("the other side must be the DTLS client")
+		return peer{}, fmt.Errorf("no DTLS role")
 	}
 	attributes := d.Attributes
 	for _, m := range d.MediaDescriptions {

@@ -201,6 +201,7 @@ func TestAnswerOfBrowser(t *testing.T) {
 		"section missing":    func(s string) string { return strings.Split(s, "m=application")[0] },
 		"everything refused": func(s string) string { return refuse(s, "m=") },
 		"offer":              func(string) string { return sample(t, "chromium-plain") },
+		"undecided":          func(s string) string { return strings.ReplaceAll(s, "setup:active", "setup:actpass") },
 	} {
 		if _, _, err := cleanAnswer(change(sample(t, "chromium-answer")), sample(t, "own-offer")); !errors.Is(err, ErrBadAnswer) {
 			t.Errorf("%s: %v", name, err)

@@ -37,7 +37,7 @@ func cleanAnswer(text, offered string) (clean string, candidates []string, err e
 	if a.peer, err = parsePeer(d); err != nil {
 		return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 	}
-	if a.peer.setup != "active" {
+	if a.peer.setup == "actpass" { // an answer decides
 		return "", nil, fmt.Errorf("%w: setup", ErrBadAnswer)
 	}
 	clean, err = a.describeAnswer()
