@@ -1,60 +1,102 @@
 package media
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
+	piondtls "github.com/pion/dtls/v3"
 	"github.com/pion/interceptor"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/media/srtp"
 )
 
-// nowhere is what was negotiated with a subscriber that needs no network.
-type nowhere struct{ packets int }
+// negotiated is what a subscriber of video agreed to.
+type negotiated struct{ ssrc uint32 }
 
-func (*nowhere) CodecParameters() []webrtc.RTPCodecParameters {
+func (negotiated) CodecParameters() []webrtc.RTPCodecParameters {
 	return []webrtc.RTPCodecParameters{
 		{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mimeVP8, ClockRate: 90000}, PayloadType: 96},
 		{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mimeRTX, ClockRate: 90000, SDPFmtpLine: "apt=96"}, PayloadType: 97},
 	}
 }
 
-func (*nowhere) HeaderExtensions() []webrtc.RTPHeaderExtensionParameter {
+func (negotiated) HeaderExtensions() []webrtc.RTPHeaderExtensionParameter {
 	return []webrtc.RTPHeaderExtensionParameter{{URI: uriVideoOrientation, ID: 7}}
 }
-func (*nowhere) SSRC() webrtc.SSRC                       { return 1 }
-func (*nowhere) SSRCRetransmission() webrtc.SSRC         { return 2 }
-func (*nowhere) SSRCForwardErrorCorrection() webrtc.SSRC { return 0 }
-func (n *nowhere) WriteStream() webrtc.TrackLocalWriter  { return n }
-func (*nowhere) ID() string                              { return "" }
-func (*nowhere) RTCPReader() interceptor.RTCPReader      { return nil }
-func (*nowhere) Write(b []byte) (int, error)             { return len(b), nil }
-func (n *nowhere) WriteRTP(_ *rtp.Header, p []byte) (int, error) {
-	n.packets++
-	return 12 + len(p), nil
+func (n negotiated) SSRC() webrtc.SSRC                     { return webrtc.SSRC(n.ssrc) }
+func (n negotiated) SSRCRetransmission() webrtc.SSRC       { return webrtc.SSRC(n.ssrc + 1) }
+func (negotiated) SSRCForwardErrorCorrection() webrtc.SSRC { return 0 }
+func (negotiated) WriteStream() webrtc.TrackLocalWriter    { return refuses{} }
+func (negotiated) ID() string                              { return "" }
+func (negotiated) RTCPReader() interceptor.RTCPReader      { return nil }
+
+// refuses is the library's way to write, where it is not to be used.
+type refuses struct{}
+
+func (refuses) Write([]byte) (int, error)                 { panic("written by the library") }
+func (refuses) WriteRTP(*rtp.Header, []byte) (int, error) { panic("written by the library") }
+
+// nowhere takes all bursts, and counts packets by port.
+type nowhere struct {
+	room    [512 << 10]byte
+	at      int
+	packets map[uint16]int
 }
 
-// fan is a layer with subscribers on it.
-func fan(t testing.TB, subscribers int) (*feed, []*downTrack, []*nowhere) {
+func (n *nowhere) Room(size int) []byte {
+	if n.at+size > len(n.room) {
+		n.at = 0
+	}
+	return n.room[n.at : n.at+size]
+}
+
+func (n *nowhere) Add(to netip.AddrPort, bytes int) {
+	n.at += bytes
+	n.packets[to.Port()]++
+}
+
+func (*nowhere) Flush() int { return 0 }
+func (n *nowhere) Release() { n.at = 0 }
+
+// connected is the way of a connection that is established, to a port. Its keys
+// are zeros.
+func connected(t testing.TB, port int) *egress {
 	t.Helper()
+	e := &egress{}
+	var err error
+	if e.sealer, err = srtp.NewSealer(piondtls.SRTP_AEAD_AES_256_GCM, make([]byte, 32), make([]byte, 12)); err != nil {
+		t.Fatal(err)
+	}
+	e.to.Store(&destination{udp: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(port))})
+	return e
+}
+
+// fan is a layer with subscribers on it, at ports from 1 on.
+func fan(t testing.TB, subscribers int) (*feed, []*downTrack, *nowhere) {
+	t.Helper()
+	end := &nowhere{packets: map[uint16]int{}}
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: []LayerInfo{{}}}}}
-	f := newFeed(pub, &traffic{})
+	f := newFeed(pub, &traffic{}, &network{bursts: func() burst { return end }})
 	m, err := newMetrics(&Engine{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var tracks []*downTrack
-	var ends []*nowhere
-	for range subscribers {
-		d, n := newDownTrack("s", pub.Tracks[0], &traffic{}, m), &nowhere{}
-		if _, err := d.Bind(n); err != nil {
+	for i := range subscribers {
+		d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
+		if _, err := d.Bind(negotiated{ssrc: 7}); err != nil {
 			t.Fatal(err)
 		}
 		d.rebind(f, 0)
-		d.connect()
-		tracks, ends = append(tracks, d), append(ends, n)
+		if err := d.connect(connected(t, i+1)); err != nil {
+			t.Fatal(err)
+		}
+		tracks = append(tracks, d)
 	}
-	return f, tracks, ends
+	return f, tracks, end
 }
 
 // frame is a packet of 1200 bytes with a header extension.
@@ -75,7 +117,7 @@ func frame(pool *Pool, seq uint16, key bool) *Packet {
 }
 
 func BenchmarkForward50(b *testing.B) {
-	f, _, ends := fan(b, 50)
+	f, _, end := fan(b, 50)
 	var pool Pool
 	l := f.layers[0][0]
 	batch := make([]*Packet, 0, 8)
@@ -98,13 +140,13 @@ func BenchmarkForward50(b *testing.B) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*8*50), "ns/forwarded")
-	if ends[0].packets == 0 || ends[49].packets != ends[0].packets {
+	if end.packets[1] == 0 || end.packets[50] != end.packets[1] {
 		b.Fatal("nothing was forwarded")
 	}
 }
 
 func TestForwardingAllocatesNothing(t *testing.T) {
-	f, _, ends := fan(t, 3)
+	f, _, end := fan(t, 3)
 	var pool Pool
 	l := f.layers[0][0]
 	batch := make([]*Packet, 0, 4)
@@ -125,13 +167,13 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, send); n > 2 {
 		t.Errorf("%v allocations for 12 forwarded packets", n)
 	}
-	if ends[0].packets < 4000 {
-		t.Errorf("%d packets forwarded", ends[0].packets)
+	if end.packets[1] < 4000 {
+		t.Errorf("%d packets forwarded", end.packets[1])
 	}
 }
 
 func TestResendIsBounded(t *testing.T) {
-	f, tracks, ends := fan(t, 1)
+	f, tracks, end := fan(t, 1)
 	var pool Pool
 	d, l := tracks[0], f.layers[0][0]
 	for seq := range uint16(1000) {
@@ -144,15 +186,15 @@ func TestResendIsBounded(t *testing.T) {
 		}
 		d.resend(all)
 	}
-	if again := ends[0].packets - 1000; again != resendBurst {
+	if again := end.packets[1] - 1000; again != resendBurst {
 		t.Errorf("%d packets again", again)
 	}
-	before := ends[0].packets
+	before := end.packets[1]
 	for seq := range uint16(100) {
 		l.forward([]*Packet{frame(&pool, 1000+seq, false)})
 	}
 	d.resend([]uint16{1000, 1001, 5000}) // one that never was
-	if again := ends[0].packets - before - 100; again != 2 {
+	if again := end.packets[1] - before - 100; again != 2 {
 		t.Errorf("%d packets again after more were sent", again)
 	}
 }

@@ -2,12 +2,8 @@ package media
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/pion/rtp"
-	"github.com/pion/webrtc/v4"
 
 	"github.com/talkd/talkd/media/rewrite"
 )
@@ -26,7 +22,7 @@ const (
 // SSRC, sequence numbers, timestamps and picture ids go on. What forwards now
 // goes on doing so until what is to come has a packet to begin with.
 //
-//	layer goroutine ─▶ tap ─▶ write ─▶ rewrite ─▶ library (seal, socket)
+//	layer goroutine ─▶ tap ─▶ write ─▶ rewrite ─▶ seal ─▶ burst
 //	RTCP reader ─▶ resend, keyframe
 type downTrack struct {
 	id, stream string
@@ -35,9 +31,9 @@ type downTrack struct {
 	stats      *traffic
 	metrics    *metrics
 
-	mu      sync.Mutex // guards all below; held while the library writes
+	mu      sync.Mutex // guards all below; held while packets are sealed
 	out     outlet
-	live    bool // the connection is established
+	egress  *egress // nil until the connection is established
 	paused  bool
 	target  int   // the layer that the subscriber wants
 	feed    *feed // to be forwarded
@@ -55,19 +51,6 @@ type downTrack struct {
 	reported  uint32 // packets at the last sender report
 	repairSeq uint16
 	budget    float32
-	header    rtp.Header
-	scratch   [MaxPacket + 2]byte // two bytes for the original sequence number
-}
-
-// outlet is what was negotiated for a track.
-type outlet struct {
-	writer      webrtc.TrackLocalWriter
-	ssrc        uint32
-	payload     uint8
-	repairSSRC  uint32 // 0: no retransmission format
-	repair      uint8
-	level       uint8 // id of the audio level extension, 0: not negotiated
-	orientation uint8
 }
 
 // tap is the Sink of a downTrack on one layer.
@@ -92,65 +75,16 @@ func newDownTrack(stream string, t TrackInfo, stats *traffic, m *metrics) *downT
 	}
 }
 
-// Bind implements webrtc.TrackLocal: the library tells what was negotiated.
-func (d *downTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
-	var chosen webrtc.RTPCodecParameters
-	for _, p := range c.CodecParameters() {
-		if strings.EqualFold(p.MimeType, d.codec.MimeType) && p.ClockRate == d.codec.ClockRate {
-			chosen = p
-			break
+// connect begins to forward. An SSRC that is sealed here is never written by the
+// library, as they would use nonces twice.
+func (d *downTrack) connect(e *egress) error {
+	var err error
+	d.change(func() {
+		if d.egress == nil {
+			d.egress, err = e, d.out.open(e.sealer)
 		}
-	}
-	if chosen.MimeType == "" {
-		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
-	}
-	out := outlet{writer: c.WriteStream(), ssrc: uint32(c.SSRC()), payload: uint8(chosen.PayloadType)}
-	apt := fmt.Sprintf("apt=%d", chosen.PayloadType)
-	for _, p := range c.CodecParameters() {
-		if strings.EqualFold(p.MimeType, mimeRTX) && strings.EqualFold(strings.TrimSpace(p.SDPFmtpLine), apt) {
-			out.repair, out.repairSSRC = uint8(p.PayloadType), uint32(c.SSRCRetransmission())
-		}
-	}
-	for _, x := range c.HeaderExtensions() {
-		if x.ID < 1 || x.ID > 14 {
-			continue
-		}
-		switch x.URI {
-		case uriAudioLevel:
-			out.level = uint8(x.ID)
-		case uriVideoOrientation:
-			out.orientation = uint8(x.ID)
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.out = out
-	return chosen, nil
-}
-
-// Unbind implements webrtc.TrackLocal.
-func (d *downTrack) Unbind(webrtc.TrackLocalContext) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.out = outlet{}
-	return nil
-}
-
-// ID implements webrtc.TrackLocal.
-func (d *downTrack) ID() string { return d.id }
-
-// RID implements webrtc.TrackLocal.
-func (d *downTrack) RID() string { return "" }
-
-// StreamID implements webrtc.TrackLocal.
-func (d *downTrack) StreamID() string { return d.stream }
-
-// Kind implements webrtc.TrackLocal.
-func (d *downTrack) Kind() webrtc.RTPCodecType { return webrtc.NewRTPCodecType(d.kind) }
-
-// connect begins to forward.
-func (d *downTrack) connect() {
-	d.change(func() { d.live = true })
+	})
+	return err
 }
 
 // rebind goes on with the track of another publication, as soon as that flows.
@@ -196,7 +130,7 @@ func (d *downTrack) review() { d.change(func() {}) }
 // close ends the flow.
 func (d *downTrack) close() {
 	d.change(func() {
-		d.live, d.feed = false, nil
+		d.egress, d.feed = nil, nil
 	})
 }
 
@@ -235,7 +169,7 @@ func (d *downTrack) aimLocked(now time.Time) (ask *layer) {
 // best that is alive below it, else the lowest above it. With none alive, the
 // lowest one, which every client sends first.
 func (d *downTrack) wantedLocked(now time.Time) *layer {
-	if !d.live || d.paused || d.feed == nil {
+	if d.egress == nil || d.paused || d.feed == nil {
 		return nil
 	}
 	layers := d.feed.layers[d.track]
@@ -270,10 +204,18 @@ func drop(t *tap) *tap {
 	return nil
 }
 
-// Write implements Sink.
-func (t *tap) Write(batch []*Packet) { t.d.write(t, batch) }
+// stale tells whether the layer has another source than when the tap began: what
+// comes has other numbers, and may use some of them again.
+func (t *tap) stale() bool { return t.epoch != t.layer.epoch.Load() }
 
-func (d *downTrack) write(t *tap, batch []*Packet) {
+// Write implements Sink. The layer does better: its taps share a burst.
+func (t *tap) Write(batch []*Packet) {
+	b := t.layer.net.burst()
+	t.d.write(t, batch, b)
+	t.layer.net.flush(b)
+}
+
+func (d *downTrack) write(t *tap, batch []*Packet, b burst) {
 	var packets, bytes int
 	var ask *layer
 	d.mu.Lock()
@@ -282,21 +224,20 @@ func (d *downTrack) write(t *tap, batch []*Packet) {
 		// is time to wait for the best of it.
 		ask = d.aimLocked(time.Now())
 	}
-	if t == d.current && t.epoch != t.layer.epoch.Load() && d.next == nil {
-		// The way to another node was lost and found. What came meanwhile is left
-		// out like a pause.
-		d.current, d.next = nil, t
-	}
+	flows := t == d.current && !t.stale()
 	for _, p := range batch {
-		if d.out.writer == nil || t != d.current && !d.begin(t, p) {
+		if d.egress == nil || d.out.writer == nil {
+			break
+		}
+		if flows = flows || d.begin(t, p); !flows {
 			continue
 		}
-		if n, ok := d.forward(p); ok {
+		if n, ok := d.forward(p, b); ok {
 			packets++
 			bytes += n
 		}
 	}
-	if t == d.next && len(batch) > 0 {
+	if !flows && len(batch) > 0 && (t == d.next || t == d.current) {
 		if now := batch[len(batch)-1].Arrival; d.kind == Video && now.Sub(d.asked) > keyframeAgain {
 			d.asked, ask = now, t.layer
 		}
@@ -311,9 +252,11 @@ func (d *downTrack) write(t *tap, batch []*Packet) {
 }
 
 // begin makes the layer that was waited for the current one when p is a packet
-// to begin with.
+// to begin with. So it does with the current one when that has another source:
+// the way to another node was lost and found, and what came meanwhile is left out
+// like a pause.
 func (d *downTrack) begin(t *tap, p *Packet) bool {
-	if t != d.next || len(p.Payload()) == 0 {
+	if t != d.next && t != d.current || len(p.Payload()) == 0 {
 		return false
 	}
 	passed := max(p.Arrival.Sub(d.arrival), 0)
@@ -321,14 +264,16 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 		if v, err := rewrite.ParseVP8(p.Payload()); err != nil || !v.Keyframe {
 			return false
 		}
-	} else if d.current != nil && passed < audioFrame/2 {
+	} else if t == d.next && d.current != nil && passed < audioFrame/2 {
 		// Most of it was heard from the other source already, whose next packet this
 		// one's next takes the place of.
 		d.current = drop(d.current)
 		return false
 	}
-	drop(d.current)
-	d.current, d.next = t, nil
+	if t == d.next {
+		drop(d.current)
+		d.current, d.next = t, nil
+	}
 	t.epoch = t.layer.epoch.Load()
 	if d.last == t.layer {
 		d.numbering.Resume()
@@ -345,73 +290,20 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 }
 
 // forward sends a packet for the first time, as far as it was not too late.
-func (d *downTrack) forward(p *Packet) (bytes int, ok bool) {
+func (d *downTrack) forward(p *Packet, b burst) (bytes int, ok bool) {
 	seq, ts, ok := d.numbering.Next(p.Sequence, p.Timestamp)
 	if !ok {
 		return 0, false
 	}
-	payload := d.payload(p, false)
 	d.arrival = p.Arrival
-	d.fill(p, seq, ts)
-	n, err := d.out.writer.WriteRTP(&d.header, payload)
-	if err != nil || n == 0 {
+	n, ok := d.send(b, p, seq, ts, first)
+	if !ok {
 		return 0, false
 	}
 	d.packets++
-	d.octets += uint32(len(payload))
+	d.octets += uint32(len(p.Payload()))
 	d.budget = min(d.budget+0.5, resendBurst)
 	return n, true
-}
-
-// payload returns the payload with the subscriber's picture ids, which is the
-// shared one where nothing differs. It takes a flag and no function, as that
-// would be an allocation for each packet.
-func (d *downTrack) payload(p *Packet, again bool) []byte {
-	payload := p.Payload()
-	if d.kind != Video || len(payload) == 0 {
-		return payload
-	}
-	v, err := rewrite.ParseVP8(payload)
-	if err != nil {
-		return payload
-	}
-	var differs bool
-	if again {
-		differs = d.pictures.Again(&v)
-	} else {
-		differs = d.pictures.Map(&v)
-	}
-	if !differs {
-		return payload
-	}
-	own := d.scratch[2 : 2+copy(d.scratch[2:], payload)]
-	v.Put(own)
-	return own
-}
-
-// fill writes the subscriber's header.
-func (d *downTrack) fill(p *Packet, seq uint16, ts uint32) {
-	h := &d.header
-	h.Version = 2
-	h.Marker = p.Marker
-	h.PayloadType = d.out.payload
-	h.SequenceNumber = seq
-	h.Timestamp = ts
-	h.SSRC = d.out.ssrc
-	h.Extension = false
-	h.Extensions = h.Extensions[:0]
-	h.ExtensionProfile = 0
-	d.extension(d.out.level, p, ExtAudioLevel)
-	d.extension(d.out.orientation, p, ExtVideoOrientation)
-}
-
-func (d *downTrack) extension(id uint8, p *Packet, from uint8) {
-	if id == 0 {
-		return
-	}
-	if data := p.Extension(from); data != nil {
-		_ = d.header.SetExtension(id, data) // one byte, and id is within 1 to 14
-	}
 }
 
 // keyframe passes a request of the subscriber on.

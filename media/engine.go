@@ -1,8 +1,8 @@
 // Package media forwards audio and video: it ends the WebRTC connections of
 // publishers and subscribers of this node and moves packets between them.
 //
-//	publisher's connection ─▶ trackSource ─┐                 ┌─▶ downTrack ─▶ subscriber's connection
-//	                                       ├─▶ layer (pump) ─┼─▶ downTrack ─▶ …
+//	publisher's connection ─▶ trackSource ─┐                 ┌─▶ downTrack ─▶ seal ─┬─▶ burst ─▶ UDP socket
+//	                                       ├─▶ layer (pump) ─┼─▶ downTrack ─▶ seal ─┘
 //	relay (Relayed) ───────▶ its Source ───┘   + history     └─▶ relay to another node (Local.Attach)
 //
 //	upstream: NACK is answered from the layer's history, keyframe requests are

@@ -17,11 +17,11 @@ type feed struct {
 	why  error // set before done is closed
 }
 
-func newFeed(pub Publication, stats *traffic) *feed {
+func newFeed(pub Publication, stats *traffic, n *network) *feed {
 	f := &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
 	for i, t := range pub.Tracks {
 		for range t.Layers {
-			f.layers[i] = append(f.layers[i], newLayer(t.Kind, stats))
+			f.layers[i] = append(f.layers[i], newLayer(t.Kind, stats, n))
 		}
 	}
 	return f

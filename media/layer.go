@@ -30,6 +30,7 @@ type layer struct {
 	video bool
 	ring  *rtpbuf.Ring[*Packet]
 	stats *traffic
+	net   *network
 	up    atomic.Pointer[uplink]
 	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
 	epoch atomic.Uint32 // rises with each source
@@ -45,8 +46,8 @@ type uplink struct {
 	clock    func() (Clock, bool)
 }
 
-func newLayer(kind string, stats *traffic) *layer {
-	l := &layer{video: kind == Video, stats: stats}
+func newLayer(kind string, stats *traffic, n *network) *layer {
+	l := &layer{video: kind == Video, stats: stats, net: n}
 	if l.video {
 		l.ring = rtpbuf.New[*Packet](videoHistory)
 	} else {
@@ -191,13 +192,31 @@ func (l *layer) forward(batch []*Packet) {
 	}
 	l.stats.in(len(fresh), bytes)
 	if sinks := l.sinks.Load(); sinks != nil {
-		for _, s := range *sinks {
-			s.Write(fresh)
-		}
+		l.write(*sinks, fresh)
 	}
 	for i, p := range fresh {
 		p.Release()
 		fresh[i] = nil
+	}
+}
+
+// write gives each sink the whole batch, one after the other: datagrams that
+// follow each other to the same address cost the kernel least.
+func (l *layer) write(sinks []Sink, batch []*Packet) {
+	var b burst
+	for _, s := range sinks {
+		t, ok := s.(*tap)
+		if !ok {
+			s.Write(batch)
+			continue
+		}
+		if b == nil {
+			b = l.net.burst()
+		}
+		t.d.write(t, batch, b)
+	}
+	if b != nil {
+		l.net.flush(b)
 	}
 }
 

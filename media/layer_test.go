@@ -49,7 +49,7 @@ func numbered(pool *Pool, seq uint16) *Packet {
 func TestLayer(t *testing.T) {
 	var pool Pool
 	stats := &traffic{total: &traffic{}}
-	l := newLayer(Video, stats)
+	l := newLayer(Video, stats, nil)
 	src := &pushed{packets: make(chan *Packet)}
 	l.up.Store(&uplink{feedback: src})
 	a, b := &kept{}, &kept{}
@@ -99,7 +99,7 @@ func TestLayer(t *testing.T) {
 
 func TestHistoryAnswersNACK(t *testing.T) {
 	var pool Pool
-	l := newLayer(Video, &traffic{})
+	l := newLayer(Video, &traffic{}, nil)
 	src := &pushed{}
 	l.up.Store(&uplink{feedback: src})
 	l.forward([]*Packet{numbered(&pool, 10), numbered(&pool, 11), numbered(&pool, 12)})

@@ -24,6 +24,7 @@ type metrics struct {
 	panics    prometheus.Counter
 	dropped   *prometheus.CounterVec
 	shakes    *prometheus.CounterVec
+	paths     *prometheus.CounterVec
 	repairs   repair.Outcomes // of what is lost between publishers and this node
 }
 
@@ -52,6 +53,10 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 			Namespace: "talkd", Subsystem: "media", Name: "handshakes_total",
 			Help: "Connections by the protection of their media; aes-128-cm-sha1 costs several times as much as the others.",
 		}, []string{"profile"}),
+		paths: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "sealed_connections_total",
+			Help: "Connections that receive, by who seals their packets; the library costs several times as much.",
+		}, []string{"path"}),
 	}
 	gauge := func(name, help string, f func(Totals) int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
@@ -69,7 +74,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes,
+		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes, m.paths,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),
@@ -101,6 +106,15 @@ func (m *metrics) sourceDropped() { m.dropped.WithLabelValues(dropSource).Inc() 
 func (m *metrics) resendDropped() { m.dropped.WithLabelValues(dropResend).Inc() }
 
 func (m *metrics) dataDropped() { m.dropped.WithLabelValues(dropData).Inc() }
+
+// path counts who seals what a subscriber gets.
+func (m *metrics) path(direct bool) {
+	path := "library"
+	if direct {
+		path = "direct"
+	}
+	m.paths.WithLabelValues(path).Inc()
+}
 
 // hello counts the protection that this node chose as DTLS server.
 func (m *metrics) hello(h handshake.MessageServerHello) handshake.Message {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	piondtls "github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/protocol/handshake"
 	pionice "github.com/pion/ice/v4"
 	pionlog "github.com/pion/logging"
 	"github.com/pion/transport/v4/packetio"
@@ -58,6 +59,8 @@ type network struct {
 	addr      netip.AddrPort
 	udp       *udp.Port
 	tcp       *pionice.TCPMuxDefault
+	bursts    func() burst
+	metrics   *metrics
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *flavour
 	subscribe *flavour
@@ -73,8 +76,10 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		return nil, err
 	}
 	n := &network{
-		addr: port.Addr(),
-		udp:  port,
+		addr:    port.Addr(),
+		udp:     port,
+		bursts:  func() burst { return port.Burst() },
+		metrics: m,
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			Listener:             tcp,
 			Logger:               quiet{},
@@ -178,15 +183,25 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 }
 
 // connection makes a PeerConnection. All of a day share a certificate: making
-// one costs more than the rest. overflow is called, with locks of the library
-// held, when the other side sends more streams than any client has.
-func (n *network) connection(f *flavour, overflow func()) (*webrtc.PeerConnection, error) {
+// one costs more than the rest. out is told what it needs to know of it, if it is
+// not nil. overflow is called, with locks of the library held, when the other side
+// sends more streams than any client has.
+func (n *network) connection(f *flavour, out *egress, overflow func()) (*webrtc.PeerConnection, error) {
 	cert, err := n.certificate()
 	if err != nil {
 		return nil, err
 	}
 	settings := n.settings
 	settings.BufferFactory = buffers(overflow)
+	if out != nil {
+		out.tcp.TCPMux = n.tcp
+		settings.SetICETCPMux(&out.tcp)
+		settings.SetDTLSKeyLogWriter(&out.keys)
+		settings.SetDTLSServerHelloMessageHook(func(h handshake.MessageServerHello) handshake.Message {
+			out.keys.Hello(h)
+			return n.metrics.hello(h)
+		})
+	}
 	pc, err := webrtc.NewAPI(
 		webrtc.WithMediaEngine(f.media),
 		webrtc.WithInterceptorRegistry(f.registry),
@@ -198,7 +213,19 @@ func (n *network) connection(f *flavour, overflow func()) (*webrtc.PeerConnectio
 	if err != nil {
 		return nil, fmt.Errorf("media: %w", err)
 	}
+	if out != nil {
+		pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(out.follow)
+	}
 	return pc, nil
+}
+
+// burst returns an empty one, for flush.
+func (n *network) burst() burst { return n.bursts() }
+
+// flush sends what a burst has gathered.
+func (n *network) flush(b burst) {
+	b.Flush() // what is lost, the socket counts
+	b.Release()
 }
 
 // buffers bounds what a connection holds of packets that nobody has read yet.

@@ -55,7 +55,7 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := newConn(e.net, e.net.publish, r.OnCandidate, r.OnClose, e.recovered)
+	c, err := newConn(e.net, e.net.publish, nil, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
@@ -115,7 +115,7 @@ func (p *Publisher) register(pub Publication) error {
 	}
 	p.group = e.joinLocked(pub.Group)
 	p.group.publishers++
-	p.feed = newFeed(pub, &p.group.traffic)
+	p.feed = newFeed(pub, &p.group.traffic, e.net)
 	e.publishers[pub.ID] = p
 	e.wg.Add(1)
 	p.release = e.wg.Done

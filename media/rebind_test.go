@@ -48,7 +48,7 @@ func newTwoNodes(t *testing.T, kind string, layers int) *twoNodes {
 			ID:   PubID{Session: "s", Incarnation: uint32(i) + 1, Kind: KindVideo, Generation: 1},
 			Edge: store.NodeID([]string{"n1", "n2"}[i]), Tracks: []TrackInfo{info},
 		}
-		n.feeds[i], n.asked[i] = newFeed(pub, stats), &pushed{}
+		n.feeds[i], n.asked[i] = newFeed(pub, stats, unused()), &pushed{}
 		for _, l := range n.feeds[i].layers[0] {
 			l.up.Store(&uplink{feedback: n.asked[i]})
 		}
@@ -57,18 +57,27 @@ func newTwoNodes(t *testing.T, kind string, layers int) *twoNodes {
 	n.track = newDownTrack("s", info, stats, nil)
 	n.track.out = outlet{writer: n, ssrc: 7, payload: 96}
 	n.track.rebind(n.feeds[0], 0)
-	n.track.connect()
+	if err := n.track.connect(&egress{}); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
-// WriteRTP implements webrtc.TrackLocalWriter.
-func (n *twoNodes) WriteRTP(h *rtp.Header, payload []byte) (int, error) {
-	tail := payload[len(payload)-2:]
-	n.sent = append(n.sent, sentPacket{*h, int(tail[0]), time.Duration(tail[1]) * time.Millisecond})
-	return len(payload), nil
+// unused is a network whose bursts nothing is added to.
+func unused() *network { return &network{bursts: func() burst { return &nowhere{} }} }
+
+// Write implements webrtc.TrackLocalWriter.
+func (n *twoNodes) Write(b []byte) (int, error) {
+	var h rtp.Header
+	if _, err := h.Unmarshal(b); err != nil {
+		n.t.Fatal(err)
+	}
+	tail := b[len(b)-2:]
+	n.sent = append(n.sent, sentPacket{h, int(tail[0]), time.Duration(tail[1]) * time.Millisecond})
+	return len(b), nil
 }
 
-func (n *twoNodes) Write(b []byte) (int, error) { return len(b), nil }
+func (n *twoNodes) WriteRTP(*rtp.Header, []byte) (int, error) { panic("not used") }
 
 var _ webrtc.TrackLocalWriter = (*twoNodes)(nil)
 
@@ -193,6 +202,33 @@ func TestRebindSimulcast(t *testing.T) {
 	}
 }
 
+// The way to another node is lost and found while the next publication is waited
+// for: what comes uses numbers again that were used, and begins anew.
+func TestSourceAgainDuringRebind(t *testing.T) {
+	n := newTwoNodes(t, Video, 1)
+	n.video(0, 0, true, 0)
+	n.video(0, 0, false, 40*time.Millisecond)
+	n.track.rebind(n.feeds[1], 0)
+	l := n.feeds[0].layers[0][0]
+	l.epoch.Add(1)
+	l.ring.Clear()
+	n.next[0].SequenceNumber--
+	n.video(0, 0, false, 80*time.Millisecond)
+	if len(n.sent) != 2 {
+		t.Fatal("goes on without a keyframe")
+	}
+	n.video(0, 0, true, 120*time.Millisecond)
+	n.video(0, 0, false, 160*time.Millisecond)
+	if len(n.sent) != 4 {
+		t.Fatalf("%d packets", len(n.sent))
+	}
+	for i, p := range n.sent[1:] {
+		if p.SequenceNumber != n.sent[i].SequenceNumber+1 {
+			t.Errorf("sequence %d after %d", p.SequenceNumber, n.sent[i].SequenceNumber)
+		}
+	}
+}
+
 func TestRebindLetsGo(t *testing.T) {
 	subscribed := func(n *twoNodes) (*subscription, *[2]int) {
 		var ended [2]int
@@ -255,7 +291,7 @@ func TestRebindLetsGo(t *testing.T) {
 		n.audio(0, 0, 0)
 		n.track.rebind(n.feeds[1], 0)
 		sub, ended := subscribed(n)
-		again := newFeed(n.feeds[1].pub, &traffic{total: &traffic{}})
+		again := newFeed(n.feeds[1].pub, &traffic{total: &traffic{}}, unused())
 		n.track.rebind(again, 0)
 		sub.bound = append(sub.bound, &binding{feed: again, release: func() {}, since: n.start})
 		sub.settle(at(n, 0))

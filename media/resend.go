@@ -32,18 +32,21 @@ func (d *downTrack) resend(lost []uint16) {
 		return
 	}
 	found := t.layer.recall(seqs[:allowed], make([]*Packet, 0, allowed))
+	b := t.layer.net.burst()
 	var packets, bytes int
 	d.mu.Lock()
 	for _, p := range found {
-		if t != d.current || d.out.writer == nil {
+		// A source that came after the request has other packets under the numbers.
+		if t != d.current || t.stale() || d.out.writer == nil {
 			break
 		}
-		if n, ok := d.again(p); ok {
+		if n, ok := d.again(p, b); ok {
 			packets++
 			bytes += n
 		}
 	}
 	d.mu.Unlock()
+	t.layer.net.flush(b)
 	for _, p := range found {
 		p.Release()
 	}
@@ -54,27 +57,18 @@ func (d *downTrack) resend(lost []uint16) {
 // again sends a packet once more: as a retransmission with a sequence of its
 // own (RFC 4588), or the same packet byte for byte, so that nothing else is ever
 // sealed under the same nonce.
-func (d *downTrack) again(p *Packet) (bytes int, ok bool) {
+func (d *downTrack) again(p *Packet, b burst) (bytes int, ok bool) {
 	seq, ts, ok := d.numbering.Again(p.Sequence, p.Timestamp)
 	if !ok {
 		return 0, false
 	}
-	payload := d.payload(p, true)
-	d.fill(p, seq, ts)
 	if d.out.repairSSRC != 0 {
-		copy(d.scratch[2:], payload) // where it is already if it was changed
-		d.scratch[0], d.scratch[1] = byte(seq>>8), byte(seq)
-		payload = d.scratch[:2+len(payload)]
-		d.repairSeq++
-		d.header.SSRC, d.header.PayloadType, d.header.SequenceNumber = d.out.repairSSRC, d.out.repair, d.repairSeq
+		return d.send(b, p, seq, ts, retransmitted)
 	}
-	n, err := d.out.writer.WriteRTP(&d.header, payload)
-	if err != nil || n == 0 {
-		return 0, false
-	}
-	if d.out.repairSSRC == 0 {
+	n, ok := d.send(b, p, seq, ts, identical)
+	if ok {
 		d.packets++
-		d.octets += uint32(len(payload))
+		d.octets += uint32(len(p.Payload()))
 	}
-	return n, true
+	return n, ok
 }

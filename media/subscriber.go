@@ -52,6 +52,7 @@ type Selection struct {
 type Subscriber struct {
 	*conn
 	e       *Engine
+	egress  *egress
 	name    string // of the group
 	nonce   string // of the names of its tracks
 	group   *group
@@ -93,11 +94,12 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 			return nil, "", err
 		}
 	}
-	c, err := newConn(e.net, e.net.subscribe, r.OnCandidate, r.OnClose, e.recovered)
+	out := &egress{}
+	c, err := newConn(e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
-	s := &Subscriber{conn: c, e: e, name: r.Group, open: make(chan struct{}), nonce: rand.Text()}
+	s := &Subscriber{conn: c, e: e, egress: out, name: r.Group, open: make(chan struct{}), nonce: rand.Text()}
 	if err := s.register(); err != nil {
 		_ = s.Close()
 		return nil, "", err
@@ -221,15 +223,22 @@ func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest) (string, err
 		}
 		s.mu.Unlock()
 	}
-	s.connected = func() {
-		for _, sub := range s.subs {
-			for _, d := range sub.tracks {
-				d.connect()
+	s.connected = s.connect
+	s.run(s.attend)
+	return s.Offer(ctx)
+}
+
+// connect lets the packets flow.
+func (s *Subscriber) connect() {
+	s.egress.decide(s.pc.SCTP().Transport().ICETransport(), s.e.metrics)
+	for _, sub := range s.subs {
+		for _, d := range sub.tracks {
+			if d.connect(s.egress) != nil {
+				s.end(ErrConnection) // two tracks have the same SSRC by chance
+				return
 			}
 		}
 	}
-	s.run(s.attend)
-	return s.Offer(ctx)
 }
 
 // add takes one publication into the connection.

@@ -118,7 +118,7 @@ func TestMetricNames(t *testing.T) {
 	// Things that are counted at a moment, or states of 0 and 1.
 	plain := regexp.MustCompile(`_(ready|leader|leader_known|lease|term|voters|voters_alive|failure_tolerance|rooms|home_rooms|sessions|draining_rooms|draining_sessions|versions|members|followers|connections|links|pulls|flows|publishers|subscribers|joining|message_datagrams)$`)
 	bounded := []string{
-		"", "code", "direction", "go", "key", "kind", "kind, phase", "kind, result", "outcome", "phase", "profile", "protocol", "queue", "reason", "result",
+		"", "code", "direction", "go", "key", "kind", "kind, phase", "kind, result", "outcome", "path", "phase", "profile", "protocol", "queue", "reason", "result",
 		"result, side", "state", "status", "type", "version", "go, version", "what", "where",
 	}
 	for _, m := range offered(t) {

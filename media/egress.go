@@ -1,0 +1,121 @@
+package media
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	pionice "github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/media/srtp"
+)
+
+// burst gathers datagrams for many and gives them to the socket together.
+type burst interface {
+	// Room is where the next datagram is written, and Add takes its first bytes.
+	Room(size int) []byte
+	Add(to netip.AddrPort, n int)
+	// Flush tells how many were lost.
+	Flush() int
+	Release()
+}
+
+// egress is how packets leave by one subscriber's connection. Who seals is
+// decided once, when it is established: this package whenever it has the keys,
+// which is where this node was the DTLS server, else the library. Where the
+// packets go follows the connection's pair of candidates.
+//
+//	downTrack ─▶ Sealer ─▶ burst ─▶ UDP socket
+//	                  └──▶ TCP connection
+//	downTrack ─▶ library (without keys)
+type egress struct {
+	keys   srtp.Handshake
+	tcp    tcpConns
+	to     atomic.Pointer[destination]
+	once   sync.Once
+	sealer *srtp.Sealer // set by once; nil: the library seals
+}
+
+// destination is the other side's address of the selected pair.
+type destination struct {
+	udp netip.AddrPort // invalid: by TCP
+	tcp net.Addr
+}
+
+// follow is told of the selected pair whenever it changes.
+func (e *egress) follow(pair *webrtc.ICECandidatePair) { e.to.Store(destinationOf(pair)) }
+
+func destinationOf(pair *webrtc.ICECandidatePair) *destination {
+	if pair == nil || pair.Local == nil || pair.Remote == nil {
+		return nil
+	}
+	ip, err := netip.ParseAddr(pair.Remote.Address)
+	if err != nil {
+		return nil
+	}
+	to := netip.AddrPortFrom(ip.Unmap(), pair.Remote.Port)
+	if pair.Local.Protocol == webrtc.ICEProtocolTCP {
+		return &destination{tcp: net.TCPAddrFromAddrPort(to)}
+	}
+	return &destination{udp: to}
+}
+
+// decide chooses who seals, when the connection is established for the first
+// time.
+func (e *egress) decide(ice *webrtc.ICETransport, m *metrics) {
+	e.once.Do(func() {
+		e.sealer, _ = e.keys.Sealer() // without keys it is nil
+		m.path(e.sealer != nil)
+		// What tells of changes runs on its own and may be late.
+		if pair, err := ice.GetSelectedCandidatePair(); err == nil {
+			e.to.CompareAndSwap(nil, destinationOf(pair))
+		}
+	})
+}
+
+// send takes the first n bytes of the burst's room, if there is a way for them.
+func (e *egress) send(b burst, room []byte, n int) bool {
+	to := e.to.Load()
+	switch {
+	case to == nil:
+		return false
+	case to.udp.IsValid():
+		b.Add(to.udp, n)
+		return true
+	}
+	return e.tcp.write(room[:n], to.tcp)
+}
+
+// tcpConns is the node's TCP mux as one connection sees it: it remembers what it
+// was given, so as to write there.
+type tcpConns struct {
+	pionice.TCPMux
+
+	mu    sync.Mutex
+	conns []net.PacketConn // guarded by mu; one for each local address
+}
+
+// GetConnByUfrag implements ice.TCPMux.
+func (t *tcpConns) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.PacketConn, error) {
+	c, err := t.TCPMux.GetConnByUfrag(ufrag, v6, local)
+	if err == nil {
+		t.mu.Lock()
+		t.conns = append(t.conns, c)
+		t.mu.Unlock()
+	}
+	return c, err
+}
+
+// write never blocks: a full queue drops.
+func (t *tcpConns) write(b []byte, to net.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.conns {
+		if _, err := c.WriteTo(b, to); err == nil {
+			return true
+		}
+	}
+	return false
+}

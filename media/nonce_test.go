@@ -1,0 +1,179 @@
+package media
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+	pionsrtp "github.com/pion/srtp/v3"
+	"github.com/pion/webrtc/v4"
+)
+
+// opener is a burst whose receiver opens everything, and looks for numbers that
+// come a second time.
+type opener struct {
+	t       *testing.T
+	room    [2 * MaxPacket]byte
+	context *pionsrtp.Context
+	high    map[uint32]int64  // highest index by SSRC
+	seen    map[string][]byte // by SSRC and index
+	again   int
+	rounds  int64
+}
+
+func newOpener(t *testing.T) *opener {
+	t.Helper()
+	c, err := pionsrtp.CreateContext(make([]byte, 32), make([]byte, 12), pionsrtp.ProtectionProfileAeadAes256Gcm, pionsrtp.SRTPNoReplayProtection())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &opener{t: t, context: c, high: map[uint32]int64{}, seen: map[string][]byte{}}
+}
+
+func (o *opener) Room(size int) []byte { return o.room[:size] }
+func (*opener) Flush() int             { return 0 }
+func (*opener) Release()               {}
+
+func (o *opener) Add(_ netip.AddrPort, n int) {
+	b := bytes.Clone(o.room[:n])
+	if _, err := o.context.DecryptRTP(nil, b, nil); err != nil {
+		o.t.Fatalf("the receiver cannot open it: %v", err)
+	}
+	ssrc, seq := binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint16(b[2:])
+	high, ok := o.high[ssrc]
+	index := high + int64(int16(seq-uint16(high)))
+	if !ok {
+		index = int64(seq)
+	}
+	o.high[ssrc] = max(high, index)
+	o.rounds = max(o.rounds, index>>16)
+	key := fmt.Sprint(ssrc, index)
+	if was, ok := o.seen[key]; ok {
+		o.again++
+		if !bytes.Equal(was, b) {
+			o.t.Fatalf("SSRC %d, packet %d: another packet under the same nonce", ssrc, index)
+		}
+	}
+	o.seen[key] = b
+}
+
+// without is what was negotiated with a client that knows no retransmissions.
+type withoutRTX struct{ negotiated }
+
+func (withoutRTX) CodecParameters() []webrtc.RTPCodecParameters {
+	return negotiated{}.CodecParameters()[:1]
+}
+func (withoutRTX) SSRCRetransmission() webrtc.SSRC { return 0 }
+
+// Whatever happens to a track, no two packets are sealed under one nonce, and a
+// receiver that gets everything opens everything.
+func TestNonceIsUsedOnce(t *testing.T) {
+	for seed := range uint64(8) {
+		for name, c := range map[string]webrtc.TrackLocalContext{"rtx": negotiated{ssrc: 7}, "identical": withoutRTX{negotiated{ssrc: 7}}} {
+			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
+				o := newOpener(t)
+				chaos(t, o, c, rand.New(rand.NewPCG(seed, 1)))
+				if o.rounds < 1 || len(o.seen) < 1500 || name == "identical" && o.again < 100 {
+					t.Errorf("%d packets, %d of them again, in %d rounds of the numbers", len(o.seen), o.again, o.rounds)
+				}
+			})
+		}
+	}
+}
+
+// chaos is the life of a track: two publications of three layers that lose,
+// double and reorder packets, and begin anew; a subscriber that chooses layers,
+// pauses, and asks for everything again.
+func chaos(t *testing.T, o *opener, c webrtc.TrackLocalContext, r *rand.Rand) {
+	t.Helper()
+	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: make([]LayerInfo, MaxLayers)}}}
+	net := &network{bursts: func() burst { return o }}
+	feeds := [2]*feed{newFeed(pub, &traffic{}, net), newFeed(pub, &traffic{}, net)}
+	m, err := newMetrics(&Engine{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
+	if _, err := d.Bind(c); err != nil {
+		t.Fatal(err)
+	}
+	d.rebind(feeds[0], 0)
+	if err := d.connect(connected(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	var pool Pool
+	var next [2][MaxLayers]uint16
+	for f := range next {
+		for l := range next[f] {
+			next[f][l] = uint16(r.Uint32())
+		}
+	}
+	last := uint16(0)
+	for range 6000 {
+		f, l := r.IntN(2), r.IntN(MaxLayers)
+		at, on := feeds[f].layers[0][l], &next[f][l]
+		switch r.IntN(60) {
+		case 0:
+			*on += uint16(r.IntN(1 << 15)) // long lost
+		case 1:
+			at.epoch.Add(1) // another source, with other packets under the same numbers
+			at.ring.Clear()
+			*on -= uint16(r.IntN(50))
+		case 2:
+			d.rebind(feeds[r.IntN(2)], 0)
+		case 3, 4, 5:
+			target := r.IntN(MaxLayers)
+			d.choose(nil, &target)
+		case 6:
+			paused := r.IntN(3) > 0
+			d.choose(&paused, nil)
+		case 7, 8, 9, 10:
+			var lost []uint16
+			for range r.IntN(40) {
+				lost = append(lost, last-uint16(r.IntN(60)))
+			}
+			d.resend(lost)
+		default:
+			var batch []*Packet
+			for range 1 + r.IntN(8) {
+				if *on++; r.IntN(30) > 0 {
+					batch = append(batch, noisy(t, &pool, r, *on))
+				}
+			}
+			if r.IntN(4) == 0 {
+				r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+			}
+			at.forward(batch)
+		}
+		last, _, _ = d.numbering.Last()
+	}
+}
+
+// noisy is a packet of any frame, no two of which are alike.
+func noisy(t *testing.T, pool *Pool, r *rand.Rand, seq uint16) *Packet {
+	t.Helper()
+	p := pool.Get()
+	h := rtp.Header{Version: 2, PayloadType: PayloadVP8, SequenceNumber: seq, Timestamp: r.Uint32(), Marker: r.IntN(2) == 0, SSRC: 1}
+	if r.IntN(2) == 0 {
+		if err := h.SetExtension(ExtVideoOrientation, []byte{byte(r.Uint32())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := h.MarshalTo(p.Buffer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.Buffer()[n:]
+	n += copy(b, []byte{0x90, 0x80, 0x80 | byte(seq>>8)&0x7f, byte(seq), byte(r.IntN(4)) & 1})
+	binary.BigEndian.PutUint64(b[5:], r.Uint64())
+	if err := p.Parse(n + 8); err != nil {
+		t.Fatal(err)
+	}
+	p.Arrival = time.Now()
+	return p
+}
