@@ -44,6 +44,9 @@ type Config struct {
 	// exceed with their video, in bit/s; 0 is no limit.
 	MaxStreamBitrate int
 	MaxScreenBitrate int
+	// RequireAES256 refuses clients that cannot encrypt their media with AES-256,
+	// which is otherwise only preferred.
+	RequireAES256 bool
 }
 
 const (

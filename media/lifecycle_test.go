@@ -48,6 +48,29 @@ func TestCipher(t *testing.T) {
 	}
 }
 
+func TestWeakCipherIsRefused(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	e := engine(t, media.Config{RequireAES256: true}, media.Deps{Registerer: registry})
+	closed := make(chan error, 1)
+	weak := mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
+		s.SetSRTPProtectionProfiles(piondtls.SRTP_AEAD_AES_128_GCM, piondtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	}}
+	offer(t, e, pubID("a", 1), mediatest.PublisherConfig{Options: weak, Audio: true, Stream: 42}, func(err error) { closed <- err })
+	select {
+	case err := <-closed:
+		if !errors.Is(err, media.ErrConnection) {
+			t.Errorf("OnClose: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the connection is not refused")
+	}
+	publish(t, e, pubID("b", 1), mediatest.PublisherConfig{Audio: true, Stream: 43})
+	if n := metric(t, registry, "talkd_media_handshakes_total", "profile", "aes-256-gcm"); n != 1 {
+		t.Errorf("%v connections", n)
+	}
+}
+
 func TestPublisherEnds(t *testing.T) {
 	t.Parallel()
 	e := engine(t, media.Config{}, media.Deps{})

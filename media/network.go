@@ -167,19 +167,24 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
 		return s, fmt.Errorf("media: %w", err)
 	}
-	// The server picks by this order. AES-CM is for clients without GCM; it costs
-	// seven times as much for video.
-	s.SetSRTPProtectionProfiles(
-		piondtls.SRTP_AEAD_AES_256_GCM,
-		piondtls.SRTP_AEAD_AES_128_GCM,
-		piondtls.SRTP_AES128_CM_HMAC_SHA1_80,
-	)
+	s.SetSRTPProtectionProfiles(profiles(cfg.RequireAES256)...)
 	s.SetDTLSServerHelloMessageHook(m.hello)
 	s.SetReceiveMTU(MaxPacket)
 	s.SetSCTPMaxMessageSize(maxSCTPMessage)
 	// A muted publisher has a track without packets.
 	s.SetFireOnTrackBeforeFirstRTP(true)
 	return s, nil
+}
+
+// profiles are the ways to protect media in the order by which a server picks.
+// AES-CM is for clients without GCM; it costs several times as much for video.
+func profiles(require256 bool) []piondtls.SRTPProtectionProfile {
+	if require256 {
+		return []piondtls.SRTPProtectionProfile{piondtls.SRTP_AEAD_AES_256_GCM}
+	}
+	return []piondtls.SRTPProtectionProfile{
+		piondtls.SRTP_AEAD_AES_256_GCM, piondtls.SRTP_AEAD_AES_128_GCM, piondtls.SRTP_AES128_CM_HMAC_SHA1_80,
+	}
 }
 
 // connection makes a PeerConnection. All of a day share a certificate: making

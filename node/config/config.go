@@ -96,6 +96,12 @@ type Cluster struct {
 	Expect          int      `yaml:"expect" doc:"the first node prints join commands for this many nodes less one"`
 }
 
+// Values of media.aes256.
+const (
+	AES256Prefer  = "prefer"
+	AES256Require = "require"
+)
+
 // Media is the SFU of this node.
 type Media struct {
 	Listen           string   `yaml:"listen" doc:"UDP address of all media; ICE-TCP listens on the same port"`
@@ -103,6 +109,7 @@ type Media struct {
 	MaxEgress        int      `yaml:"max_egress" doc:"bit/s this node can send; while it sends as much, no room is placed here and nobody is sent here; 0: no limit"`
 	MaxVideoBitrate  int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream"`
 	MaxScreenBitrate int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream"`
+	AES256           string   `yaml:"aes256" doc:"prefer: media is encrypted with AES-256 for every client that has it, with AES-128 for others; require: others cannot connect"`
 }
 
 // Relay carries RTP between nodes.
@@ -157,6 +164,7 @@ func Default() Config {
 			Listen:           "127.0.0.1:8084",
 			MaxVideoBitrate:  1_000_000,
 			MaxScreenBitrate: 2_000_000,
+			AES256:           AES256Prefer,
 		},
 		Relay:     Relay{Listen: "127.0.0.1:8085"},
 		Signaling: Signaling{Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second, MaxSessions: 50_000},
@@ -313,6 +321,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Media.MaxVideoBitrate < 50_000 || c.Media.MaxScreenBitrate < 50_000 {
 		return invalid("media: bitrates are in bit/s, at least 50000")
+	}
+	if a := c.Media.AES256; a != AES256Prefer && a != AES256Require {
+		return invalid("media.aes256: %q is neither prefer nor require", a)
 	}
 	if c.Signaling.HelloTimeout <= 0 || c.Signaling.ResumeTimeout <= 0 {
 		return invalid("signaling: timeouts must be positive, e.g. 30s")

@@ -82,6 +82,7 @@ func TestValidateRefuses(t *testing.T) {
 		"[::]:8080\" is no":     func(c *Config) { c.HTTP.Listen = "[::]:8080" },
 		"0.0.0.0:8080\" is no":  func(c *Config) { c.HTTP.Listen = "0.0.0.0:8080" },
 		"media.max_egress":      func(c *Config) { c.Media.MaxEgress = -1 },
+		"media.aes256":          func(c *Config) { c.Media.AES256 = "always" },
 		"max_sessions":          func(c *Config) { c.Signaling.MaxSessions = 0 },
 		"tls_cert and":          func(c *Config) { c.HTTP.TLSCert = "x" },
 		"log.level":             func(c *Config) { c.Log.Level = "loud" },
