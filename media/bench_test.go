@@ -43,7 +43,7 @@ func (refuses) WriteRTP(*rtp.Header, []byte) (int, error) { panic("written by th
 type nowhere struct {
 	room    [512 << 10]byte
 	at      int
-	packets map[uint16]int
+	packets [64]int
 }
 
 func (n *nowhere) Room(size int) []byte {
@@ -77,7 +77,7 @@ func connected(t testing.TB, port int) *egress {
 // fan is a layer with subscribers on it, at ports from 1 on.
 func fan(t testing.TB, subscribers int) (*feed, []*downTrack, *nowhere) {
 	t.Helper()
-	end := &nowhere{packets: map[uint16]int{}}
+	end := &nowhere{}
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: []LayerInfo{{}}}}}
 	f := newFeed(pub, &traffic{}, &network{bursts: func() burst { return end }})
 	m, err := newMetrics(&Engine{}, nil)

@@ -24,6 +24,7 @@ type opener struct {
 	seen    map[string][]byte // by SSRC and index
 	again   int
 	rounds  int64
+	lose    int // so many are lost, and never opened
 }
 
 func newOpener(t *testing.T) *opener {
@@ -40,6 +41,10 @@ func (*opener) Flush() int             { return 0 }
 func (*opener) Release()               {}
 
 func (o *opener) Add(_ netip.AddrPort, n int) {
+	if o.lose > 0 {
+		o.lose--
+		return
+	}
 	b := bytes.Clone(o.room[:n])
 	if _, err := o.context.DecryptRTP(nil, b, nil); err != nil {
 		o.t.Fatalf("the receiver cannot open it: %v", err)
@@ -83,6 +88,30 @@ func TestNonceIsUsedOnce(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who loses the first packets, at the end of a round of the publisher's numbers,
+// can open those of the next.
+func TestFirstPacketsAreLost(t *testing.T) {
+	o := newOpener(t)
+	o.lose = 10
+	f, _, _ := fan(t, 0)
+	f.layers[0][0].net.bursts = func() burst { return o }
+	d := newDownTrack("s", f.pub.Tracks[0], &traffic{}, nil)
+	if _, err := d.Bind(negotiated{ssrc: 7}); err != nil {
+		t.Fatal(err)
+	}
+	d.rebind(f, 0)
+	if err := d.connect(connected(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	var pool Pool
+	for seq := uint16(65530); seq != 100; seq++ {
+		f.layers[0][0].forward([]*Packet{frame(&pool, seq, seq == 65530)})
+	}
+	if len(o.seen) != 96 {
+		t.Errorf("%d packets", len(o.seen))
 	}
 }
 

@@ -23,6 +23,8 @@ type Numbering struct {
 	outTS     uint32
 }
 
+const maxFirst = 1<<15 - 1
+
 // Resume begins a new stretch of the same source after packets were left out:
 // the sequence goes on without a gap, the timestamps show the pause.
 func (n *Numbering) Resume() {
@@ -46,8 +48,9 @@ func (n *Numbering) Next(seq uint16, ts uint32) (uint16, uint32, bool) {
 	case !n.started:
 		n.started = true
 		n.low, n.high = int64(seq), int64(seq)
-		n.outSeq, n.outTS = seq, ts
-		return seq, ts, true
+		n.outSeq, n.outTS = seq&maxFirst, ts
+		n.seqOff = n.outSeq - seq
+		return n.outSeq, ts, true
 	case n.fresh:
 		n.fresh = false
 		n.low, n.high = int64(seq), int64(seq)
