@@ -19,6 +19,9 @@ const (
 	// is at most an IP packet.
 	maxSegments = 64
 	maxJoined   = 65000
+	// anyRoute is the size of datagrams that every route takes: the smallest MTU
+	// of IPv6 (RFC 8200 5) without its headers.
+	anyRoute = 1280 - 40 - 8
 )
 
 // message is what the kernel is given at once: datagrams of one size, of which
@@ -153,7 +156,7 @@ func (b *Burst) give(rest []message) {
 			b.lose(rest, &b.tally.refused)
 			return
 		case rest[0].count > 1:
-			b.apart(rest[0])
+			b.apart(rest[0], err)
 		default:
 			b.lose(rest[:1], &b.tally.refused)
 		}
@@ -161,10 +164,12 @@ func (b *Burst) give(rest []message) {
 	}
 }
 
-// apart sends the datagrams of a message that was refused one by one. When they
-// are taken it was for being joined, as some routes do not: those whose
-// interface computes no checksums, or takes smaller datagrams only.
-func (b *Burst) apart(m message) {
+// apart sends the datagrams of a message that was refused for why, one by one.
+// When they are taken it was for being joined, as some routes do not: those
+// whose interface computes no checksums, and for large datagrams those with a
+// small MTU, as the kernel takes apart only what goes alone. That says nothing
+// of other datagrams, and who sends to many could make each of them large.
+func (b *Burst) apart(m message, why error) {
 	var single [maxSegments]message
 	for i := range m.count {
 		at := i * m.size
@@ -174,7 +179,9 @@ func (b *Burst) apart(m message) {
 	before := b.tally.messages()
 	b.give(single[:m.count])
 	if b.tally.messages() > before {
-		b.port.refused(m.to)
+		// Before Linux 6.14 the error of what is too large is also that of others.
+		forSize := errors.Is(why, syscall.EMSGSIZE) || errors.Is(why, syscall.EINVAL) && m.size > anyRoute
+		b.port.refused(m.to, forSize)
 	}
 }
 

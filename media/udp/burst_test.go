@@ -255,7 +255,7 @@ func TestRoomUnused(t *testing.T) {
 // A route that does not take datagrams together gets them one by one, at once
 // and from then on; others are not concerned.
 func TestRouteThatRefusesMessages(t *testing.T) {
-	for _, errno := range []syscall.Errno{syscall.EIO, syscall.EINVAL, syscall.EMSGSIZE} {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.EINVAL} {
 		k := kernel{refuse: func(m message) error {
 			if m.to == bob && m.count > 1 {
 				return errno
@@ -282,6 +282,42 @@ func TestRouteThatRefusesMessages(t *testing.T) {
 		b.port.joining.forget([]netip.AddrPort{bob})
 		if !b.port.joining.allowed(bob) {
 			t.Errorf("%v: an address that is forgotten refuses", errno)
+		}
+	}
+}
+
+// Datagrams that are too large for a route arrive, and are no reason to join no
+// others: a publisher could make those of everybody who listens too large.
+func TestTooLargeToJoin(t *testing.T) {
+	for _, c := range []struct {
+		errno syscall.Errno
+		size  int
+	}{{syscall.EMSGSIZE, 1480}, {syscall.EMSGSIZE, 600}, {syscall.EINVAL, 1480}} {
+		k := kernel{refuse: func(m message) error {
+			if m.count > 1 && m.size >= c.size {
+				return c.errno
+			}
+			return nil
+		}}
+		b := k.burst(t)
+		for port := range uint16(maxRefusing + 10) {
+			to := netip.AddrPortFrom(alice.Addr(), port+1)
+			b.addNumber(to, 1, c.size)
+			b.addNumber(to, 2, c.size)
+		}
+		if lost := b.Flush(); lost != 0 || len(k.got) != 2*(maxRefusing+10) {
+			t.Errorf("%v: lost %d, sent %d", c.errno, lost, len(k.got))
+		}
+		k.counts = nil
+		to := netip.AddrPortFrom(alice.Addr(), 1)
+		b.addNumber(to, 1, 500)
+		b.addNumber(to, 2, 500)
+		b.Flush()
+		if diff := cmp.Diff([]int{2}, k.counts); diff != "" || b.port.joining.off.Load() {
+			t.Errorf("%v: %s", c.errno, diff)
+		}
+		if n := b.port.stats.refusals.Load(); n != maxRefusing+10 {
+			t.Errorf("%v: %d messages were sent apart", c.errno, n)
 		}
 	}
 }

@@ -174,6 +174,7 @@ func (m *mux) own(c *conn, a netip.AddrPort) {
 	}
 	if len(c.addresses) == maxAddresses {
 		delete(m.byAddress, c.addresses[0])
+		m.port.joining.forget(c.addresses[:1])
 		c.addresses = slices.Delete(c.addresses, 0, 1)
 	}
 	c.addresses = append(c.addresses, a)

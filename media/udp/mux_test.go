@@ -222,7 +222,7 @@ func TestHandles(t *testing.T) {
 	r := newReceiver(t, "127.0.0.1:0")
 	first, second := connFor(t, p, "ours", p.Addr()), connFor(t, p, "ours", p.Addr())
 	writeTo(t, first, success(t), r.addr)
-	p.refused(r.addr)
+	p.refused(r.addr, false)
 
 	var ends sync.WaitGroup
 	ends.Go(func() {
@@ -273,10 +273,15 @@ func TestManyAddresses(t *testing.T) {
 	p := listenFor(t, "127.0.0.1:0", 1)
 	conn := connFor(t, p, "ours", p.Addr())
 	for port := range uint16(3 * maxAddresses) {
-		writeTo(t, conn, success(t), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port+1))
+		to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port+1)
+		writeTo(t, conn, success(t), to)
+		p.joining.refuse(to)
 	}
 	if n := len(p.mux.byAddress); n != maxAddresses {
 		t.Errorf("%d addresses", n)
+	}
+	if n := len(*p.joining.refusing.Load()); n != maxAddresses {
+		t.Errorf("%d addresses to which nothing is joined", n)
 	}
 	r := newReceiver(t, "127.0.0.1:0")
 	writeTo(t, conn, success(t), r.addr)
