@@ -115,6 +115,48 @@ func TestFirstPacketsAreLost(t *testing.T) {
 	}
 }
 
+// What was found to be sent again is not sent when another source has begun
+// meanwhile, whose packets have the same numbers.
+func TestSourceBeginsWhileResending(t *testing.T) {
+	o := newOpener(t)
+	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: make([]LayerInfo, 1)}}}
+	net := &network{bursts: func() burst { return o }}
+	f := newFeed(pub, &traffic{}, net)
+	m, err := newMetrics(&Engine{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
+	if _, err := d.Bind(withoutRTX{negotiated{ssrc: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	d.rebind(f, 0)
+	if err := d.connect(connected(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	var pool Pool
+	r := rand.New(rand.NewPCG(1, 1))
+	l := f.layers[0][0]
+	source := func() {
+		l.epoch.Add(1)
+		l.ring.Clear()
+		for seq := range uint16(20) {
+			l.forward([]*Packet{noisy(t, &pool, r, seq)})
+		}
+	}
+	source()
+	last, _, _ := d.numbering.Last()
+	net.bursts = func() burst {
+		net.bursts = func() burst { return o }
+		source()
+		return o
+	}
+	d.resend([]uint16{last - 1, last})
+	if o.again > 0 {
+		t.Errorf("%d packets of the source before were sent again", o.again)
+	}
+}
+
 // chaos is the life of a track: two publications of three layers that lose,
 // double and reorder packets, and begin anew; a subscriber that chooses layers,
 // pauses, and asks for everything again.

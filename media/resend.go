@@ -16,6 +16,7 @@ func (d *downTrack) resend(lost []uint16) {
 		d.mu.Unlock()
 		return
 	}
+	epoch := t.epoch
 	seqs := lost[:0]
 	for _, out := range lost {
 		if seq, ok := d.numbering.Source(out); ok {
@@ -37,7 +38,7 @@ func (d *downTrack) resend(lost []uint16) {
 	d.mu.Lock()
 	for _, p := range found {
 		// A source that came after the request has other packets under the numbers.
-		if t != d.current || t.stale() || d.out.writer == nil {
+		if t != d.current || t.epoch != epoch || t.stale() || d.out.writer == nil {
 			break
 		}
 		if n, ok := d.again(p, b); ok {
