@@ -65,8 +65,8 @@ func TestDivert(t *testing.T) {
 func TestWhole(t *testing.T) {
 	p := listenFor(t, "127.0.0.1:0", 1)
 	conn := connFor(t, p, "ours", p.Addr()).(*handle)
-	p.mux.own(conn.conn, alice)
-	p.mux.own(conn.conn, bob)
+	p.mux.own(conn.conn, alice, true)
+	p.mux.own(conn.conn, bob, true)
 	got := &collector{each: make(chan []string, 4)}
 	p.Divert("ours", got)
 	var batch []*datagram

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 const (
@@ -16,6 +18,10 @@ const (
 	// maxAddresses is how many a connection has at once: a client's networks, and
 	// the ports that its routers give it one after the other.
 	maxAddresses = 32
+	// answeredFor is how long an address stays with the connection that answered a
+	// request from there. Clients ask again every 2 to 6 s (RFC 7675 5.1), and a
+	// router gives a port to another client later than that.
+	answeredFor = 15 * time.Second
 )
 
 var errAddress = errors.New("udp: not an address of UDP")
@@ -29,24 +35,32 @@ type name struct {
 
 // mux finds the connection of what comes in. STUN requests go by their user
 // name. All else goes by the address, which belongs to the connection that has
-// answered a request from there last, for that was authenticated; as long as
-// there is none, to the one that wrote there first. So nobody gets what is of
-// others by naming their addresses as his own.
+// answered a request from there, for that was authenticated; as long as there is
+// none, to the one that wrote there first. So nobody gets what is of others by
+// naming their addresses as his own, or by sending requests for himself that
+// seem to come from there, while they ask as well.
 type mux struct {
-	port *Port
+	port  *Port
+	began time.Time
 
 	mu        sync.RWMutex
-	closed    bool                     // guarded by mu
-	open      map[*conn]struct{}       // guarded by mu; with those whose name was removed
-	byName    map[name]*conn           // guarded by mu
-	byAddress map[netip.AddrPort]*conn // guarded by mu
+	closed    bool                      // guarded by mu
+	open      map[*conn]struct{}        // guarded by mu; with those whose name was removed
+	byName    map[name]*conn            // guarded by mu
+	byAddress map[netip.AddrPort]*owner // guarded by mu
+}
+
+// owner is whose an address is.
+type owner struct {
+	conn  *conn
+	until atomic.Int64 // when others can have it, since the mux began; 0 before it answered
 }
 
 func (m *mux) init(p *Port) {
-	m.port = p
+	m.port, m.began = p, time.Now()
 	m.open = map[*conn]struct{}{}
 	m.byName = map[name]*conn{}
-	m.byAddress = map[netip.AddrPort]*conn{}
+	m.byAddress = map[netip.AddrPort]*owner{}
 }
 
 // GetConn returns the connection of a user name, by the version of IP that addr
@@ -145,40 +159,53 @@ func (m *mux) findLocked(d *datagram) *conn {
 		}
 		return m.byName[name{string(ufrag), d.from.Addr().Is6()}]
 	}
-	return m.byAddress[d.from]
+	if o := m.byAddress[d.from]; o != nil {
+		return o.conn
+	}
+	return nil
 }
 
 // writes notes that a connection writes to an address. It tells whether the
 // handle is open.
 func (m *mux) writes(h *handle, to netip.AddrPort, b []byte) bool {
-	proven := isSuccess(b)
 	m.mu.RLock()
-	owner := m.byAddress[to]
+	o := m.byAddress[to]
 	m.mu.RUnlock()
-	if owner == nil || owner != h.conn && proven {
-		m.own(h.conn, to)
+	switch proven := isSuccess(b); {
+	case o == nil || o.conn != h.conn && proven:
+		m.own(h.conn, to, proven)
+	case proven:
+		o.until.Store(int64(time.Since(m.began) + answeredFor))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.done && !h.closed
 }
 
-func (m *mux) own(c *conn, a netip.AddrPort) {
+func (m *mux) own(c *conn, a netip.AddrPort, proven bool) {
+	now := time.Since(m.began)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.byName[c.name] != c {
 		return // it has ended
 	}
-	if owner := m.byAddress[a]; owner != nil {
-		owner.addresses = slices.DeleteFunc(owner.addresses, func(x netip.AddrPort) bool { return x == a })
+	if before := m.byAddress[a]; before != nil {
+		if before.conn == c || !proven || int64(now) < before.until.Load() {
+			return
+		}
+		before.conn.addresses = slices.DeleteFunc(before.conn.addresses, func(x netip.AddrPort) bool { return x == a })
 	}
 	if len(c.addresses) == maxAddresses {
 		delete(m.byAddress, c.addresses[0])
 		m.port.joining.forget(c.addresses[:1])
 		c.addresses = slices.Delete(c.addresses, 0, 1)
 	}
+	o := &owner{conn: c}
+	if proven {
+		o.until.Store(int64(now + answeredFor))
+	}
 	c.addresses = append(c.addresses, a)
-	m.byAddress[a] = c
+	m.byAddress[a] = o
 }
 
 // canonical is an address as it is compared: one of IPv4 is not mapped, and only

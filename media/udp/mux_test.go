@@ -150,13 +150,19 @@ func TestAddressOfAnother(t *testing.T) {
 	r.send(t, p, []byte("second"))
 	wantNext(t, owner, []byte("second"), r.addr)
 
-	// The same port of a router, given to another client.
+	// The thief writes this address as the sender of requests for himself.
 	ask = request(t, "thief:x")
 	r.send(t, p, ask)
 	wantNext(t, thief, ask, r.addr)
 	writeTo(t, thief, success(t), r.addr)
 	r.send(t, p, []byte("third"))
-	wantNext(t, thief, []byte("third"), r.addr)
+	wantNext(t, owner, []byte("third"), r.addr)
+
+	// The same port of a router, given to another client.
+	p.mux.byAddress[r.addr].until.Add(-int64(answeredFor))
+	writeTo(t, thief, success(t), r.addr)
+	r.send(t, p, []byte("fourth"))
+	wantNext(t, thief, []byte("fourth"), r.addr)
 }
 
 // Answers to a node's own requests come to who asked, before anything is proven.
