@@ -1,5 +1,7 @@
 package udp
 
+import "time"
+
 // Receiver takes the media of a connection as they come in. The packets are of
 // one address, one after the other as they came together, and valid during the
 // call. Goroutines of several sockets may call at once when a client changes its
@@ -41,6 +43,7 @@ type dispatcher struct {
 type target struct {
 	receiver Receiver
 	conn     *conn
+	strange  bool // a request from an address that is not the connection's
 }
 
 // dispatch takes other datagrams for those that are gone.
@@ -55,6 +58,8 @@ func (d *dispatcher) dispatch(batch []*datagram) {
 		switch c := d.to[i].conn; {
 		case c == nil:
 			d.port.stats.unknown.Add(1)
+		case d.to[i].strange && !c.askers.admit(batch[i].from, time.Now()):
+			d.port.stats.addresses.Add(1)
 		case !c.put(batch[i]):
 			d.port.stats.queue.Add(1)
 		default:

@@ -30,7 +30,7 @@ func newMetrics(p *Port, r prometheus.Registerer) (*metrics, error) {
 		})
 	}
 	const datagrams = "Datagrams through the port for media."
-	const dropped = "Datagrams that were lost here: no room in the kernel in time, refused by it, a connection that does not read, of no connection."
+	const dropped = "Datagrams that were lost here: no room in the kernel in time, refused by it, a connection that does not read, of no connection, from more addresses than a client has."
 	s := &p.stats
 	for _, c := range []prometheus.Collector{
 		counter("datagrams_total", datagrams, prometheus.Labels{"direction": "in"}, &s.received),
@@ -39,6 +39,7 @@ func newMetrics(p *Port, r prometheus.Registerer) (*metrics, error) {
 		counter("dropped_total", dropped, prometheus.Labels{"reason": "refused"}, &s.refused),
 		counter("dropped_total", dropped, prometheus.Labels{"reason": "queue"}, &s.queue),
 		counter("dropped_total", dropped, prometheus.Labels{"reason": "unknown"}, &s.unknown),
+		counter("dropped_total", dropped, prometheus.Labels{"reason": "addresses"}, &s.addresses),
 		counter("sent_apart_total", "Messages of several datagrams that were refused, and sent again one by one.", nil, &s.refusals),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "joining",

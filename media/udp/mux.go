@@ -140,29 +140,28 @@ func (m *mux) find(batch []*datagram, to []target) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for i, d := range batch {
-		to[i] = target{}
-		if c := m.findLocked(d); c != nil {
-			to[i].conn = c
-			if c.receiver != nil && isRTP(d.buf[:d.n]) {
-				to[i].receiver = c.receiver
-			}
-		}
+		to[i] = m.findLocked(d)
 	}
 }
 
-func (m *mux) findLocked(d *datagram) *conn {
+func (m *mux) findLocked(d *datagram) target {
 	b := d.buf[:d.n]
-	if isRequest(b) {
+	var here *conn
+	if o := m.byAddress[d.from]; o != nil {
+		here = o.conn
+	}
+	switch {
+	case isRequest(b):
 		ufrag, ok := requestFor(b)
 		if !ok {
-			return nil
+			return target{}
 		}
-		return m.byName[name{string(ufrag), d.from.Addr().Is6()}]
+		c := m.byName[name{string(ufrag), d.from.Addr().Is6()}]
+		return target{conn: c, strange: c != here}
+	case here != nil && here.receiver != nil && isRTP(b):
+		return target{conn: here, receiver: here.receiver}
 	}
-	if o := m.byAddress[d.from]; o != nil {
-		return o.conn
-	}
-	return nil
+	return target{conn: here}
 }
 
 // writes notes that a connection writes to an address. It tells whether the

@@ -31,6 +31,7 @@ type stats struct {
 	refused   atomic.Uint64 // lost: the kernel took them not, though it had room
 	queue     atomic.Uint64 // lost: a connection did not read
 	unknown   atomic.Uint64 // lost: of no connection
+	addresses atomic.Uint64 // lost: requests from more addresses than a client has
 	refusals  atomic.Uint64 // messages that were sent apart
 }
 

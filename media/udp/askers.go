@@ -1,0 +1,51 @@
+package udp
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// maxAskers is from how many addresses a connection is sent requests at once,
+	// and askerEvery is after what time there may be one more.
+	maxAskers  = 32
+	askerEvery = 10 * time.Second
+)
+
+// askers are the addresses from which requests come for one connection, without
+// those that belong to it. The library checks each of them with eight requests of
+// its own, and never forgets one. Whoever forges sender addresses would have the
+// node send all these to others, and each address would cost memory.
+type askers struct {
+	mu    sync.Mutex
+	known []netip.AddrPort // guarded by mu; the oldest first
+	used  int              // guarded by mu; of maxAskers
+	since time.Time        // guarded by mu; when the last of used was given back
+}
+
+// admit tells whether a request from there is let in.
+func (a *askers) admit(from netip.AddrPort, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Contains(a.known, from) {
+		return true
+	}
+	if back := min(a.used, int(now.Sub(a.since)/askerEvery)); back > 0 {
+		a.used -= back
+		a.since = a.since.Add(time.Duration(back) * askerEvery)
+	}
+	switch {
+	case a.used == maxAskers:
+		return false
+	case a.used == 0:
+		a.since = now
+	}
+	a.used++
+	if len(a.known) == maxAskers {
+		a.known = slices.Delete(a.known, 0, 1)
+	}
+	a.known = append(a.known, from)
+	return true
+}
