@@ -165,10 +165,6 @@ func (b *Burst) give(rest []message) {
 }
 
 // apart sends the datagrams of a message that was refused for why, one by one.
-// When they are taken it was for being joined, as some routes do not: those
-// whose interface computes no checksums, and for large datagrams those with a
-// small MTU, as the kernel takes apart only what goes alone. That says nothing
-// of other datagrams, and who sends to many could make each of them large.
 func (b *Burst) apart(m message, why error) {
 	var single [maxSegments]message
 	for i := range m.count {
@@ -179,10 +175,18 @@ func (b *Burst) apart(m message, why error) {
 	before := b.tally.messages()
 	b.give(single[:m.count])
 	if b.tally.messages() > before {
-		// Before Linux 6.14 the error of what is too large is also that of others.
-		forSize := errors.Is(why, syscall.EMSGSIZE) || errors.Is(why, syscall.EINVAL) && m.size > anyRoute
-		b.port.refused(m.to, forSize)
+		b.port.refused(m.to, refusesAll(why, m.size))
 	}
+}
+
+// refusesAll tells whether a route takes no joined datagrams at all, as those
+// whose interface computes no checksums, when it takes single ones of that size.
+// Others were refused because they are too large for the route: the kernel takes
+// apart only what goes alone. That says nothing of smaller ones, and who sends to
+// many could make each of them large. Nor does it when the kernel had no memory.
+func refusesAll(why error, size int) bool {
+	// Before Linux 6.14 EINVAL is also for what is too large.
+	return errors.Is(why, syscall.EIO) || errors.Is(why, syscall.EINVAL) && size <= anyRoute
 }
 
 func (b *Burst) sent(m *message) {

@@ -287,12 +287,13 @@ func TestRouteThatRefusesMessages(t *testing.T) {
 }
 
 // Datagrams that are too large for a route arrive, and are no reason to join no
-// others: a publisher could make those of everybody who listens too large.
+// others: a publisher could make those of everybody who listens too large. Nor is
+// a kernel without memory.
 func TestTooLargeToJoin(t *testing.T) {
 	for _, c := range []struct {
 		errno syscall.Errno
 		size  int
-	}{{syscall.EMSGSIZE, 1480}, {syscall.EMSGSIZE, 600}, {syscall.EINVAL, 1480}} {
+	}{{syscall.EMSGSIZE, 1480}, {syscall.EMSGSIZE, 600}, {syscall.EINVAL, 1480}, {syscall.ENOBUFS, 600}} {
 		k := kernel{refuse: func(m message) error {
 			if m.count > 1 && m.size >= c.size {
 				return c.errno

@@ -228,7 +228,7 @@ func TestHandles(t *testing.T) {
 	r := newReceiver(t, "127.0.0.1:0")
 	first, second := connFor(t, p, "ours", p.Addr()), connFor(t, p, "ours", p.Addr())
 	writeTo(t, first, success(t), r.addr)
-	p.refused(r.addr, false)
+	p.refused(r.addr, true)
 
 	var ends sync.WaitGroup
 	ends.Go(func() {

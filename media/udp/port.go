@@ -170,10 +170,10 @@ func (p *Port) patient(o outlet) bool {
 }
 
 // refused notes that joined datagrams to an address were refused, where single
-// ones were not. For their size is no reason to join no others.
-func (p *Port) refused(to netip.AddrPort, forSize bool) {
+// ones were not; all of them, or just these.
+func (p *Port) refused(to netip.AddrPort, all bool) {
 	p.stats.refusals.Add(1)
-	if !forSize && p.joining.refuse(to) {
+	if all && p.joining.refuse(to) {
 		p.log.Warn("the kernel or the network interface refuses to take datagrams together; each is sent on its own, which costs more of the processor")
 	}
 }
