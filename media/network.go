@@ -81,7 +81,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		bursts:  func() burst { return port.Burst() },
 		metrics: m,
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
-			Listener:             tcp,
+			Listener:             acceptor{tcp},
 			Logger:               quiet{},
 			ReadBufferSize:       tcpReadQueue,
 			WriteBufferSize:      tcpWriteQueue,
