@@ -36,10 +36,10 @@ func (a *askers) admit(from netip.AddrPort, now time.Time) bool {
 		a.used -= back
 		a.since = a.since.Add(time.Duration(back) * askerEvery)
 	}
-	switch {
-	case a.used == maxAskers:
+	switch a.used {
+	case maxAskers:
 		return false
-	case a.used == 0:
+	case 0:
 		a.since = now
 	}
 	a.used++
