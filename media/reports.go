@@ -10,6 +10,9 @@ import (
 // reportInterval is the time between two sender reports of a track.
 const reportInterval = time.Second
 
+// maxReports go into one packet, which with their names stays below any MTU.
+const maxReports = 20
+
 // attend sends reports and follows the layers until the connection ends.
 func (s *Subscriber) attend() {
 	tick := time.NewTicker(reportInterval)
@@ -26,22 +29,44 @@ func (s *Subscriber) attend() {
 }
 
 func (s *Subscriber) report(now time.Time) {
-	var packets []rtcp.Packet
-	names := &rtcp.SourceDescription{}
+	var tracks []*downTrack
 	for _, sub := range s.subs {
 		for _, d := range sub.tracks {
 			d.review()
-			if r, ok := d.report(now); ok && len(packets) < 30 {
-				packets = append(packets, r)
-				names.Chunks = append(names.Chunks, rtcp.SourceDescriptionChunk{
-					Source: r.SSRC, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: d.stream}},
-				})
-			}
+			tracks = append(tracks, d)
 		}
 	}
-	if len(packets) > 0 {
-		_ = s.pc.WriteRTCP(append(packets, names)) // fails at the end of the connection, which others tell
+	for _, packets := range reports(tracks, now) {
+		_ = s.pc.WriteRTCP(packets) // fails at the end of the connection, which others tell
 	}
+}
+
+// reports are the sender reports of tracks, and their names, as many together as
+// go into one packet.
+func reports(tracks []*downTrack, now time.Time) (together [][]rtcp.Packet) {
+	var packets []rtcp.Packet
+	names := &rtcp.SourceDescription{}
+	flush := func() {
+		if len(packets) > 0 {
+			together = append(together, append(packets, names))
+		}
+		packets, names = nil, &rtcp.SourceDescription{}
+	}
+	for _, d := range tracks {
+		r, ok := d.report(now)
+		if !ok {
+			continue
+		}
+		packets = append(packets, r)
+		names.Chunks = append(names.Chunks, rtcp.SourceDescriptionChunk{
+			Source: r.SSRC, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: d.stream}},
+		})
+		if len(packets) == maxReports {
+			flush()
+		}
+	}
+	flush()
+	return together
 }
 
 // report is the track's sender report (RFC 3550 6.4.1), in the wall clock of the
