@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/load"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/test/load"
 )
 
 // By default this only shows that the measurement works; docs/performance.md has

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/talkd/talkd/test/load"
+	"github.com/talkd/talkd/load"
 )
 
 var (

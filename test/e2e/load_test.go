@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/load"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
-	"github.com/talkd/talkd/test/load"
 )
 
 // loadWindow is how long media flow while it is measured.

@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/talkd/talkd/test/load"
+	"github.com/talkd/talkd/load"
 )
 
 // outcome is what people saw of a failure.

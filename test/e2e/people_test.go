@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/talkd/talkd/test/load"
+	"github.com/talkd/talkd/load"
 )
 
 // call is one that people of package load are in. Each of them sends all the
