@@ -30,7 +30,7 @@ type subscribed struct {
 
 func (p *Person) newBody(d *dialled) *body {
 	b := &body{
-		Client: newClient(network{ip: p.plan.IP}, p.plan.Clock, d.socket),
+		Client: newClient(Network{IP: p.plan.IP}, p.plan.Clock, d.socket),
 		node:   d.node, subs: make(map[store.SessionID]*subscribed),
 	}
 	b.session = d.hello.SessionID
@@ -85,7 +85,7 @@ func (p *Person) settle(ctx context.Context, d *dialled) error {
 		p.retire(old, 0)
 	}
 	if d.fresh {
-		return p.door.inCall(ctx, d.node, seat)
+		return p.door.Call(ctx, d.node, seat, Camera())
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func (p *Person) mend(b *body) {
 		return
 	}
 	if b.pub == nil {
-		pub, err := b.offer(b.ctx, p.plan.Number, p.mouth.keyframe)
+		pub, err := b.offer(b.ctx, p.plan.Number, Camera(), p.mouth.keyframe)
 		if err != nil {
 			b.next = now + retryMedia
 			return
@@ -127,7 +127,7 @@ func (p *Person) mend(b *body) {
 		}
 		s := &subscribed{audio: newTrack(p.ears, Audio), video: newTrack(p.ears, Video)}
 		var err error
-		s.Subscription, err = b.request(id, func(k Kind) sink {
+		s.Subscription, err = b.request(peerKey{id, wire.RoomTypeVideo}, func(k Kind) sink {
 			if k == Audio {
 				return s.audio
 			}

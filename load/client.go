@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -39,13 +38,13 @@ type Credentials struct {
 
 // Client is one participant.
 type Client struct {
-	network
-	clock Clock
-	hear  func(wire.ServerMessage) // what is not answered here; nil: nobody is interested
-	lost  func(error)              // the socket has ended; nil: so does the client
-	ctx   context.Context          // ends with the client; for callbacks, which have none
-	end   context.CancelCauseFunc
-	tasks sync.WaitGroup
+	network Network
+	clock   Clock
+	hear    func(wire.ServerMessage) // what is not answered here; nil: nobody is interested
+	lost    func(error)              // the socket has ended; nil: so does the client
+	ctx     context.Context          // ends with the client; for callbacks, which have none
+	end     context.CancelCauseFunc
+	tasks   sync.WaitGroup
 
 	session store.SessionID // set before there are peers
 
@@ -53,31 +52,28 @@ type Client struct {
 	socket  *socket                            // guarded by mu
 	closed  bool                               // guarded by mu
 	answers map[string]chan wire.ServerMessage // guarded by mu; by the id of the question
-	peers   map[store.SessionID]*peer          // guarded by mu; by whom the connection is from
+	peers   map[peerKey]*peer                  // guarded by mu
 	inCall  map[store.SessionID]int            // guarded by mu; flags
 	allIn   int                                // guarded by mu; flags of all that are not listed
 	news    chan struct{}                      // guarded by mu; closed and replaced when inCall changes
 }
 
-// Dial connects to the WebSocket at url. The loss of the network may be nil.
-func Dial(ctx context.Context, url string, clock Clock, loss *Loss) (*Client, error) {
+// Dial connects to the WebSocket at url.
+func Dial(ctx context.Context, url string, clock Clock, via Network) (*Client, error) {
 	s, err := open(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	return newClient(network{ip: loopback, loss: loss}, clock, s), nil
+	return newClient(via, clock, s), nil
 }
 
-// loopback is where the sockets of a load on one machine are.
-var loopback = net.IPv4(127, 0, 0, 1)
-
-func newClient(n network, clock Clock, s *socket) *Client {
+func newClient(n Network, clock Clock, s *socket) *Client {
 	c := &Client{
 		network: n,
 		clock:   clock,
 		socket:  s,
 		answers: make(map[string]chan wire.ServerMessage),
-		peers:   make(map[store.SessionID]*peer),
+		peers:   make(map[peerKey]*peer),
 		inCall:  make(map[store.SessionID]int),
 		news:    make(chan struct{}),
 	}
@@ -287,7 +283,7 @@ func (c *Client) mediaLocked(d *wire.Deliver) error {
 	if m == nil {
 		return nil
 	}
-	p, ok := c.peers[d.Sender.SessionID]
+	p, ok := c.peers[peerKey{d.Sender.SessionID, m.RoomType}]
 	if !ok {
 		return nil
 	}

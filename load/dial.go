@@ -116,7 +116,7 @@ func (p *Person) greet(ctx context.Context, node string, s *socket, resume strin
 	}
 	patient, cancel := context.WithTimeout(ctx, helloWithin)
 	defer cancel()
-	who, seat, err := p.door.seat(patient, node)
+	who, seat, err := p.door.Seat(patient, node)
 	if err != nil {
 		return nil, resume != "", err
 	}

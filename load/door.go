@@ -1,109 +1,77 @@
 package load
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
 )
 
 // Door is the slice of the Talk API that a guest of a public conversation
-// needs, at any node.
+// needs, at any node. The guest has a token once there was a seat.
 type Door struct {
-	client *http.Client
-	token  string // of the conversation
-	name   string
-	bearer string // the guest's, once there is one
+	api   api
+	token string // of the conversation
+	name  string
 }
 
-// doorTimeout is how long a node may take to answer.
-const doorTimeout = 3 * time.Second
-
-func newDoor(conversation, name string) *Door {
-	// No connection is kept: one to a node that is gone would only hang.
-	return &Door{client: &http.Client{Timeout: doorTimeout, Transport: &http.Transport{DisableKeepAlives: true}}, token: conversation, name: name}
+// NewDoor is the door of a guest with a name to a conversation.
+func NewDoor(conversation, name string) *Door {
+	return &Door{api: newAPI(), token: conversation, name: name}
 }
 
-// ErrDoor is a refusal of the API.
-var ErrDoor = errors.New("load: refused by the API")
-
-// seat joins the conversation at a node: credentials for a hello, and under
+// Seat joins the conversation at a node: credentials for a hello, and under
 // which id the backend knows the seat.
-func (d *Door) seat(ctx context.Context, node string) (Credentials, wire.RoomSessionID, error) {
+func (d *Door) Seat(ctx context.Context, node string) (Credentials, wire.RoomSessionID, error) {
 	var joined struct {
 		SessionID  wire.RoomSessionID `json:"sessionId"`
 		GuestToken string             `json:"guestToken"`
 	}
-	room := "/apps/spreed/api/v4/room/" + url.PathEscape(d.token)
-	if err := d.call(ctx, http.MethodPost, node, room+"/participants/active", map[string]any{"displayName": d.name}, &joined); err != nil {
+	room := roomPath + "/" + url.PathEscape(d.token)
+	if err := d.api.call(ctx, http.MethodPost, node, room+"/participants/active", map[string]any{"displayName": d.name}, &joined); err != nil {
 		return Credentials{}, "", err
 	}
 	if joined.GuestToken != "" {
-		d.bearer = joined.GuestToken
+		d.api.bearer = joined.GuestToken
 	}
-	var settings struct {
-		HelloAuthParams map[string]json.RawMessage `json:"helloAuthParams"`
-	}
-	if err := d.call(ctx, http.MethodGet, node, "/apps/spreed/api/v3/signaling/settings?redirect=0&token="+url.QueryEscape(d.token), nil, &settings); err != nil {
+	s, err := d.settings(ctx, node, "redirect=0&")
+	if err != nil {
 		return Credentials{}, "", err
 	}
 	return Credentials{
 		URL:    node + "/ocs/v2.php/apps/spreed/api/v3/signaling/backend",
-		Params: settings.HelloAuthParams[wire.Version],
+		Params: s.HelloAuthParams[wire.Version],
 	}, joined.SessionID, nil
 }
 
-// inCall says that the seat sends audio and video.
-func (d *Door) inCall(ctx context.Context, node string, seat wire.RoomSessionID) error {
-	const flags = backend.FlagInCall | backend.FlagAudio | backend.FlagVideo
-	return d.call(ctx, http.MethodPost, node, "/apps/spreed/api/v4/call/"+url.PathEscape(d.token), map[string]any{"flags": flags, "sessionId": seat}, nil)
+// Home is the base URL of the node where the conversation's room is at home, as
+// a node tells it whom the guest has had a seat of.
+func (d *Door) Home(ctx context.Context, node string) (string, error) {
+	s, err := d.settings(ctx, node, "")
+	return s.Server, err
 }
 
-func (d *Door) call(ctx context.Context, method, node, path string, body, into any) error {
-	payload, err := json.Marshal(body)
-	if err != nil {
-		return err
+type settings struct {
+	Server          string                     `json:"server"`
+	HelloAuthParams map[string]json.RawMessage `json:"helloAuthParams"`
+}
+
+func (d *Door) settings(ctx context.Context, node, query string) (s settings, err error) {
+	path := "/apps/spreed/api/v3/signaling/settings?" + query + "token=" + url.QueryEscape(d.token)
+	return s, d.api.call(ctx, http.MethodGet, node, path, nil, &s)
+}
+
+// Call says that the seat is in the call, and what it sends.
+func (d *Door) Call(ctx context.Context, node string, seat wire.RoomSessionID, what Sending) error {
+	flags := backend.FlagInCall
+	if what.has(Audio) {
+		flags |= backend.FlagAudio
 	}
-	req, err := http.NewRequestWithContext(ctx, method, node+"/ocs/v2.php"+path, bytes.NewReader(payload))
-	if err != nil {
-		return err
+	if what.has(Video) {
+		flags |= backend.FlagVideo
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("OCS-APIRequest", "true")
-	if d.bearer != "" {
-		req.Header.Set("Authorization", "Bearer "+d.bearer)
-	}
-	resp, err := d.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxServerFrame))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("%w: %s %s: %s", ErrDoor, method, path, resp.Status)
-	}
-	if into == nil {
-		return nil
-	}
-	var envelope struct {
-		OCS struct {
-			Data json.RawMessage `json:"data"`
-		} `json:"ocs"`
-	}
-	if err := json.Unmarshal(b, &envelope); err != nil {
-		return err
-	}
-	return json.Unmarshal(envelope.OCS.Data, into)
+	return d.api.call(ctx, http.MethodPost, node, "/apps/spreed/api/v4/call/"+url.PathEscape(d.token), map[string]any{"flags": flags, "sessionId": seat}, nil)
 }

@@ -13,14 +13,16 @@ const (
 
 	opusRate    = 48_000
 	opusStep    = opusRate / 1000 * 20
-	opusPayload = 80 // 32 kbit/s
-	opusSpread  = 24
+	opusBitrate = 32_000 // of the payloads, unless another one is asked for
+	opusSpread  = 24     // bytes between the smallest packet and the largest
+	voiceRate   = 50     // packets a second
 
 	vp8Rate = 90_000
 	vp8Step = vp8Rate / 1000 * 40
-	// vp8Bitrate is that of the payloads, over any few seconds.
+	// vp8Bitrate is that of the payloads, over any few seconds, unless another
+	// one is asked for.
 	vp8Bitrate     = 1_000_000
-	vp8PerFrame    = vp8Bitrate / 8 / 25
+	vp8FrameRate   = 25
 	vp8MinPayload  = 1100
 	vp8MaxPayload  = 1200
 	vp8MinPackets  = 2
@@ -39,7 +41,12 @@ const (
 // audioFeed makes the voice packets of one publisher.
 type audioFeed struct {
 	source uint16
+	share  int // bytes of a packet, on average
 	number uint32
+}
+
+func newAudioFeed(source uint16, bitrate int) audioFeed {
+	return audioFeed{source: source, share: bitrate / 8 / voiceRate}
 }
 
 func (f *audioFeed) packet(sent time.Duration, tail bool) *rtp.Packet {
@@ -54,7 +61,7 @@ func (f *audioFeed) packet(sent time.Duration, tail bool) *rtp.Packet {
 		Last:      true,
 		Tail:      tail,
 	}
-	size := opusPayload - opusSpread/2 + int(mix(uint64(f.number))%opusSpread)
+	size := f.share - opusSpread/2 + int(mix(uint64(f.number))%opusSpread)
 	f.number++
 	return packet(s, f.number == 1, appendStamp([]byte{opusTOC}, s, size))
 }
@@ -63,16 +70,21 @@ func (f *audioFeed) packet(sent time.Duration, tail bool) *rtp.Packet {
 // share; the frames after it pay that back, as an encoder's rate control does.
 type videoFeed struct {
 	source uint16
+	share  int // bytes of a frame, on average
 	number uint32
 	frames uint32
 	toKey  int // frames until the next keyframe is due
 	credit int // bytes that may be sent, negative after a keyframe
 }
 
+func newVideoFeed(source uint16, bitrate int) videoFeed {
+	return videoFeed{source: source, share: bitrate / 8 / vp8FrameRate}
+}
+
 // frame makes the packets of the next frame. sent is asked for each packet.
 func (f *videoFeed) frame(sent func() time.Duration, key, tail bool) []*rtp.Packet {
 	key = key || f.toKey == 0
-	f.credit += vp8PerFrame
+	f.credit += f.share
 	n := max(vp8MinPackets, f.credit/((vp8MinPayload+vp8MaxPayload)/2))
 	if key {
 		n = max(n, vp8KeyPackets)

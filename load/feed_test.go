@@ -13,7 +13,7 @@ func at(d time.Duration) func() time.Duration { return func() time.Duration { re
 
 // TestVideoFeed: the stream is what a browser could send, at the rate promised.
 func TestVideoFeed(t *testing.T) {
-	f := videoFeed{source: 3}
+	f := newVideoFeed(3, vp8Bitrate)
 	const frames = 250 // 10 s
 	var bytes, packets int
 	var next uint32
@@ -57,7 +57,7 @@ func TestVideoFeed(t *testing.T) {
 }
 
 func TestAudioFeed(t *testing.T) {
-	f := audioFeed{source: 4}
+	f := newAudioFeed(4, opusBitrate)
 	sizes := map[int]bool{}
 	for n := range uint32(200) {
 		p := f.packet(time.Second, n == 199)
@@ -80,8 +80,8 @@ func TestAudioFeed(t *testing.T) {
 
 // TestEveryChangeIsSeen flips each bit of a packet in turn.
 func TestEveryChangeIsSeen(t *testing.T) {
-	voice := audioFeed{source: 1}
-	video := videoFeed{source: 1}
+	voice := newAudioFeed(1, opusBitrate)
+	video := newVideoFeed(1, vp8Bitrate)
 	key := video.frame(at(0), false, false)
 	delta := video.frame(at(0), false, false)
 	for name, c := range map[string]struct {
@@ -138,8 +138,8 @@ func TestEveryChangeIsSeen(t *testing.T) {
 
 // FuzzPayload: whatever a node sends, a receiver only counts it.
 func FuzzPayload(f *testing.F) {
-	voice := audioFeed{source: 1}
-	video := videoFeed{source: 1}
+	voice := newAudioFeed(1, opusBitrate)
+	video := newVideoFeed(1, vp8Bitrate)
 	f.Add(voice.packet(0, false).Payload)
 	for _, p := range video.frame(at(0), false, false)[:2] {
 		f.Add(p.Payload)

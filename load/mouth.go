@@ -25,7 +25,7 @@ type Mouth struct {
 }
 
 func newMouth(number uint16, clock Clock) *Mouth {
-	return &Mouth{clock: clock, voice: audioFeed{source: number}, picture: videoFeed{source: number}}
+	return &Mouth{clock: clock, voice: newAudioFeed(number, opusBitrate), picture: newVideoFeed(number, vp8Bitrate)}
 }
 
 // Sent is when each packet so far was sent, by its number.

@@ -27,23 +27,32 @@ var (
 // as a retransmission, and would ask until it is 512 packets old.
 const maxNACKs = 10
 
-// network is how a client reaches its nodes.
-type network struct {
-	ip   net.IP // its own address
-	loss *Loss  // nil: none of our own making
+// Network is how a client reaches its nodes.
+type Network struct {
+	IP      net.IP   // its own address; nil: that of loopback
+	Loss    *Loss    // nil: none of our own making
+	Traffic *Traffic // nil: nobody counts
+}
+
+// own is the client's address.
+func (n Network) own() net.IP {
+	if n.IP == nil {
+		return net.IPv4(127, 0, 0, 1)
+	}
+	return n.IP
 }
 
 // api sets Pion up as a browser is: all codecs, retransmission, reports,
 // transport-wide feedback. The mux is for one connection, as it tells
 // connections apart by the other side's address, and a node has only one.
-func (n network) api(mux ice.UDPMux) (*webrtc.API, error) {
+func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		return nil, err
 	}
 	interceptors := &interceptor.Registry{}
-	if n.loss != nil {
-		interceptors.Add(n.loss)
+	if n.Loss != nil {
+		interceptors.Add(n.Loss)
 	}
 	err := webrtc.RegisterDefaultInterceptorsWithOptions(media, interceptors,
 		webrtc.WithNackGeneratorOptions(nack.GeneratorMaxNacksPerPacket(maxNACKs)))
@@ -53,7 +62,7 @@ func (n network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	var s webrtc.SettingEngine
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	s.SetIncludeLoopbackCandidate(true)
-	s.SetIPFilter(n.ip.Equal)
+	s.SetIPFilter(n.own().Equal)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetICEUDPMux(mux)
 	return webrtc.NewAPI(
@@ -68,13 +77,16 @@ func (n network) api(mux ice.UDPMux) (*webrtc.API, error) {
 const socketBuffer = 4 << 20
 
 // mux opens the socket of a connection.
-func (n network) mux() (ice.UDPMux, error) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: n.ip})
+func (n Network) mux() (ice.UDPMux, error) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: n.own()})
 	if err != nil {
 		return nil, err
 	}
 	_ = conn.SetReadBuffer(socketBuffer)  // a smaller one works as well
 	_ = conn.SetWriteBuffer(socketBuffer) // see above
+	if n.Traffic != nil {
+		return webrtc.NewICEUDPMux(nil, &counted{PacketConn: conn, traffic: n.Traffic}), nil
+	}
 	return webrtc.NewICEUDPMux(nil, conn), nil
 }
 
@@ -82,7 +94,7 @@ func (n network) mux() (ice.UDPMux, error) {
 // deals with what comes for it, in order.
 type peer struct {
 	c     *Client
-	from  store.SessionID // whose media these are
+	of    peerKey
 	pc    *webrtc.PeerConnection
 	mux   ice.UDPMux
 	inbox chan *wire.MediaMessage
@@ -97,17 +109,22 @@ type peer struct {
 	waiting []webrtc.ICECandidateInit // own goroutine only; came before the description
 }
 
+// peerKey names a connection: whose media these are, and which.
+type peerKey struct {
+	from     store.SessionID
+	roomType string
+}
+
 // maxWaiting is how many candidates may come before the description.
 const maxWaiting = 64
 
-// newPeer makes a connection for the media of a session, and lets messages
-// about it in.
-func (c *Client) newPeer(from store.SessionID) (*peer, error) {
-	mux, err := c.mux()
+// newPeer makes a connection, and lets messages about it in.
+func (c *Client) newPeer(of peerKey) (*peer, error) {
+	mux, err := c.network.mux()
 	if err != nil {
 		return nil, err
 	}
-	api, err := c.api(mux)
+	api, err := c.network.api(mux)
 	if err != nil {
 		return nil, errors.Join(err, mux.Close())
 	}
@@ -115,12 +132,14 @@ func (c *Client) newPeer(from store.SessionID) (*peer, error) {
 	if err != nil {
 		return nil, errors.Join(err, mux.Close())
 	}
-	p := &peer{c: c, from: from, pc: pc, mux: mux, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
+	p := &peer{c: c, of: of, pc: pc, mux: mux, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancelCause(c.ctx)
-	// Talk's clients open this channel on every connection, so that there is a
-	// section for it from the start.
-	if _, err := pc.CreateDataChannel("status", nil); err != nil {
-		return nil, errors.Join(err, p.release())
+	// Talk's clients open this channel on every connection but a screen's, so that
+	// there is a section for it from the start.
+	if of.roomType != wire.RoomTypeScreen {
+		if _, err := pc.CreateDataChannel("status", nil); err != nil {
+			return nil, errors.Join(err, p.release())
+		}
 	}
 	pc.OnICECandidate(p.sendCandidate)
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
@@ -136,7 +155,7 @@ func (c *Client) newPeer(from store.SessionID) (*peer, error) {
 	if c.closed {
 		return nil, errors.Join(ErrClosed, p.release())
 	}
-	c.peers[from] = p
+	c.peers[of] = p
 	return p, nil
 }
 
@@ -175,7 +194,7 @@ func (p *peer) setSID(sid string) {
 }
 
 func (p *peer) message(t wire.MediaType, payload *wire.MediaPayload) wire.MediaMessage {
-	return wire.MediaMessage{Type: t, To: p.from, SID: p.currentSID(), RoomType: wire.RoomTypeVideo, Payload: payload}
+	return wire.MediaMessage{Type: t, To: p.of.from, SID: p.currentSID(), RoomType: p.of.roomType, Payload: payload}
 }
 
 func (p *peer) sendCandidate(candidate *webrtc.ICECandidate) {
@@ -225,8 +244,8 @@ func (p *peer) describe(d webrtc.SessionDescription) error {
 // forget closes a connection that is of no use any more.
 func (c *Client) forget(p *peer) {
 	c.mu.Lock()
-	if c.peers[p.from] == p {
-		delete(c.peers, p.from)
+	if c.peers[p.of] == p {
+		delete(c.peers, p.of)
 	}
 	c.mu.Unlock()
 	c.spawn(p.close)

@@ -37,27 +37,53 @@ func (p *Publisher) Sent() Sent {
 	return p.sent
 }
 
-// Publisher sends audio and video until its client is closed.
+// Sending is what a publication consists of.
+type Sending struct {
+	Screen bool // that of the person, rather than the person
+	Voice  int  // bits a second of the payloads; 0: none
+	Video  int  // the same
+}
+
+// Camera is picture and voice.
+func Camera() Sending { return Sending{Voice: opusBitrate, Video: vp8Bitrate} }
+
+func (s Sending) roomType() string {
+	if s.Screen {
+		return wire.RoomTypeScreen
+	}
+	return wire.RoomTypeVideo
+}
+
+// has tells whether there is a stream of a kind.
+func (s Sending) has(k Kind) bool {
+	if k == Audio {
+		return s.Voice > 0
+	}
+	return s.Video > 0
+}
+
+// Publisher sends until its client is closed.
 type Publisher struct {
 	*peer
 
 	number       uint16
-	wanted       func() // a keyframe; nil: of the own feed
-	audio, video *webrtc.TrackLocalStaticRTP
+	wanted       func()                      // a keyframe; nil: of the own feed
+	audio, video *webrtc.TrackLocalStaticRTP // nil: none
 
 	mu      sync.Mutex // guards all below
 	voice   audioFeed
 	picture videoFeed
 	sent    Sent
-	asked   bool // for a keyframe
-	tail    bool // the count is closed
+	asked   bool   // for a keyframe
+	late    Delays // of the feed
+	tail    bool   // the count is closed
 	missed  map[uint16]bool
 }
 
-// Publish makes the client publish under a number that tells publishers apart.
+// Publish makes the client publish under a number that tells publications apart.
 // It returns when the answer is there and the connection is up.
-func (c *Client) Publish(ctx context.Context, number uint16) (*Publisher, error) {
-	p, err := c.offer(ctx, number, nil)
+func (c *Client) Publish(ctx context.Context, number uint16, what Sending) (*Publisher, error) {
+	p, err := c.offer(ctx, number, what, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +96,8 @@ func (c *Client) Publish(ctx context.Context, number uint16) (*Publisher, error)
 
 // offer begins a connection that publishes. asked is told when a receiver
 // wants a keyframe; nil: the publisher's own feed is.
-func (c *Client) offer(ctx context.Context, number uint16, asked func()) (*Publisher, error) {
-	p, err := c.newPublisher(number, asked)
+func (c *Client) offer(ctx context.Context, number uint16, what Sending, asked func()) (*Publisher, error) {
+	p, err := c.newPublisher(number, what, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -92,25 +118,24 @@ func (c *Client) offer(ctx context.Context, number uint16, asked func()) (*Publi
 	return p, nil
 }
 
-func (c *Client) newPublisher(number uint16, asked func()) (*Publisher, error) {
-	audio, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus}, "audio", "load")
+func (c *Client) newPublisher(number uint16, what Sending, asked func()) (*Publisher, error) {
+	audio, video, err := what.tracks()
 	if err != nil {
 		return nil, err
 	}
-	video, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "load")
-	if err != nil {
-		return nil, err
-	}
-	pc, err := c.newPeer(c.session)
+	pc, err := c.newPeer(peerKey{c.session, what.roomType()})
 	if err != nil {
 		return nil, err
 	}
 	p := &Publisher{
 		peer: pc, number: number, wanted: asked, audio: audio, video: video,
-		voice: audioFeed{source: number}, picture: videoFeed{source: number},
+		voice: newAudioFeed(number, what.Voice), picture: newVideoFeed(number, what.Video),
 		missed: make(map[uint16]bool),
 	}
 	for _, track := range []*webrtc.TrackLocalStaticRTP{audio, video} {
+		if track == nil {
+			continue
+		}
 		transceiver, err := p.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 		if err != nil {
 			return nil, err
@@ -119,6 +144,20 @@ func (c *Client) newPublisher(number uint16, asked func()) (*Publisher, error) {
 		c.spawn(func() { p.listen(sender) })
 	}
 	return p, nil
+}
+
+// tracks are those that there are.
+func (s Sending) tracks() (audio, video *webrtc.TrackLocalStaticRTP, err error) {
+	if s.Voice > 0 {
+		audio, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus}, "audio", "load")
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if s.Video > 0 {
+		video, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "load")
+	}
+	return audio, video, err
 }
 
 // negotiate is the goroutine of the connection.
@@ -219,12 +258,15 @@ func (p *Publisher) send(n int, start, due time.Duration) error {
 	if !p.tail {
 		p.sent.Took = now - start
 		p.sent.Late = max(p.sent.Late, now-due)
+		p.late.Add(now - due)
 	}
-	voice := p.voice.packet(now, p.tail)
-	if err := p.write(p.audio, voice, &p.sent.AudioPackets, &p.sent.AudioBytes); err != nil {
-		return err
+	if p.audio != nil {
+		voice := p.voice.packet(now, p.tail)
+		if err := p.write(p.audio, voice, &p.sent.AudioPackets, &p.sent.AudioBytes); err != nil {
+			return err
+		}
 	}
-	if n%ticksPerFrame != 0 {
+	if p.video == nil || n%ticksPerFrame != 0 {
 		return nil
 	}
 	key := p.asked || p.picture.toKey == 0
@@ -246,6 +288,16 @@ func (p *Publisher) write(track *webrtc.TrackLocalStaticRTP, packet *rtp.Packet,
 		*bytes += uint64(len(packet.Payload))
 	}
 	return track.WriteRTP(packet)
+}
+
+// Lateness is by how much the feed was behind its schedule since it was asked
+// last.
+func (p *Publisher) Lateness() Delays {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	late := p.late
+	p.late = Delays{}
+	return late
 }
 
 // CloseCount ends the count. What is sent from now on is marked as the tail: it

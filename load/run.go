@@ -88,7 +88,7 @@ func Start(ctx context.Context, plan Plan) (*Run, error) {
 }
 
 func (r *Run) start(ctx context.Context, plan Plan) error {
-	if err := each(r.participants(), func(n int, p *participant) error { return p.join(ctx, r.clock, plan, n) }); err != nil {
+	if err := Each(r.participants(), func(n int, p *participant) error { return p.join(ctx, r.clock, plan, n) }); err != nil {
 		return err
 	}
 	var publishers, subscribers []wire.RoomSessionID
@@ -99,16 +99,16 @@ func (r *Run) start(ctx context.Context, plan Plan) error {
 		subscribers = append(subscribers, l.seat)
 	}
 	plan.Call(publishers, subscribers)
-	if err := each(r.publishers, func(_ int, p *speaker) (err error) {
-		p.pub, err = p.client.Publish(ctx, p.number)
+	if err := Each(r.publishers, func(_ int, p *speaker) (err error) {
+		p.pub, err = p.client.Publish(ctx, p.number, Camera())
 		return p.explain(err)
 	}); err != nil {
 		return err
 	}
-	return each(r.listeners, func(_ int, l *listener) error {
+	return Each(r.listeners, func(_ int, l *listener) error {
 		l.subs = make([]*Subscription, len(r.publishers))
-		return each(r.publishers, func(i int, p *speaker) (err error) {
-			l.subs[i], err = l.client.Subscribe(ctx, p.client.Session(), p.number)
+		return Each(r.publishers, func(i int, p *speaker) (err error) {
+			l.subs[i], err = l.client.Subscribe(ctx, p.client.Session(), p.number, Camera())
 			return l.explain(err)
 		})
 	})
@@ -127,7 +127,7 @@ func (r *Run) participants() []*participant {
 }
 
 func (p *participant) join(ctx context.Context, clock Clock, plan Plan, n int) (err error) {
-	if p.client, err = Dial(ctx, SocketURL(p.node.URL), clock, plan.Loss); err != nil {
+	if p.client, err = Dial(ctx, SocketURL(p.node.URL), clock, Network{Loss: plan.Loss}); err != nil {
 		return p.explain(err)
 	}
 	who, seat := plan.Who(n)
@@ -243,7 +243,7 @@ func (r *Run) err() error {
 
 // Close ends all sessions and waits for what belongs to them.
 func (r *Run) Close() {
-	_ = each(r.participants(), func(_ int, p *participant) error {
+	_ = Each(r.participants(), func(_ int, p *participant) error {
 		if p.client != nil {
 			p.client.Close()
 		}
@@ -255,8 +255,8 @@ func (r *Run) Close() {
 // stampede.
 const together = 4
 
-// each does something for all, some at a time, and joins the errors.
-func each[T any](all []T, do func(int, T) error) error {
+// Each does something for all, some at a time, and joins the errors.
+func Each[T any](all []T, do func(int, T) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(all))
 	slots := make(chan struct{}, together)

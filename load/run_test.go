@@ -183,7 +183,7 @@ func TestClientSeesTheEnd(t *testing.T) {
 	s := startSFU(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	c, err := Dial(ctx, SocketURL(s.http.URL), NewClock(), nil)
+	c, err := Dial(ctx, SocketURL(s.http.URL), NewClock(), Network{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestClientSeesTheEnd(t *testing.T) {
 		t.Errorf("waited for the call: %v", err)
 	}
 	<-cut
-	if _, err := c.Subscribe(ctx, "nobody", 0); err == nil {
+	if _, err := c.Subscribe(ctx, "nobody", 0, Camera()); err == nil {
 		t.Error("subscribed without a node")
 	}
 }

@@ -169,14 +169,14 @@ func (st *seat) pc(sid string) *webrtc.PeerConnection {
 
 // connection makes the node's end of a connection, whose candidates trickle.
 func (st *seat) connection(from store.SessionID, sid string) (*webrtc.PeerConnection, error) {
-	mux, err := network{ip: loopback}.mux()
+	mux, err := Network{}.mux()
 	if err != nil {
 		return nil, err
 	}
 	st.sfu.mu.Lock()
 	st.sfu.muxes = append(st.sfu.muxes, mux)
 	st.sfu.mu.Unlock()
-	api, err := network{ip: loopback}.api(mux)
+	api, err := Network{}.api(mux)
 	if err != nil {
 		return nil, err
 	}

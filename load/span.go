@@ -55,6 +55,14 @@ func (s *span) count() uint64 {
 	return n
 }
 
+// between is how many numbers there are from low to before next.
+func (s *span) between(low, next uint64) (n uint64) {
+	for i := max(low, s.base); i < min(next, s.base+64*uint64(len(s.bits))); i++ {
+		n += s.bits[(i-s.base)/64] >> (i % 64) & 1
+	}
+	return n
+}
+
 // missing is how many numbers between the lowest and the highest are not there.
 func (s *span) missing() uint64 {
 	if !s.any {

@@ -106,12 +106,24 @@ func (s *Stream) Take(p *rtp.Packet, now time.Duration, repaired bool) {
 	}
 }
 
-// Open opens the window of the delays.
+// Open opens a window of the delays; what was before is forgotten.
 func (s *Stream) Open(now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from = max(now, 1)
+	s.from, s.counts.Delays = max(now, 1), Delays{}
 }
+
+// Window tells how many of the packets with the numbers from first to before
+// next came, and adds the delays of those sent since Open.
+func (s *Stream) Window(first, next uint32, delays *Delays) (came uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delays.Merge(&s.counts.Delays)
+	return s.numbers.between(uint64(first), uint64(next))
+}
+
+// Kind tells which of a publication's streams it is.
+func (s *Stream) Kind() Kind { return s.kind }
 
 // Begun tells whether anything came.
 func (s *Stream) Begun() bool {

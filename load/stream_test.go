@@ -25,7 +25,7 @@ func renumbered(p *rtp.Packet) *rtp.Packet {
 // film is a minute of video, as a node sends it on.
 func film(t *testing.T) []*rtp.Packet {
 	t.Helper()
-	f := videoFeed{source: 7}
+	f := newVideoFeed(7, vp8Bitrate)
 	var all []*rtp.Packet
 	for n := range 1500 {
 		for _, p := range f.frame(at(time.Duration(n)*40*time.Millisecond), false, false) {
@@ -148,7 +148,7 @@ func TestStreamAnyOrder(t *testing.T) {
 }
 
 func TestStreamTailAndWindow(t *testing.T) {
-	f := audioFeed{source: 7}
+	f := newAudioFeed(7, opusBitrate)
 	s := NewStream(7, Audio)
 	s.Take(f.packet(time.Second, false), time.Second+time.Millisecond, false)
 	s.Open(2 * time.Second)
@@ -163,6 +163,35 @@ func TestStreamTailAndWindow(t *testing.T) {
 		if c := other.Counts(0); c.Changed != 1 {
 			t.Errorf("the stream of another publisher is not seen: %d", c.Changed)
 		}
+	}
+}
+
+// TestStreamWindow: what came of some packets, and the delays since Open alone.
+func TestStreamWindow(t *testing.T) {
+	f := newAudioFeed(7, opusBitrate)
+	s := NewStream(7, Audio)
+	for n := range 20 {
+		sent := time.Duration(n) * time.Second
+		switch p := f.packet(sent, false); n {
+		case 10:
+			s.Open(sent)
+			s.Take(p, sent+5*time.Millisecond, false)
+		case 12, 13:
+		default:
+			s.Take(p, sent+time.Millisecond, false)
+		}
+	}
+	var d Delays
+	if came := s.Window(10, 20, &d); came != 8 || d.Count() != 8 || d.Max() != 5*time.Millisecond {
+		t.Errorf("%d came, %d delays up to %v", came, d.Count(), d.Max())
+	}
+	if came := s.Window(0, 10, new(Delays)); came != 10 {
+		t.Errorf("%d came before", came)
+	}
+	s.Open(30 * time.Second)
+	d = Delays{}
+	if s.Window(10, 20, &d); d.Count() != 0 {
+		t.Errorf("%d delays of the window before", d.Count())
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type Subscription struct {
 	*peer
 
-	// Audio and Video check the two tracks.
+	// Audio and Video check the tracks; nil for what is not sent.
 	Audio, Video *Stream
 
 	sinks  func(Kind) sink
@@ -32,13 +32,13 @@ type sink interface {
 const askAgain = 10 * time.Second
 
 // Subscribe asks for what the session publishes under a number. It returns when
-// the connection is up and both tracks have begun.
-func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uint16) (*Subscription, error) {
+// the connection is up and all tracks have begun.
+func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uint16, what Sending) (*Subscription, error) {
 	if err := c.AwaitInCall(ctx, from); err != nil {
 		return nil, err
 	}
 	audio, video := NewStream(number, Audio), NewStream(number, Video)
-	s, err := c.request(from, func(k Kind) sink {
+	s, err := c.request(peerKey{from, what.roomType()}, func(k Kind) sink {
 		if k == Audio {
 			return audio
 		}
@@ -47,11 +47,16 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 	if err != nil {
 		return nil, err
 	}
-	s.Audio, s.Video = audio, video
+	if what.has(Audio) {
+		s.Audio = audio
+	}
+	if what.has(Video) {
+		s.Video = video
+	}
 	if err := s.await(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	for _, stream := range []*Stream{s.Audio, s.Video} {
+	for _, stream := range s.Streams() {
 		if err := s.begun(ctx, stream); err != nil {
 			return nil, fmt.Errorf("subscribe: waiting for %v: %w", stream.kind, err)
 		}
@@ -59,8 +64,19 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 	return s, nil
 }
 
+// Streams are those that there are.
+func (s *Subscription) Streams() []*Stream {
+	var all []*Stream
+	for _, stream := range []*Stream{s.Audio, s.Video} {
+		if stream != nil {
+			all = append(all, stream)
+		}
+	}
+	return all
+}
+
 // request begins to listen to a session.
-func (c *Client) request(from store.SessionID, sinks func(Kind) sink) (*Subscription, error) {
+func (c *Client) request(from peerKey, sinks func(Kind) sink) (*Subscription, error) {
 	p, err := c.newPeer(from)
 	if err != nil {
 		return nil, err
