@@ -24,8 +24,8 @@ type Mouth struct {
 	video   []time.Duration // when each packet was sent, by its number
 }
 
-func newMouth(number uint16, clock Clock) *Mouth {
-	return &Mouth{clock: clock, voice: newAudioFeed(number, opusBitrate), picture: newVideoFeed(number, vp8Bitrate)}
+func newMouth(number uint16, what Sending, clock Clock) *Mouth {
+	return &Mouth{clock: clock, voice: newAudioFeed(number, what.Voice), picture: newVideoFeed(number, what.Video)}
 }
 
 // Sent is when each packet so far was sent, by its number.

@@ -77,7 +77,7 @@ const tendEvery = 20 * time.Millisecond
 // Enter brings a person into the conversation and the call.
 func Enter(ctx context.Context, plan PersonPlan) (*Person, error) {
 	p := &Person{
-		plan: plan, door: NewDoor(plan.Room, plan.Name), mouth: newMouth(plan.Number, plan.Clock),
+		plan: plan, door: NewDoor(plan.Room, plan.Name), mouth: newMouth(plan.Number, Camera(), plan.Clock),
 		ears: &ears{of: make(map[earKey]*Ear), now: plan.Clock},
 		news: make(chan struct{}, 1), inCall: make(map[store.SessionID]backend.Flags), known: make(map[store.SessionID]bool),
 	}

@@ -53,6 +53,9 @@ func (n *Node) register() error {
 			_, size := disk(n.cfg.Node.Data)
 			return float64(size)
 		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "talkd_disk_written_bytes_total", Help: "Bytes that this process wrote to disks, as the kernel counts them; media are not among them.",
+		}, func() float64 { return float64(written()) }),
 		gauge("talkd_clock_offset_seconds", "How far the clock of this node is ahead of the leader's.", func() float64 {
 			return time.Duration(n.metrics.clock.Load()).Seconds()
 		}),

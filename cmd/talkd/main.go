@@ -50,6 +50,7 @@ func commands() []command {
 		{"keys", keysWords, "replace keys of the cluster's own, without an outage", true, keysCommand},
 		{"user", "add NAME | list", "accounts of the embedded backend", true, user},
 		{"plan", "[--meetings 500 --participants 3] …", "compute bandwidth and nodes for meetings", false, planCommand},
+		{"bench", benchWords, "bring people who send and receive to running nodes", true, benchCommand},
 		{"sim", "[--nodes 1000] …", "simulate placement in a large cluster", false, simulate},
 		{"config", "check FILE", "check a configuration file", true, configCommand},
 		{"version", "", "print the version", false, printVersion},

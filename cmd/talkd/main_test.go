@@ -54,6 +54,7 @@ func talkd(t *testing.T, args ...string) (code int, out, log string) {
 func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir) // no admin token of a real node
+	t.Setenv("TALKD_BENCH_USER", "")
 	bad := filepath.Join(dir, "bad.yaml")
 	if err := os.WriteFile(bad, []byte("htpp: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -94,6 +95,15 @@ func TestExitCodes(t *testing.T) {
 		{"serve --config missing.yaml", exitFailed, "", "missing.yaml"},
 		{"serve --config " + bad, exitFailed, "", "htpp"},
 		{"serve --http nowhere", exitFailed, "", "nowhere"},
+		{"bench", exitUsage, "", "webinar | meetings | team"},
+		{"bench help", exitDone, "webinar", ""},
+		{"bench party", exitUsage, "", "webinar | meetings | team"},
+		{"bench team", exitUsage, "", "--user NAME:PASSWORD"},
+		{"bench team --user admin", exitUsage, "", "--user NAME:PASSWORD"},
+		{"bench team --participants 0", exitUsage, "", "at least one"},
+		{"bench webinar --node n2", exitUsage, "", "URL=TOKEN wanted"},
+		{"bench webinar --help", exitDone, "", "-max-loss"},
+		{"bench team --user admin:x --admin http://127.0.0.1:1 --token T", exitFailed, "", "no node answers"},
 		{"dev --nodes many", exitUsage, "", "many"},
 		{"dev --nodes 0", exitFailed, "", "between 1 and"},
 		{"dev --nodes 17", exitFailed, "", "between 1 and"},

@@ -116,28 +116,28 @@ func (p planned) print(out io.Writer) error {
 	m, r, need := p.Meetings, p.rates, p.Need
 	err := table(out, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\n\n", describe(m))
-		fmt.Fprintf(w, "to the servers\t%s\t%s packets/s\n", mbit(p.In), thousands(p.PacketsIn))
-		fmt.Fprintf(w, "from the servers\t%s\t%s packets/s\n", mbit(p.Out), thousands(p.PacketsOut))
+		fmt.Fprintf(w, "to the servers\t%s\t%s packets/s\n", bits(p.In), thousands(p.PacketsIn))
+		fmt.Fprintf(w, "from the servers\t%s\t%s packets/s\n", bits(p.Out), thousands(p.PacketsOut))
 		who := "each participant"
 		if quiet, less := m.Listener(r); less {
-			fmt.Fprintf(w, "who sends least\t%s up\t%s down\n", mbit(quiet.Up), mbit(quiet.Down))
+			fmt.Fprintf(w, "who sends least\t%s up\t%s down\n", bits(quiet.Up), bits(quiet.Down))
 			who = "who sends most"
 		}
-		fmt.Fprintf(w, "%s\t%s up\t%s down\n", who, mbit(p.Speaker.Up), mbit(p.Speaker.Down))
+		fmt.Fprintf(w, "%s\t%s up\t%s down\n", who, bits(p.Speaker.Up), bits(p.Speaker.Down))
 		if m.Cameras == m.Participants && m.Screens == 0 && m.Participants > 1 {
-			fmt.Fprintf(w, "the same without a server\t%s up\t%s down\n", mbit(p.PeerUp), mbit(p.PeerUp))
+			fmt.Fprintf(w, "the same without a server\t%s up\t%s down\n", bits(p.PeerUp), bits(p.PeerUp))
 		}
 		fmt.Fprintf(w, "forwarded\t%s streams\ta camera with its voice is two\n", thousands(float64(p.Streams)))
 		fmt.Fprintf(w, "connections\t%s send\t%s receive\n", thousands(float64(p.Sending)), thousands(float64(p.Receiving)))
 		fmt.Fprintf(w, "CPU, estimated\t%.1f cores\tat %v per packet sent\n", need.Cores, p.Cost.Packet)
 		fmt.Fprintf(w, "memory, estimated\t%.1f GB\n", need.Memory/1e9)
 		fmt.Fprintf(w, "\nnodes of %d CPUs, %s GB, %s\t%d\tCPU alone %d, network %d, memory %d\n",
-			p.Node.CPUs, (*gigabytes)(&p.Node.Memory), mbit(p.Node.Link), need.Nodes, need.ByCPU, need.ByLink, need.ByMemory)
+			p.Node.CPUs, (*gigabytes)(&p.Node.Memory), bits(p.Node.Link), need.Nodes, need.ByCPU, need.ByLink, need.ByMemory)
 		switch {
 		case need.Spread > 1 && p.spread:
-			fmt.Fprintf(w, "between the nodes\t%s\tnobody is sent anywhere: each meeting is on %d of them\n", mbit(need.Relay), need.Spread)
+			fmt.Fprintf(w, "between the nodes\t%s\tnobody is sent anywhere: each meeting is on %d of them\n", bits(need.Relay), need.Spread)
 		case need.Spread > 1:
-			fmt.Fprintf(w, "between the nodes\t%s\tno node carries a whole meeting: each is on %d\n", mbit(need.Relay), need.Spread)
+			fmt.Fprintf(w, "between the nodes\t%s\tno node carries a whole meeting: each is on %d\n", bits(need.Relay), need.Spread)
 		default:
 			fmt.Fprintf(w, "between the nodes\tnothing\ta meeting is at its home (--spread: people stay where they come to)\n")
 		}
@@ -161,7 +161,7 @@ func (p planned) notes() []string {
 		few.Microphones, none.Microphones = loudest, 0
 		base := none.Traffic(p.rates).Out
 		notes = append(notes, fmt.Sprintf("Of what goes out %s are voices: all open microphones are forwarded. The %d loudest alone would be %s.",
-			mbit(p.Out-base), loudest, mbit(few.Traffic(p.rates).Out-base)))
+			bits(p.Out-base), loudest, bits(few.Traffic(p.rates).Out-base)))
 	}
 	return notes
 }
@@ -192,18 +192,6 @@ func describe(m plan.Meetings) string {
 		what += ","
 	}
 	return what + " " + strings.Join(parts, ", ")
-}
-
-// mbit writes bits a second.
-func mbit(bps float64) string {
-	switch v := bps / 1e6; {
-	case v == 0:
-		return "0 Mbit/s"
-	case v >= 100:
-		return thousands(v) + " Mbit/s"
-	default:
-		return fmt.Sprintf("%.4g Mbit/s", v)
-	}
 }
 
 // thousands writes a whole number so that it can be read.

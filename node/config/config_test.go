@@ -52,7 +52,7 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("http: {listen: '127.0.0.1:1'}\nnode: {id: a}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(file, []string{"TALKD_HTTP_LISTEN=127.0.0.1:2", "TALKD_SIGNALING_RESUME_TIMEOUT=7s", "TALKD_CLUSTER_JOIN=a:1,b:2", "TALKD_TOKEN=x", "HOME=/"})
+	c, err := Load(file, []string{"TALKD_HTTP_LISTEN=127.0.0.1:2", "TALKD_SIGNALING_RESUME_TIMEOUT=7s", "TALKD_CLUSTER_JOIN=a:1,b:2", "TALKD_TOKEN=x", "TALKD_BENCH_USER=x:y", "HOME=/"})
 	if err != nil {
 		t.Fatal(err)
 	}

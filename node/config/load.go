@@ -149,6 +149,7 @@ func (c *Config) environment(environ []string) error {
 	// Variables of the commands that talk to a node: no configuration of one.
 	delete(env, "TALKD_ADMIN")
 	delete(env, "TALKD_TOKEN")
+	delete(env, "TALKD_BENCH_USER")
 	for section, sv := range reflect.ValueOf(c).Elem().Fields() {
 		for key, v := range sv.Fields() {
 			name := strings.ToUpper("TALKD_" + section.Tag.Get("yaml") + "_" + key.Tag.Get("yaml"))
