@@ -34,6 +34,10 @@ type Config struct {
 // is to be starved for the others.
 const maxWorst = 0.05
 
+// attempts is how often a size is measured that is void: something else may
+// have been busy for a moment.
+const attempts = 3
+
 // Verdict is what is said of a size.
 type Verdict string
 
@@ -140,12 +144,15 @@ func (c *crowd) step(ctx context.Context, size int) (Step, error) {
 	if err := wait(ctx, c.cfg.Settle); err != nil {
 		return Step{}, err
 	}
-	s, err := c.measure(ctx, size)
-	if err != nil {
-		return Step{}, err
+	for attempt := 1; ; attempt++ {
+		s, err := c.measure(ctx, size)
+		if err != nil {
+			return Step{}, err
+		}
+		if c.cfg.judge(&s); s.Verdict != Void || attempt == attempts {
+			return s, nil
+		}
 	}
-	c.cfg.judge(&s)
-	return s, nil
 }
 
 // first is the first of several errors that were joined.
