@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"time"
 
 	piondtls "github.com/pion/dtls/v3"
@@ -40,6 +41,7 @@ func run(args []string) error {
 	b := Bench{}
 	flags.BoolVar(&b.Quick, "quick", false, "only the most important cases, in about a minute")
 	flags.StringVar(&b.Only, "only", "", "only this `part`: cpu, check, delay or memory")
+	flags.StringVar(&b.Cases, "cases", "", "of the part cpu, only the cases with this `text` in their names")
 	flags.IntVar(&b.Rounds, "rounds", 0, "how often each case is measured; 0 is 5 times, 3 when quick")
 	flags.IntVar(&b.Core, "core", 0, "the core that forwards")
 	rest := flags.Int("rest", 1, "the core of publishers and receivers")
@@ -68,6 +70,7 @@ func run(args []string) error {
 type Bench struct {
 	Quick  bool
 	Only   string // one part
+	Cases  string // what is in the names of those to measure; empty: all
 	Rounds int    // 0: as many as there should be
 	Core   int    // that forwards
 }
@@ -103,6 +106,9 @@ func (b Bench) cpu(ctx context.Context, r *Result) error {
 	}
 	fmt.Print(cpuHead)
 	for _, c := range cases {
+		if !strings.Contains(c.Name, b.Cases) {
+			continue
+		}
 		row, err := compare(ctx, c, w, b.Core)
 		if err != nil {
 			return err
