@@ -25,7 +25,7 @@ func dropping(b *testing.B) (to []netip.AddrPort) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		attach(b, &socket{conn: r.UDPConn, raw: raw}, unix.SO_ATTACH_FILTER, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
+		attach(b, &socket{raw: raw}, unix.SO_ATTACH_FILTER, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
 		to = append(to, r.addr)
 	}
 	return to
@@ -118,7 +118,7 @@ func (w *bare) send(b *testing.B, packet []byte) {
 		for i := range len(part) * w.each {
 			copy(w.arena[(first*w.each+i)*benchSize:], packet)
 		}
-		n, err := batchCall(unix.SYS_SENDMMSG, w.fd, part)
+		n, err := batchCall(unix.SYS_SENDMMSG, w.fd, part, unix.MSG_DONTWAIT)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package udp
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -406,6 +407,31 @@ func TestKernelWithoutRoom(t *testing.T) {
 	}
 	if lost := b.Flush(); lost != 0 {
 		t.Errorf("lost %d of nothing", lost)
+	}
+}
+
+// So it is with a single datagram, whose writer does not learn of it; of what is
+// refused it does.
+func TestSingleWithoutRoom(t *testing.T) {
+	k := kernel{}
+	p := k.burst(t).port
+	p.singles.New = func() any { return &single{out: &k} }
+	refusals := []error{syscall.EAGAIN, nil}
+	k.room = true
+	k.refuse = func(message) (err error) {
+		err, refusals = refusals[0], refusals[1:]
+		return err
+	}
+	if n, err := p.write([]byte("abc"), alice); n != 3 || err != nil || len(k.got) != 1 || p.stats.single.Load() != 1 {
+		t.Errorf("%d, %v, sent %q", n, err, k.got)
+	}
+	refusals = []error{syscall.EAGAIN, syscall.EAGAIN}
+	if n, err := p.write([]byte("abc"), alice); n != 3 || err != nil || p.stats.full.Load() != 1 {
+		t.Errorf("%d, %v, %d lost", n, err, p.stats.full.Load())
+	}
+	refusals = []error{syscall.EPERM}
+	if _, err := p.write([]byte("abc"), alice); !errors.Is(err, syscall.EPERM) || k.waits != 2 {
+		t.Errorf("%v, waited %d times", err, k.waits)
 	}
 }
 

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"strconv"
 	"unsafe"
@@ -59,21 +60,21 @@ func (o *batchOutlet) send(arena []byte, messages []message) (int, error) {
 		o.describe(i, arena, &messages[i])
 	}
 	o.n = len(messages)
-	if err := o.socket.raw.Control(o.try); err != nil {
-		return 0, err
+	if o.socket.raw.Control(o.try) != nil {
+		return 0, net.ErrClosed
 	}
 	return o.n, o.err
 }
 
-// sendmmsg needs no lock of the connection, and never waits.
+// sendmmsg never waits.
 func (o *batchOutlet) sendmmsg(fd uintptr) {
-	o.n, o.err = batchCall(unix.SYS_SENDMMSG, fd, o.headers[:o.n])
+	o.n, o.err = batchCall(unix.SYS_SENDMMSG, fd, o.headers[:o.n], unix.MSG_DONTWAIT)
 }
 
-// batchCall is sendmmsg or recvmmsg, without waiting.
-func batchCall(call, fd uintptr, headers []mmsghdr) (int, error) {
+// batchCall is sendmmsg or recvmmsg.
+func batchCall(call, fd uintptr, headers []mmsghdr, flags uintptr) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -86,15 +87,16 @@ func batchCall(call, fd uintptr, headers []mmsghdr) (int, error) {
 	}
 }
 
-// wait blocks a thread rather than the connection: single datagrams, and who
-// finds room, pass by.
+// wait blocks a thread rather than the socket: single datagrams, and who finds
+// room, pass by.
 func (o *batchOutlet) wait() bool {
-	var room bool
-	err := o.socket.raw.Control(func(fd uintptr) {
+	return control(o.socket.raw, func(fd int) error {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(patience.Milliseconds()))
-		room = err == nil && n > 0
-	})
-	return err == nil && room
+		if err == nil && n == 0 {
+			return unix.EAGAIN
+		}
+		return err
+	}) == nil
 }
 
 func (o *batchOutlet) describe(i int, arena []byte, m *message) {

@@ -7,8 +7,9 @@
 //
 // There is a socket for each core, which share the port number, where the system
 // knows that; the kernel distributes what comes in, and the mux finds the
-// connection whichever received it. One goroutine per socket reads; they end
-// with Close. Nothing waits for a connection: what finds its queue full is lost.
+// connection whichever received it. One goroutine per socket reads, on Linux with
+// a thread of its own; they end with Close. Nothing waits for a connection: what
+// finds its queue full is lost.
 package udp
 
 import (
@@ -20,6 +21,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,8 +57,9 @@ type Port struct {
 	log       *slog.Logger
 	addr      netip.AddrPort
 	sockets   []*socket
-	next      atomic.Uint32 // socket for a Burst
+	next      atomic.Uint32 // socket for what sends
 	bursts    sync.Pool
+	singles   sync.Pool
 	joining   joining
 	patients  atomic.Int32 // who waits for room
 	stats     stats
@@ -77,16 +80,14 @@ func Listen(ctx context.Context, cfg Config) (*Port, error) {
 	if err := p.open(ctx, cfg.Address, cfg.Sockets); err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	local := p.sockets[0].conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	local := p.sockets[0].addr
 	p.addr = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 	p.joining.off.Store(!p.sockets[0].joins())
 	p.mux.init(p)
 	p.datagrams.New = func() any { return new(datagram) }
-	p.bursts.New = func() any {
-		// The pool keeps a Burst at the core that used it, and its socket with it.
-		s := p.sockets[int(p.next.Add(1))%len(p.sockets)]
-		return &Burst{port: p, out: newOutlet(s)}
-	}
+	// The pools keep what was used at the core that used it, and its socket with it.
+	p.bursts.New = func() any { return &Burst{port: p, out: newOutlet(p.anySocket())} }
+	p.singles.New = func() any { return &single{out: newOutlet(p.anySocket())} }
 	var err error
 	if p.metrics, err = newMetrics(p, cfg.Registerer); err != nil {
 		return nil, errors.Join(fmt.Errorf("udp: %w", err), p.closeSockets())
@@ -113,19 +114,31 @@ func (p *Port) open(ctx context.Context, address string, n int) error {
 	if err != nil {
 		return errors.Join(err, p.closeSockets())
 	}
-	port := first.conn.LocalAddr().(*net.UDPAddr).Port
 	for shared && len(p.sockets) < n {
-		s, err := open(ctx, net.JoinHostPort(host, fmt.Sprint(port)), true)
+		s, err := open(ctx, net.JoinHostPort(host, fmt.Sprint(first.addr.Port())), true)
 		if err != nil {
 			return errors.Join(err, p.closeSockets())
 		}
 		p.sockets = append(p.sockets, s)
 	}
-	for _, s := range p.sockets {
-		_ = s.conn.SetReadBuffer(socketBuffer)  // a smaller one works as well
-		_ = s.conn.SetWriteBuffer(socketBuffer) // likewise
-	}
 	return nil
+}
+
+func (p *Port) anySocket() *socket { return p.sockets[int(p.next.Add(1))%len(p.sockets)] }
+
+// listen opens a socket with buffers as they should be.
+func listen(ctx context.Context, lc net.ListenConfig, address string) (*net.UDPConn, error) {
+	pc, err := lc.ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := pc.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%q is no UDP address", address), pc.Close())
+	}
+	_ = conn.SetReadBuffer(socketBuffer)  // a smaller one works as well
+	_ = conn.SetWriteBuffer(socketBuffer) // likewise
+	return conn, nil
 }
 
 // Addr is the address of the sockets.
@@ -148,19 +161,39 @@ func (p *Port) Close() error {
 func (p *Port) closeSockets() error {
 	var errs []error
 	for _, s := range p.sockets {
-		errs = append(errs, s.conn.Close())
+		errs = append(errs, s.close())
 	}
 	return errors.Join(errs...)
 }
 
-// write sends a single datagram at once. Those to one address leave by one
-// socket.
+// single sends one datagram.
+type single struct {
+	out     outlet
+	message [1]message
+}
+
+// write sends a single datagram at once. What finds no room is lost, as it may
+// be anywhere on its way, and is no error.
 func (p *Port) write(b []byte, to netip.AddrPort) (int, error) {
-	n, err := p.sockets[int(to.Port())%len(p.sockets)].conn.WriteToUDPAddrPort(b, to)
-	if err == nil {
-		p.stats.single.Add(1)
+	if len(b) == 0 {
+		return 0, nil
 	}
-	return n, err
+	s := p.singles.Get().(*single)
+	defer p.singles.Put(s)
+	s.message[0] = message{to: to, bytes: len(b), size: len(b), count: 1}
+	_, err := s.out.send(b, s.message[:])
+	if errors.Is(err, syscall.EAGAIN) && p.patient(s.out) {
+		_, err = s.out.send(b, s.message[:])
+	}
+	switch {
+	case err == nil:
+		p.stats.single.Add(1)
+	case errors.Is(err, syscall.EAGAIN):
+		p.stats.full.Add(1)
+	default:
+		return 0, fmt.Errorf("udp: %w", err)
+	}
+	return len(b), nil
 }
 
 // patient waits for room in the kernel.
@@ -187,14 +220,14 @@ func (p *Port) read(s *socket) {
 	}
 	for {
 		n, err := r.read(&batch)
-		d.dispatch(batch[:n])
-		if err == nil {
-			continue
-		}
 		select {
-		case <-p.closed:
+		case <-p.closed: // which is also a way to come to the end of read
 			return
-		case <-time.After(readPause):
+		default:
+		}
+		d.dispatch(batch[:n])
+		if err != nil {
+			time.Sleep(readPause)
 		}
 	}
 }

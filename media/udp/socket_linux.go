@@ -3,9 +3,9 @@ package udp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -13,10 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is one of the sockets of a Port.
+// socket is one of the sockets of a Port. The runtime does not watch it, but a
+// thread waits for what comes in: watched, it would wake the runtime for every
+// message that leaves, as there is room for another one then, and that costs a
+// quarter of what sending does.
 type socket struct {
-	conn *net.UDPConn
+	file *os.File // a blocking descriptor, which is what keeps the runtime away
 	raw  syscall.RawConn
+	addr netip.AddrPort
 	dual bool // of IPv6; addresses of IPv4 are mapped
 }
 
@@ -33,16 +37,16 @@ func open(ctx context.Context, address string, shared bool) (*socket, error) {
 			return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 		}
 	}
-	pc, err := lc.ListenPacket(ctx, "udp", address)
+	conn, err := listen(ctx, lc, address)
 	if err != nil {
 		return nil, err
 	}
-	conn, ok := pc.(*net.UDPConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%q is no UDP address", address), pc.Close())
+	s := &socket{addr: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
+	s.file, err = takeOver(conn)
+	if err != nil {
+		return nil, err
 	}
-	s := &socket{conn: conn}
-	if s.raw, err = conn.SyscallConn(); err == nil {
+	if s.raw, err = s.file.SyscallConn(); err == nil {
 		err = control(s.raw, func(fd int) error {
 			domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 			s.dual = domain == unix.AF_INET6
@@ -50,9 +54,36 @@ func open(ctx context.Context, address string, shared bool) (*socket, error) {
 		})
 	}
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, s.file.Close())
 	}
 	return s, nil
+}
+
+// takeOver takes the socket from conn, and so from the runtime.
+func takeOver(conn *net.UDPConn) (*os.File, error) {
+	own := -1
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = control(raw, func(fd int) (err error) {
+			own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			return err
+		})
+	}
+	_ = conn.Close() // of one of two descriptors
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(own, false); err != nil {
+		return nil, errors.Join(err, unix.Close(own))
+	}
+	return os.NewFile(uintptr(own), "udp"), nil
+}
+
+// close lets the reader return: who waits is woken by the end of receiving. It
+// is refused, as there is no connection, but has its effect.
+func (s *socket) close() error {
+	_ = control(s.raw, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	return s.file.Close()
 }
 
 // joins tells whether the kernel takes several datagrams as one message.
@@ -65,8 +96,8 @@ func (s *socket) joins() bool {
 
 func control(c syscall.RawConn, f func(fd int) error) error {
 	var failed error
-	if err := c.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
-		return err
+	if c.Control(func(fd uintptr) { failed = f(int(fd)) }) != nil {
+		return net.ErrClosed
 	}
 	return failed
 }
@@ -93,8 +124,8 @@ func newReader(s *socket) *reader {
 		h.SetIovlen(1)
 	}
 	r.try = func(fd uintptr) bool {
-		r.n, r.err = batchCall(unix.SYS_RECVMMSG, fd, r.headers[:])
-		return r.err != unix.EAGAIN //nolint:errorlint // batchCall returns it as it is
+		r.n, r.err = batchCall(unix.SYS_RECVMMSG, fd, r.headers[:], unix.MSG_WAITFORONE)
+		return true
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package udp
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,6 +46,62 @@ func TestSocketBuffers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The runtime's poller does not know the sockets.
+func TestSocketIsNotWatched(t *testing.T) {
+	p := listenFor(t, "127.0.0.1:0", 2)
+	r := newReceiver(t, "127.0.0.1:0") // which it does know
+	raw, err := r.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := watchedByPoller(t)
+	for _, s := range p.sockets {
+		if watched[inode(t, s)] {
+			t.Error("the runtime is told of every message that leaves")
+		}
+	}
+	if !watched[inode(t, &socket{raw: raw})] {
+		t.Error("this test finds no socket that is watched")
+	}
+}
+
+// watchedByPoller are the inodes that epoll descriptors of the process have.
+func watchedByPoller(t *testing.T) map[uint64]bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := map[uint64]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it was closed meanwhile
+		}
+		for line := range strings.Lines(string(text)) {
+			_, hex, ok := strings.Cut(line, " ino:")
+			if !ok || !strings.HasPrefix(line, "tfd:") {
+				continue
+			}
+			n, err := strconv.ParseUint(strings.Fields(hex)[0], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			watched[n] = true
+		}
+	}
+	return watched
+}
+
+func inode(t *testing.T, s *socket) uint64 {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := control(s.raw, func(fd int) error { return unix.Fstat(fd, &stat) }); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Ino
 }
 
 // attach gives a socket a filter program.

@@ -4,8 +4,6 @@ package udp
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 )
@@ -15,20 +13,18 @@ const shareable = false
 
 type socket struct {
 	conn *net.UDPConn
+	addr netip.AddrPort
 }
 
 func open(ctx context.Context, address string, _ bool) (*socket, error) {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp", address)
+	conn, err := listen(ctx, net.ListenConfig{}, address)
 	if err != nil {
 		return nil, err
 	}
-	conn, ok := pc.(*net.UDPConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%q is no UDP address", address), pc.Close())
-	}
-	return &socket{conn: conn}, nil
+	return &socket{conn: conn, addr: conn.LocalAddr().(*net.UDPAddr).AddrPort()}, nil
 }
+
+func (s *socket) close() error { return s.conn.Close() }
 
 func (s *socket) joins() bool { return false }
 
@@ -45,6 +41,7 @@ func (o plainOutlet) send(arena []byte, messages []message) (int, error) {
 	return len(messages), nil
 }
 
+// wait is of no use: send waits by itself.
 func (plainOutlet) wait() bool { return false }
 
 type reader struct{ socket *socket }
