@@ -44,6 +44,28 @@ func (t *traffic) out(packets, bytes int) {
 	}
 }
 
+// outgoing sums up what a batch is to several subscribers, as the figures are
+// shared with all cores.
+type outgoing struct {
+	stats          *traffic
+	packets, bytes int
+}
+
+func (o *outgoing) add(stats *traffic, packets, bytes int) {
+	if o.stats != stats {
+		o.count()
+		*o = outgoing{stats: stats}
+	}
+	o.packets += packets
+	o.bytes += bytes
+}
+
+func (o *outgoing) count() {
+	if o.packets > 0 {
+		o.stats.out(o.packets, o.bytes)
+	}
+}
+
 // group is what an engine knows of a Group. It exists as long as something
 // belongs to it.
 type group struct {

@@ -211,12 +211,12 @@ func (t *tap) stale() bool { return t.epoch != t.layer.epoch.Load() }
 // Write implements Sink. The layer does better: its taps share a burst.
 func (t *tap) Write(batch []*Packet) {
 	b := t.layer.net.burst()
-	t.d.write(t, batch, b)
+	t.d.stats.out(t.d.write(t, batch, b))
 	t.layer.net.flush(b)
 }
 
-func (d *downTrack) write(t *tap, batch []*Packet, b burst) {
-	var packets, bytes int
+// write returns what was sent.
+func (d *downTrack) write(t *tap, batch []*Packet, b burst) (packets, bytes int) {
 	var ask *layer
 	d.mu.Lock()
 	if t == d.next && d.current != nil && d.current.feed != d.feed {
@@ -243,12 +243,10 @@ func (d *downTrack) write(t *tap, batch []*Packet, b burst) {
 		}
 	}
 	d.mu.Unlock()
-	if packets > 0 {
-		d.stats.out(packets, bytes)
-	}
 	if ask != nil {
 		ask.keyframe()
 	}
+	return packets, bytes
 }
 
 // begin makes the layer that was waited for the current one when p is a packet
@@ -261,7 +259,7 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	}
 	passed := max(p.Arrival.Sub(d.arrival), 0)
 	if d.kind == Video {
-		if v, err := rewrite.ParseVP8(p.Payload()); err != nil || !v.Keyframe {
+		if !p.hasPicture || !p.picture.Keyframe {
 			return false
 		}
 	} else if t == d.next && d.current != nil && passed < audioFrame/2 {

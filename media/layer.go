@@ -177,6 +177,9 @@ func (l *layer) forward(batch []*Packet) {
 	fresh := batch[:0]
 	var bytes int
 	for _, p := range batch {
+		if l.video {
+			p.describe()
+		}
 		if !l.ring.Put(p.Sequence, p) {
 			p.Release()
 			continue
@@ -204,6 +207,7 @@ func (l *layer) forward(batch []*Packet) {
 // follow each other to the same address cost the kernel least.
 func (l *layer) write(sinks []Sink, batch []*Packet) {
 	var b burst
+	var sum outgoing
 	for _, s := range sinks {
 		t, ok := s.(*tap)
 		if !ok {
@@ -213,8 +217,10 @@ func (l *layer) write(sinks []Sink, batch []*Packet) {
 		if b == nil {
 			b = l.net.burst()
 		}
-		t.d.write(t, batch, b)
+		packets, bytes := t.d.write(t, batch, b)
+		sum.add(t.d.stats, packets, bytes)
 	}
+	sum.count()
 	if b != nil {
 		l.net.flush(b)
 	}

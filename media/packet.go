@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/talkd/talkd/media/rewrite"
 )
 
 // MaxPacket is the largest RTP packet that is forwarded, the MTU of Ethernet.
@@ -23,6 +25,11 @@ type Packet struct {
 	Timestamp uint32
 	Marker    bool
 	Arrival   time.Time
+
+	// picture is the descriptor of a packet of video, as its layer has found it: once
+	// for all who get it.
+	picture    rewrite.VP8
+	hasPicture bool
 
 	refs    atomic.Int32
 	pool    *Pool
@@ -46,6 +53,7 @@ func (p *Pool) Get() *Packet {
 	}
 	pkt.refs.Store(1)
 	pkt.n = 0
+	pkt.hasPicture = false
 	return pkt
 }
 
@@ -63,6 +71,13 @@ func (p *Packet) PayloadType() uint8 { return p.buf[1] & 0x7f }
 
 // SSRC is the publisher's, or the one that a relay gave.
 func (p *Packet) SSRC() uint32 { return binary.BigEndian.Uint32(p.buf[8:]) }
+
+// describe reads the descriptor of a packet of video.
+func (p *Packet) describe() {
+	var err error
+	p.picture, err = rewrite.ParseVP8(p.Payload())
+	p.hasPicture = err == nil
+}
 
 // Retain adds a reference.
 func (p *Packet) Retain() {

@@ -37,7 +37,7 @@ func (d *downTrack) send(b burst, p *Packet, seq uint16, ts uint32, as sending) 
 		stream = d.out.repairStream
 		at += d.retransmission(room, head, seq)
 	}
-	v, differs := d.picture(payload, as)
+	v, differs := d.picture(p, as)
 	if differs || at > head || stream == nil {
 		copy(room[at:], payload)
 		if differs {
@@ -110,19 +110,13 @@ func (d *downTrack) retransmission(b []byte, head int, original uint16) int {
 
 // picture maps the picture ids of a packet of video to the subscriber's, and
 // tells whether any differs.
-func (d *downTrack) picture(payload []byte, as sending) (rewrite.VP8, bool) {
-	if d.kind != Video || len(payload) == 0 {
-		return rewrite.VP8{}, false
-	}
-	v, err := rewrite.ParseVP8(payload)
-	if err != nil {
+func (d *downTrack) picture(p *Packet, as sending) (v rewrite.VP8, differs bool) {
+	if !p.hasPicture {
 		return v, false
 	}
-	var differs bool
+	v = p.picture
 	if as == first {
-		differs = d.pictures.Map(&v)
-	} else {
-		differs = d.pictures.Again(&v)
+		return v, d.pictures.Map(&v)
 	}
-	return v, differs
+	return v, d.pictures.Again(&v)
 }

@@ -62,6 +62,9 @@ func (p *Pictures) Again(d *VP8) bool { return p.apply(d) }
 
 // apply touches only the fields that are there.
 func (p *Pictures) apply(d *VP8) bool {
+	if p.picOff == 0 && p.tl0Off == 0 && p.keyOff == 0 {
+		return false
+	}
 	was := *d
 	if d.HasPicture() {
 		d.PictureID = (d.PictureID + p.picOff) & pictureMask(d.Wide)

@@ -136,7 +136,7 @@ func TestVP8Fields(t *testing.T) {
 	for _, tt := range tests {
 		d := parsed(t, tt.b)
 		if d.HasPicture() != tt.picture || d.HasTemporal() != tt.temporal || d.Start != tt.start ||
-			d.Keyframe != tt.keyframe || d.Sync != tt.sync || d.TID != tt.tid || d.Size != len(tt.b)-1 && d.Size != len(tt.b)-2 {
+			d.Keyframe != tt.keyframe || d.Sync != tt.sync || d.TID != tt.tid || int(d.Size) != len(tt.b)-1 && int(d.Size) != len(tt.b)-2 {
 			t.Errorf("%x: %+v", tt.b, d)
 		}
 	}

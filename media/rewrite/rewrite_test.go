@@ -176,7 +176,7 @@ func FuzzParseVP8(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if d.Size < 1 || d.Size >= len(b) {
+		if d.Size < 1 || int(d.Size) >= len(b) {
 			t.Fatalf("descriptor of %d bytes in %d", d.Size, len(b))
 		}
 		out := bytes.Clone(b)

@@ -8,9 +8,9 @@ var ErrDescriptor = errors.New("rewrite: not a VP8 payload descriptor")
 // VP8 is the payload descriptor of RFC 7741 4.2, with the offsets of what is
 // rewritten. An offset of 0 means that the field is absent.
 type VP8 struct {
-	Start     bool // S and PID 0: the packet begins a frame
-	Keyframe  bool // it begins a keyframe
-	Size      int  // bytes of the descriptor
+	Start     bool  // S and PID 0: the packet begins a frame
+	Keyframe  bool  // it begins a keyframe
+	Size      uint8 // bytes of the descriptor
 	PictureID uint16
 	Wide      bool // the picture id has 15 bits
 	TL0       uint8
@@ -18,7 +18,7 @@ type VP8 struct {
 	Sync      bool // Y
 	KeyIdx    uint8
 
-	picture, tl0, tid int
+	picture, tl0, tid uint8
 	hasTID, hasKey    bool
 }
 
@@ -47,7 +47,7 @@ func ParseVP8(b []byte) (VP8, error) {
 			if at >= len(b) {
 				return VP8{}, ErrDescriptor
 			}
-			d.picture = at
+			d.picture = uint8(at)
 			d.PictureID = uint16(b[at] & 0x7f)
 			if b[at]&0x80 != 0 { // M
 				at++
@@ -63,14 +63,14 @@ func ParseVP8(b []byte) (VP8, error) {
 			if at >= len(b) {
 				return VP8{}, ErrDescriptor
 			}
-			d.tl0, d.TL0 = at, b[at]
+			d.tl0, d.TL0 = uint8(at), b[at]
 			at++
 		}
 		if x&0x30 != 0 { // T or K
 			if at >= len(b) {
 				return VP8{}, ErrDescriptor
 			}
-			d.tid = at
+			d.tid = uint8(at)
 			d.hasTID, d.hasKey = x&0x20 != 0, x&0x10 != 0
 			if d.hasTID {
 				d.TID, d.Sync = b[at]>>6, b[at]&0x20 != 0
@@ -84,7 +84,7 @@ func ParseVP8(b []byte) (VP8, error) {
 	if at >= len(b) {
 		return VP8{}, ErrDescriptor
 	}
-	d.Size = at
+	d.Size = uint8(at)
 	d.Start = first&0x10 != 0 && first&0x07 == 0
 	// The P bit of the frame tag, RFC 6386 9.1.
 	d.Keyframe = d.Start && b[at]&0x01 == 0
