@@ -1,6 +1,9 @@
 package media
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // GroupCounters are the figures of one Group on this node.
 type GroupCounters struct {
@@ -22,12 +25,20 @@ type Totals struct {
 	BytesIn     uint64
 	PacketsOut  uint64
 	BytesOut    uint64
+	// PacketsLost are those that this node or its kernel had no room for.
+	PacketsLost uint64
+	// Delays are how often it was measured how long packets take through this
+	// node, and Delay is the sum of that.
+	Delays uint64
+	Delay  time.Duration
 }
 
 // traffic counts the packets of one group, and of all in the total.
 type traffic struct {
 	total                                    *traffic
 	packetsIn, bytesIn, packetsOut, bytesOut atomic.Uint64
+	delays                                   atomic.Uint64
+	delay                                    atomic.Int64
 }
 
 func (t *traffic) in(packets, bytes int) {
@@ -63,6 +74,14 @@ func (o *outgoing) add(stats *traffic, packets, bytes int) {
 func (o *outgoing) count() {
 	if o.packets > 0 {
 		o.stats.out(o.packets, o.bytes)
+	}
+}
+
+// took notes how long a packet took through the node.
+func (t *traffic) took(d time.Duration) {
+	for ; t != nil; t = t.total {
+		t.delays.Add(1)
+		t.delay.Add(int64(d))
 	}
 }
 
@@ -124,5 +143,8 @@ func (e *Engine) Totals() Totals {
 		BytesIn:     e.total.bytesIn.Load(),
 		PacketsOut:  e.total.packetsOut.Load(),
 		BytesOut:    e.total.bytesOut.Load(),
+		PacketsLost: e.metrics.sourceLost.Load() + e.net.udp.NoRoom(),
+		Delays:      e.total.delays.Load(),
+		Delay:       time.Duration(e.total.delay.Load()),
 	}
 }

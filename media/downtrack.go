@@ -36,6 +36,7 @@ type downTrack struct {
 	egress  *egress // nil until the connection is established
 	paused  bool
 	target  int   // the layer that the subscriber wants
+	limit   int   // the best layer that this node has strength for; below 0 none
 	feed    *feed // to be forwarded
 	track   uint8
 	current *tap   // forwards, perhaps still of the feed before
@@ -71,6 +72,7 @@ func newDownTrack(stream string, t TrackInfo, stats *traffic, m *metrics) *downT
 		stats:   stats,
 		metrics: m,
 		target:  bestSubstream,
+		limit:   unlimited,
 		budget:  resendBurst,
 	}
 }
@@ -169,14 +171,14 @@ func (d *downTrack) aimLocked(now time.Time) (ask *layer) {
 // best that is alive below it, else the lowest above it. With none alive, the
 // lowest one, which every client sends first.
 func (d *downTrack) wantedLocked(now time.Time) *layer {
-	if d.egress == nil || d.paused || d.feed == nil {
+	if d.egress == nil || d.paused || d.feed == nil || d.limit < 0 {
 		return nil
 	}
 	layers := d.feed.layers[d.track]
 	if len(layers) == 1 {
 		return layers[0]
 	}
-	target := min(d.target, len(layers)-1)
+	target := min(d.target, d.limit, len(layers)-1)
 	for i := target; i >= 0; i-- {
 		if layers[i].alive(now) {
 			return layers[i]

@@ -111,6 +111,7 @@ type Engine struct {
 	remote      Remote                   // guarded by mu
 	publishers  map[PubID]*Publisher     // guarded by mu
 	subscribers map[*Subscriber]struct{} // guarded by mu
+	ordered     uint64                   // guarded by mu; subscribers since the start
 	pulls       map[PubID]*pull          // guarded by mu
 	groups      map[string]*group        // guarded by mu
 }

@@ -21,6 +21,9 @@ const (
 	keyframeInterval = 500 * time.Millisecond
 	// nackUpstream bounds how many packets of one request are asked upstream.
 	nackUpstream = 64
+	// delayEvery is of how many batches of a layer one tells how long it took:
+	// looking at the clock costs as much as a small packet.
+	delayEvery = 16
 )
 
 // layer is the unit of forwarding: one encoding of one track. Its goroutine
@@ -34,6 +37,7 @@ type layer struct {
 	up    atomic.Pointer[uplink]
 	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
 	epoch atomic.Uint32 // rises with each source
+	turns uint          // batches that were forwarded; the goroutine's own
 
 	mu    sync.Mutex             // guards changes of sinks
 	sinks atomic.Pointer[[]Sink] // read by pump without a lock
@@ -196,6 +200,9 @@ func (l *layer) forward(batch []*Packet) {
 	l.stats.in(len(fresh), bytes)
 	if sinks := l.sinks.Load(); sinks != nil {
 		l.write(*sinks, fresh)
+		if l.turns++; l.turns%delayEvery == 0 {
+			l.stats.took(time.Since(fresh[0].Arrival))
+		}
 	}
 	for i, p := range fresh {
 		p.Release()

@@ -18,14 +18,16 @@ type metrics struct {
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
 
-	keyframes prometheus.Counter
-	nacks     prometheus.Counter
-	resent    prometheus.Counter
-	panics    prometheus.Counter
-	dropped   *prometheus.CounterVec
-	shakes    *prometheus.CounterVec
-	paths     *prometheus.CounterVec
-	repairs   repair.Outcomes // of what is lost between publishers and this node
+	keyframes  prometheus.Counter
+	nacks      prometheus.Counter
+	resent     prometheus.Counter
+	panics     prometheus.Counter
+	dropped    *prometheus.CounterVec
+	shakes     *prometheus.CounterVec
+	paths      *prometheus.CounterVec
+	sourceLost atomic.Uint64 // packets, as in dropped
+	left       *prometheus.GaugeVec
+	repairs    repair.Outcomes // of what is lost between publishers and this node
 }
 
 // Places where packets and messages are dropped.
@@ -57,7 +59,12 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 			Namespace: "talkd", Subsystem: "media", Name: "sealed_connections_total",
 			Help: "Connections that receive, by who seals their packets; the library costs several times as much.",
 		}, []string{"path"}),
+		left: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "shed_streams",
+			Help: "Streams of video that are left out (paused) or get a worse layer (lowered) since this node is overloaded.",
+		}, []string{"how"}),
 	}
+	m.shed(Shed{}) // both labels are there from the start
 	gauge := func(name, help string, f func(Totals) int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
 			func() float64 { return float64(f(e.Totals())) })
@@ -74,7 +81,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes, m.paths,
+		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes, m.paths, m.left,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),
@@ -84,6 +91,11 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		total("bytes_in_total", "Bytes of RTP from publishers and other nodes.", func(t Totals) uint64 { return t.BytesIn }),
 		total("packets_out_total", "RTP packets to subscribers.", func(t Totals) uint64 { return t.PacketsOut }),
 		total("bytes_out_total", "Bytes of RTP to subscribers.", func(t Totals) uint64 { return t.BytesOut }),
+		total("delays_total", "How often it was measured how long packets take through this node.", func(t Totals) uint64 { return t.Delays }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "delay_seconds_total",
+			Help: "Sum of what was measured so; the mean is this by talkd_media_delays_total.",
+		}, func() float64 { return e.Totals().Delay.Seconds() }),
 	} {
 		if err := r.Register(c); err != nil {
 			m.unregister()
@@ -101,7 +113,16 @@ func (m *metrics) unregister() {
 	}
 }
 
-func (m *metrics) sourceDropped() { m.dropped.WithLabelValues(dropSource).Inc() }
+func (m *metrics) sourceDropped() {
+	m.sourceLost.Add(1)
+	m.dropped.WithLabelValues(dropSource).Inc()
+}
+
+// shed shows how much video is left out.
+func (m *metrics) shed(s Shed) {
+	m.left.WithLabelValues("lowered").Set(float64(s.Lowered))
+	m.left.WithLabelValues("paused").Set(float64(s.Paused))
+}
 
 func (m *metrics) resendDropped() { m.dropped.WithLabelValues(dropResend).Inc() }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -56,10 +57,12 @@ type Subscriber struct {
 	name    string // of the group
 	nonce   string // of the names of its tracks
 	group   *group
+	order   uint64              // of those of the engine: later ones are higher
 	channel *webrtc.DataChannel // nil without
 	open    chan struct{}       // closed when the channel is open
 
-	negotiation sync.Mutex // one at a time
+	established atomic.Bool // subs and their tracks are complete, and packets flow
+	negotiation sync.Mutex  // one at a time
 
 	mu   sync.Mutex
 	subs []*subscription // guarded by mu; the slice never changes after Subscribe
@@ -138,6 +141,8 @@ func (s *Subscriber) register() error {
 	}
 	s.group = e.joinLocked(s.name)
 	s.group.subscribers++
+	e.ordered++
+	s.order = e.ordered
 	e.subscribers[s] = struct{}{}
 	e.wg.Add(1)
 	s.release = e.wg.Done
@@ -239,6 +244,7 @@ func (s *Subscriber) connect() {
 			}
 		}
 	}
+	s.established.Store(true)
 }
 
 // add takes one publication into the connection.

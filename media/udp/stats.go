@@ -35,6 +35,9 @@ type stats struct {
 	refusals  atomic.Uint64 // messages that were sent apart
 }
 
+// NoRoom is how many datagrams were lost since the kernel had no room for them.
+func (p *Port) NoRoom() uint64 { return p.stats.full.Load() }
+
 func (s *stats) add(t *tally) {
 	for i, n := range t.segments {
 		if n > 0 {
