@@ -95,6 +95,13 @@ func nodeWarnings(v ClusterView) []Warning {
 		})
 	}
 	for _, n := range v.Nodes {
+		if n.Overload != nil {
+			all = append(all, Warning{
+				"node_overloaded", LevelError,
+				fmt.Sprintf("%s is overloaded, %s: %s.", n.ID, n.Overload.Cause(), n.Overload),
+				"add a node (talkd join-token create) and move rooms there: talkd cluster move ROOM NODE",
+			})
+		}
 		if n.State == "draining" {
 			all = append(all, Warning{
 				"node_draining", LevelInfo,

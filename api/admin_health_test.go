@@ -50,6 +50,10 @@ func TestWarnings(t *testing.T) {
 		"a clock":     {3, func(v *ClusterView) { v.Nodes[2].Health.ClockOffsetS = -0.734 }, "clock_off", "n3 differs by -730ms"},
 		"a certificate": {3, func(v *ClusterView) { v.Nodes[2].Health.CertificateExpires = time.Now().Add(time.Hour) }, "certificate_expires",
 			"The certificate of n3"},
+		"overloaded": {3, func(v *ClusterView) {
+			v.Nodes[1].Overload = &Overload{Reason: "cpu", Streams: 40, Paused: 5, Lowered: 10}
+		}, "node_overloaded",
+			"n2 is overloaded, its processors are busy: of 40 streams of video 5 are paused and 10 worse than wanted, voice goes on."},
 		"nobody tells": {3, func(v *ClusterView) {
 			for i := range v.Nodes {
 				v.Nodes[i].Health = nil

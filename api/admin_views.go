@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/talkd/talkd/store"
@@ -41,8 +42,9 @@ type NodeView struct {
 	Load     LoadView   `json:"load"`
 	Capacity Capacity   `json:"capacity"`
 	UptimeS  float64    `json:"uptime_s"`
-	Pending  bool       `json:"pending,omitempty"` // it was let in and has not come yet
-	Health   *Condition `json:"health,omitempty"`  // nil: the node did not tell
+	Pending  bool       `json:"pending,omitempty"`  // it was let in and has not come yet
+	Health   *Condition `json:"health,omitempty"`   // nil: the node did not tell
+	Overload *Overload  `json:"overload,omitempty"` // nil: it forwards all
 
 	TakesRooms bool `json:"-"` // placement would give it new ones; for the warnings
 }
@@ -73,6 +75,35 @@ type Condition struct {
 	DiskSizeBytes      uint64    `json:"disk_size_bytes"`
 	ClockOffsetS       float64   `json:"clock_offset_s"` // ahead of the clock of the node that answers
 	CertificateExpires time.Time `json:"certificate_expires"`
+}
+
+// Overload is what a node leaves out since it has not the strength for all: video,
+// never voice.
+type Overload struct {
+	Reason  string    `json:"reason"` // cpu, egress, loss or delay
+	Since   time.Time `json:"since"`
+	Streams int       `json:"streams"` // of video that its subscribers want
+	Lowered int       `json:"lowered"` // of them, those that get a worse layer
+	Paused  int       `json:"paused"`  // of them, those that get nothing
+}
+
+// String says it in words.
+func (o Overload) String() string {
+	return fmt.Sprintf("of %s of video %d are paused and %d worse than wanted, voice goes on", Count(o.Streams, "stream"), o.Paused, o.Lowered)
+}
+
+// Cause says in words why.
+func (o Overload) Cause() string {
+	switch o.Reason {
+	case "cpu":
+		return "its processors are busy"
+	case "egress":
+		return "it sends more than media.max_egress"
+	case "loss":
+		return "packets find no room in it"
+	default:
+		return "packets wait in it"
+	}
 }
 
 // RoomView is a room that has a home.

@@ -56,6 +56,8 @@ type Load struct {
 	Headroom int `json:"headroom"`
 	// Exhausted: it takes no more, whatever the limits say.
 	Exhausted bool `json:"exhausted,omitempty"`
+	// Overload is what it leaves out of what it forwards.
+	Overload Overload `json:"overload,omitzero"`
 
 	// Crowded: it is well above the others, and people of rooms that grow are
 	// better served elsewhere. New rooms go by the score.

@@ -62,7 +62,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		left: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "shed_streams",
 			Help: "Streams of video that are left out (paused) or get a worse layer (lowered) since this node is overloaded.",
-		}, []string{"how"}),
+		}, []string{"what"}),
 	}
 	m.shed(Shed{}) // both labels are there from the start
 	gauge := func(name, help string, f func(Totals) int) prometheus.Collector {

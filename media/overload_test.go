@@ -24,7 +24,7 @@ func TestShedPausesTheNewest(t *testing.T) {
 	if got, want := e.Shed(0.5), (media.Shed{Streams: 2, Paused: 1}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if n := metric(t, registry, "talkd_media_shed_streams", "how", "paused"); n != 1 {
+	if n := metric(t, registry, "talkd_media_shed_streams", "what", "paused"); n != 1 {
 		t.Errorf("%v streams counted as paused", n)
 	}
 	quiet(t, newer, media.Video)

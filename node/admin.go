@@ -74,12 +74,23 @@ func nodeView(m cluster.Member, now time.Time) api.NodeView {
 			CPU: l.CPU, EgressBps: l.EgressBps, IngressBps: l.IngressBps, EgressPps: l.EgressPps,
 			Sessions: l.Sessions, Publishers: l.Publishers, Subscribers: l.Subscribers, Rooms: m.Rooms, Headroom: m.Headroom, Score: m.Score,
 		},
-		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions}, Pending: m.Pending, TakesRooms: m.TakesRooms(),
+		Capacity: api.Capacity{EgressBps: l.MaxEgressBps, Sessions: l.MaxSessions}, Pending: m.Pending, TakesRooms: m.TakesRooms(), Overload: overloadView(m),
 	}
 	if l.Started > 0 && m.State != cluster.StateDead {
 		v.UptimeS = max(0, now.Sub(time.Unix(l.Started, 0)).Seconds())
 	}
 	return v
+}
+
+// overloadView is nil for a node that forwards all.
+func overloadView(m cluster.Member) *api.Overload {
+	o := m.Load.Overload
+	if !m.Load.Overloaded() || m.State == cluster.StateDead {
+		return nil
+	}
+	return &api.Overload{
+		Reason: string(o.Reason), Since: time.Unix(o.Since, 0).UTC(), Streams: o.Streams, Lowered: o.Lowered, Paused: o.Paused,
+	}
 }
 
 // condition is what this node tells of its machine.

@@ -76,7 +76,10 @@ func TestEventsForOperators(t *testing.T) {
 		dead.Rooms, dead.Raft = 0, cluster.RaftNonvoter
 		upgraded := member("n2", cluster.StateAlive, true)
 		upgraded.Version = "1.1"
+		upgraded.Load.Overload = cluster.Overload{Reason: cluster.OverloadEgress, Since: 1, Streams: 9, Paused: 1}
 		f.status.Quorum = true
+		tick(dead, upgraded, member("n4", cluster.StateAlive, false))
+		upgraded.Load.Overload = cluster.Overload{}
 		tick(dead, upgraded, member("n4", cluster.StateAlive, false))
 		f.changes <- store.Event{Kind: store.EventDrainChanged, Node: "n4", Drain: store.Drain{On: true}}
 		synctest.Wait()
@@ -105,9 +108,14 @@ func TestEventsForOperators(t *testing.T) {
 			{Kind: "voter_demoted", Node: "n1", Detail: "n1 is no voter any more"},
 			{Kind: "failover_done", Node: "n1", Left: &api.Left{}, Detail: "all rooms of n1 have another home, after 200ms"},
 			{Kind: "version_changed", Node: "n2", Detail: "n2 runs 1.1 now, 1.0 before"},
+			{
+				Kind: "node_overloaded", Node: "n2",
+				Detail: "n2 is overloaded, it sends more than media.max_egress: of 9 streams of video 1 are paused and 0 worse than wanted, voice goes on",
+			},
 			{Kind: "node_removed", Node: "n3", Detail: "n3 was removed from the cluster"},
 			{Kind: "node_joined", Node: "n4", Detail: "n4 has joined, version 1.0"},
 			{Kind: "node_alive", Node: "n4", Detail: "n4 is alive"},
+			{Kind: "node_relieved", Node: "n2", Detail: "n2 is overloaded no more: all video is forwarded"},
 			{Kind: "drain_changed", Node: "n4", Detail: "n4 is to be left by rooms and people"},
 		}
 		if diff := cmp.Diff(want, list, cmpopts.IgnoreFields(api.AdminEvent{}, "At", "ID")); diff != "" {

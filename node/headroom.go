@@ -52,6 +52,12 @@ type room struct {
 	exhausted bool
 }
 
+// exhaust takes all room away, whatever was measured.
+func (c *capacity) exhaust() room {
+	c.exhausted = true
+	return room{exhausted: true}
+}
+
 // update takes the rates of the last interval.
 func (c *capacity) update(r rates, limits cluster.Load) room {
 	c.own += smoothing * (r.own - c.own)

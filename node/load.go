@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/media"
 )
 
 // loadInterval is how often the node measures itself; gossip sends the newest.
@@ -18,6 +19,10 @@ const loadInterval = time.Second
 // traffic are counters since the start of the process.
 type traffic struct {
 	inBytes, outBytes, outPackets uint64
+
+	lost   uint64 // packets that found no room in this node
+	delays uint64 // how often it was measured how long they take through it
+	delay  time.Duration
 }
 
 // rates is what a node measures of itself over the last interval.
@@ -27,24 +32,30 @@ type rates struct {
 	ingressBps float64
 	egressBps  float64
 	egressPps  float64
+	loss       float64       // share of the packets that found no room in this node
+	delay      time.Duration // of packets in this node, in the mean
 }
 
 // meter measures the node's own load. Its Run goroutine is the only writer.
 type meter struct {
 	count    func() traffic
 	limits   func() cluster.Load // and how many sessions there are
+	shed     func(share float64) media.Shed
 	capacity capacity
+	overload overload
 	latest   atomic.Pointer[measure]
 }
 
 // measure is what the meter last found.
 type measure struct {
 	rates
-	room room
+	room     room
+	share    float64 // of the video that is left out
+	overload cluster.Overload
 }
 
-func newMeter(count func() traffic, limits func() cluster.Load) *meter {
-	m := &meter{count: count, limits: limits, capacity: capacity{cores: float64(runtime.GOMAXPROCS(0))}}
+func newMeter(count func() traffic, limits func() cluster.Load, shed func(share float64) media.Shed) *meter {
+	m := &meter{count: count, limits: limits, shed: shed, capacity: capacity{cores: float64(runtime.GOMAXPROCS(0))}}
 	m.latest.Store(new(measure))
 	return m
 }
@@ -64,9 +75,29 @@ func (m *meter) Run(ctx context.Context) error {
 		}
 		now, after, cpuNow := time.Now(), m.count(), readCPU()
 		r := ratesBetween(now.Sub(at).Seconds(), before, after, cpu, cpuNow)
-		m.latest.Store(&measure{rates: r, room: m.capacity.update(r, m.limits())})
+		m.latest.Store(m.judge(now, r))
 		at, before, cpu = now, after, cpuNow
 	}
+}
+
+// judge draws the conclusions from the last interval: what there is room for, and
+// what is left out.
+func (m *meter) judge(now time.Time, r rates) *measure {
+	limits, before := m.limits(), m.overload.share
+	found := &measure{rates: r, room: m.capacity.update(r, limits), share: m.overload.update(now, r, limits)}
+	var done media.Shed
+	if found.share > 0 || before > 0 {
+		done = m.shed(found.share)
+	}
+	if found.share > 0 {
+		// Without what is left out there would be room, but not for newcomers.
+		found.room = m.capacity.exhaust()
+		found.overload = cluster.Overload{
+			Reason: m.overload.reason, Since: m.overload.since.Unix(),
+			Streams: done.Streams, Lowered: done.Lowered, Paused: done.Paused,
+		}
+	}
+	return found
 }
 
 func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) rates {
@@ -75,6 +106,12 @@ func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) rates {
 		r.ingressBps = float64(b.inBytes-a.inBytes) * 8 / seconds
 		r.egressBps = float64(b.outBytes-a.outBytes) * 8 / seconds
 		r.egressPps = float64(b.outPackets-a.outPackets) / seconds
+	}
+	if lost := b.lost - a.lost; lost > 0 {
+		r.loss = float64(lost) / float64(lost+b.outPackets-a.outPackets)
+	}
+	if n := b.delays - a.delays; n > 0 {
+		r.delay = (b.delay - a.delay) / time.Duration(n)
 	}
 	if total := cpuB.total - cpuA.total; total > 0 {
 		r.cpu = min(1, max(0, float64(cpuB.busy-cpuA.busy)/float64(total)))

@@ -33,6 +33,8 @@ type memberFacts struct {
 	raft    cluster.RaftRole
 	version string
 	rooms   int
+
+	overload *api.Overload // nil: none
 }
 
 func newMemberWatch(source eventSource) *memberWatch {
@@ -48,7 +50,7 @@ func (w *memberWatch) facts() (map[store.NodeID]memberFacts, store.NodeID) {
 		if m.Pending {
 			continue // it may never come
 		}
-		facts[m.ID] = memberFacts{m.State, m.Raft, m.Version, m.Rooms}
+		facts[m.ID] = memberFacts{m.State, m.Raft, m.Version, m.Rooms, overloadView(m)}
 		if m.Leader {
 			leader = m.ID
 		}
@@ -78,6 +80,12 @@ func (w *memberWatch) look(now time.Time) []api.AdminEvent {
 		// A node has a record before it is seen for the first time.
 		if old.state != m.state && (known || m.state != cluster.StateDead) {
 			tell("node_"+string(m.state), id, "%s", stateText(id, m))
+		}
+		switch {
+		case m.overload != nil && old.overload == nil:
+			tell("node_overloaded", id, "%s is overloaded, %s: %s", id, m.overload.Cause(), m.overload)
+		case m.overload == nil && old.overload != nil && m.state != cluster.StateDead:
+			tell("node_relieved", id, "%s is overloaded no more: all video is forwarded", id)
 		}
 		switch {
 		case !known || old.raft == m.raft:

@@ -45,6 +45,8 @@ func (n *Node) register() error {
 		}),
 		gauge("talkd_cpu_ratio", "Share of the machine's processors that is in use, 0 to 1.", func() float64 { return n.load().CPU }),
 		gauge("talkd_headroom_streams", "Streams that this node could still forward, as it measures itself.", func() float64 { return float64(n.load().Headroom) }),
+		gauge("talkd_overload_ratio", "Share of the video that this node leaves out since it is overloaded, 0 to 1; voice is always forwarded.",
+			func() float64 { return n.meter.measure().share }),
 		gauge("talkd_disk_free_bytes", "Room on the disk of the data directory.", func() float64 {
 			free, _ := disk(n.cfg.Node.Data)
 			return float64(free)

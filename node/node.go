@@ -186,7 +186,7 @@ func (n *Node) openState() error {
 }
 
 func (n *Node) openCluster() error {
-	n.meter = newMeter(n.traffic, n.limits)
+	n.meter = newMeter(n.traffic, n.limits, func(share float64) media.Shed { return n.engine.Shed(share) })
 	c, err := cluster.Open(cluster.Config{
 		DataDir: n.cfg.Node.Data, NodeID: store.NodeID(n.cfg.Node.ID),
 		ClusterListen: n.cfg.Cluster.Listen, ClusterAdvertise: n.cfg.Cluster.Advertise,

@@ -19,6 +19,7 @@ func (n *Node) traffic() traffic {
 	return traffic{
 		inBytes: clients.BytesIn + others.BytesIn, outBytes: clients.BytesOut + others.BytesOut,
 		outPackets: clients.PacketsOut + others.PacketsOut,
+		lost:       clients.PacketsLost, delays: clients.Delays, delay: clients.Delay,
 	}
 }
 
@@ -27,6 +28,7 @@ func (n *Node) load() cluster.Load {
 	m, totals, l := n.meter.measure(), n.engine.Totals(), n.limits()
 	l.CPU, l.EgressBps, l.IngressBps, l.EgressPps = m.cpu, m.egressBps, m.ingressBps, m.egressPps
 	l.Publishers, l.Subscribers = totals.Publishers, totals.Subscribers
+	l.Overload = m.overload
 	l.Headroom, l.Exhausted, l.Started = m.room.streams, m.room.exhausted, n.started.Unix()
 	return l
 }

@@ -93,7 +93,7 @@ func (n nodes) Nodes() []signaling.Node {
 		list = append(list, signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
 			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Suspect: m.State == cluster.StateSuspect,
-			Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded,
+			Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded, Overloaded: m.Load.Overloaded(),
 		})
 	}
 	return list
@@ -116,11 +116,15 @@ func (h homes) Elsewhere(room store.RoomID) (publicURL string, ok bool) { return
 // places meets signaling.Places.
 type places struct {
 	*cluster.Cluster
-	hint cluster.Hint
+	hint       cluster.Hint
+	overloaded func() bool // this node
 }
 
 func (n *Node) places() places {
-	return places{n.cluster, cluster.Hint{Node: n.cluster.Self(), Region: n.cfg.Node.Region}}
+	return places{
+		n.cluster, cluster.Hint{Node: n.cluster.Self(), Region: n.cfg.Node.Region},
+		func() bool { return n.meter.measure().share > 0 },
+	}
 }
 
 // Place is the cluster's, for somebody who is here.
@@ -132,8 +136,14 @@ func (p places) Place(ctx context.Context, room store.RoomID) (store.Home, error
 	return home, err
 }
 
-// Admit is the cluster's, in words for clients.
+var errOverloaded = errors.New("this node leaves out video of those who are in")
+
+// Admit is the cluster's, in words for clients. Who can go to another node has
+// been sent there before it is asked.
 func (p places) Admit() error {
+	if p.overloaded() {
+		return fmt.Errorf("%w: %w", wire.ErrClusterFull, errOverloaded)
+	}
 	if err := p.Cluster.Admit(); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrClusterFull, err)
 	}

@@ -20,13 +20,17 @@ func (n Node) mayTake() bool { return (n.Alive || n.Suspect) && !n.Draining && n
 
 // Elsewhere is the node that clients of the room should go to: its home, if
 // that is another node that takes traffic. If it is full, another node of the
-// room is as good, unless this is one. It looks up and never places.
+// room is as good, unless this is one. From a node that is overloaded they go to
+// any other, even if it is the home. It looks up and never places.
 func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
 	home, ok := h.deps.Places.Lookup(room)
-	if !ok || home.Node == h.deps.Self {
-		return Node{}, false
-	}
 	nodes := h.deps.Nodes.Nodes()
+	if !ok || home.Node == h.deps.Self {
+		if !slices.ContainsFunc(nodes, func(n Node) bool { return n.ID == h.deps.Self && n.Overloaded }) {
+			return Node{}, false
+		}
+		return bestOf(room, nodes, func(n Node) bool { return n.fit() && n.ID != h.deps.Self })
+	}
 	i := slices.IndexFunc(nodes, func(n Node) bool { return n.ID == home.Node })
 	switch {
 	case i < 0:

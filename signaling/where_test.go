@@ -14,6 +14,32 @@ type others struct {
 
 func (o others) Nodes() []Node { return o.nodes }
 
+// TestOverloaded: whoever can go elsewhere is sent away from an overloaded node,
+// which is the home or perhaps to be it, and to one that takes people.
+func TestOverloaded(t *testing.T) {
+	const url = "https://n.example"
+	room := store.RoomID{Name: "room"}
+	self, full, fit := Node{ID: "self", URL: url, Alive: true, Full: true}, Node{ID: "n2", URL: url, Alive: true, Full: true}, Node{ID: "n3", URL: url, Alive: true}
+	for name, c := range map[string]struct {
+		overloaded bool
+		nodes      []Node
+		want       store.NodeID
+	}{
+		"full":                  {false, []Node{full, fit}, ""},
+		"overloaded":            {true, []Node{full, fit}, "n3"},
+		"overloaded as all are": {true, []Node{full}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := lonely(t)
+			self.ID, self.Overloaded = h.deps.Self, c.overloaded
+			h.deps.Nodes = others{nodes: append([]Node{self}, c.nodes...)}
+			if to, _ := h.Elsewhere(room); to.ID != c.want {
+				t.Errorf("sent to %q", to.ID)
+			}
+		})
+	}
+}
+
 // TestRefuges: full nodes count only for people who are cut off otherwise, and a
 // node that stops goes on hoping while another one may take them yet.
 func TestRefuges(t *testing.T) {

@@ -180,10 +180,14 @@ func TestTables(t *testing.T) {
 	mixed := threeNodes()
 	mixed.cluster.VotersAlive, mixed.cluster.FailureTolerance = 3, 1
 	mixed.cluster.Nodes[1].Version, mixed.cluster.Nodes[2].State = "1.3.0", "draining"
+	over := threeNodes()
+	over.cluster.VotersAlive, over.cluster.FailureTolerance, over.cluster.Nodes[2].State = 3, 1, "alive"
+	over.cluster.Nodes[1].Overload = &api.Overload{Reason: "cpu", Since: at, Streams: 40, Lowered: 10, Paused: 5}
 	for name, tt := range map[string]struct {
 		facts *facts
 		args  string
 	}{
+		"status_overload":   {over, "cluster status"},
 		"status":            {threeNodes(), "cluster status"},
 		"status_no_quorum":  {alone, "cluster status"},
 		"status_well":       {well, "cluster status"},

@@ -42,7 +42,9 @@ type (
 		Raft    string  `json:"raft"`
 		State   string  `json:"state"`
 		Uptime  float64 `json:"uptime_s"`
-		Load    struct {
+		// Overload is there when the node leaves out video.
+		Overload *struct{} `json:"overload"`
+		Load     struct {
 			CPU         float64 `json:"cpu"`
 			Egress      float64 `json:"egress_bps"`
 			Ingress     float64 `json:"ingress_bps"`
@@ -109,9 +111,13 @@ func printCluster(out io.Writer, v clusterView) error {
 			if n.ID == v.Leader {
 				raft = "leader"
 			}
+			state := n.State
+			if n.Overload != nil {
+				state += ", overloaded"
+			}
 			l := n.Load
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.0f %%\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n",
-				n.ID, n.State, raft, dash(n.Region), l.CPU*100, bits(l.Egress), bits(l.Ingress),
+				n.ID, state, raft, dash(n.Region), l.CPU*100, bits(l.Egress), bits(l.Ingress),
 				l.Rooms, l.Sessions, l.Publishers, l.Subscribers, l.Headroom, uptime(n.Uptime), n.Version, n.URL)
 		}
 	})
