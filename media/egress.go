@@ -8,6 +8,7 @@ import (
 
 	pionice "github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talkd/talkd/media/srtp"
 )
@@ -33,6 +34,7 @@ type burst interface {
 type egress struct {
 	keys   srtp.Handshake
 	tcp    tcpConns
+	lost   prometheus.Counter // packets that found the queue of the TCP connection full
 	to     atomic.Pointer[destination]
 	once   sync.Once
 	sealer *srtp.Sealer // set by once; nil: the library seals
@@ -85,7 +87,11 @@ func (e *egress) send(b burst, room []byte, n int) bool {
 		b.Add(to.udp, n)
 		return true
 	}
-	return e.tcp.write(room[:n], to.tcp)
+	if !e.tcp.write(room[:n], to.tcp) {
+		e.lost.Inc()
+		return false
+	}
+	return true
 }
 
 // tcpConns is the node's TCP mux as one connection sees it: it remembers what it

@@ -87,6 +87,12 @@ func offer(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.Publishe
 // subscribe connects a client to publications.
 func subscribe(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, data bool, pubs ...media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
 	t.Helper()
+	return subscribeBy(t, e, cfg, data, func(offer string) string { return offer }, pubs...)
+}
+
+// subscribeBy gives the client the offer as it is changed on the way.
+func subscribeBy(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, data bool, way func(offer string) string, pubs ...media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
+	t.Helper()
 	c, err := mediatest.NewSubscriber(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +102,7 @@ func subscribe(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, da
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := c.Answer(sdp)
+	answer, err := c.Answer(way(sdp))
 	if err != nil {
 		t.Fatal(err)
 	}

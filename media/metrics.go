@@ -34,6 +34,7 @@ type metrics struct {
 const (
 	dropSource = "source" // between a connection and its layer
 	dropResend = "resend" // asked for again beyond the budget
+	dropTCP    = "tcp"    // to a subscriber by TCP that does not keep up
 	dropData   = "data"   // data-channel message to a slow subscriber
 )
 
@@ -124,7 +125,7 @@ func (m *metrics) shed(s Shed) {
 	m.left.WithLabelValues("paused").Set(float64(s.Paused))
 }
 
-func (m *metrics) resendDropped() { m.dropped.WithLabelValues(dropResend).Inc() }
+func (m *metrics) resendDropped(n int) { m.dropped.WithLabelValues(dropResend).Add(float64(n)) }
 
 func (m *metrics) dataDropped() { m.dropped.WithLabelValues(dropData).Inc() }
 

@@ -26,9 +26,7 @@ func (d *downTrack) resend(lost []uint16) {
 	allowed := min(len(seqs), int(d.budget))
 	d.budget -= float32(allowed)
 	d.mu.Unlock()
-	for range len(seqs) - allowed {
-		d.metrics.resendDropped()
-	}
+	d.metrics.resendDropped(len(seqs) - allowed)
 	if allowed == 0 {
 		return
 	}

@@ -97,7 +97,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 			return nil, "", err
 		}
 	}
-	out := &egress{}
+	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP)}
 	c, err := newConn(e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
