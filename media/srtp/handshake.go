@@ -91,9 +91,43 @@ const (
 	masterLen = 48
 )
 
-// Sealer returns the Sealer of what the server sends, once: what it was made of
-// is forgotten. It fails with ErrNoKeys when anything is missing.
+// Sealer returns the Sealer of what the server sends. What the keys are made of
+// is forgotten by that, as by Opener: there is one of both. It fails with
+// ErrNoKeys when anything is missing.
 func (h *Handshake) Sealer() (*Sealer, error) {
+	k, err := h.take()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(k.material)
+	return NewSealer(k.profile, k.key(1), k.salt(1))
+}
+
+// Opener returns the Opener of what the client sends.
+func (h *Handshake) Opener() (*Opener, error) {
+	k, err := h.take()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(k.material)
+	return NewOpener(k.profile, k.key(0), k.salt(0))
+}
+
+// keys are those of both directions.
+type keys struct {
+	profile  piondtls.SRTPProtectionProfile
+	lengths  profile
+	material []byte
+}
+
+// RFC 5764 4.2: keys of client and server, then their salts.
+func (k *keys) key(side int) []byte { return k.material[side*k.lengths.key:][:k.lengths.key] }
+
+func (k *keys) salt(side int) []byte {
+	return k.material[2*k.lengths.key+side*k.lengths.salt:][:k.lengths.salt]
+}
+
+func (h *Handshake) take() (*keys, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	defer h.forgetLocked()
@@ -104,11 +138,8 @@ func (h *Handshake) Sealer() (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// RFC 5764 4.2: keys of client and server, then their salts.
 	seed := append(append([]byte("EXTRACTOR-dtls_srtp"), h.client...), h.server...)
-	material := prf(h.hash, h.master, seed, 2*(p.key+p.salt))
-	defer clear(material)
-	return NewSealer(h.profile, material[p.key:2*p.key], material[2*p.key+p.salt:])
+	return &keys{h.profile, p, prf(h.hash, h.master, seed, 2*(p.key+p.salt))}, nil
 }
 
 func (h *Handshake) forgetLocked() {

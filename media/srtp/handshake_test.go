@@ -104,6 +104,25 @@ func TestKeysOfTheHandshake(t *testing.T) {
 				if got, err := opens.DecryptRTP(nil, room[:n], nil); err != nil || !bytes.Equal(got, b) {
 					t.Errorf("the client cannot open it: %v", err)
 				}
+				h = &Handshake{}
+				client = shake(t, h, suite, p.id)
+				o, err := h.Opener()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if state, ok = client.ConnectionState(); !ok {
+					t.Fatal("no state")
+				}
+				if err := cfg.ExtractSessionKeysFromDTLS(&state, true); err != nil {
+					t.Fatal(err)
+				}
+				seals, err := pionsrtp.CreateContext(cfg.Keys.LocalMasterKey, cfg.Keys.LocalMasterSalt, p.peer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n, _, err = o.Open(room, sealed(t, seals, b)); err != nil || !bytes.Equal(room[:n], b) {
+					t.Errorf("what the client seals cannot be opened: %v", err)
+				}
 			})
 		}
 	}

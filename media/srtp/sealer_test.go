@@ -161,7 +161,7 @@ func TestNonceIsUsedOnce(t *testing.T) {
 				n, err = stream.Seal(room, 12, b[12:])
 			}
 			was, known := sent[index]
-			near := len(sent) == 0 || index+window > high
+			near := len(sent) == 0 || index+reach > high
 			if want := near && known == again; want != (err == nil) {
 				t.Fatalf("packet %d, the newest is %d, sealed before: %v, again: %v: %v", index, high, known, again, err)
 			}
