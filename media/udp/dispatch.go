@@ -2,17 +2,18 @@ package udp
 
 import "time"
 
-// Receiver takes the media of a connection as they come in. The packets are of
-// one address, one after the other as they came together, and valid during the
-// call. Goroutines of several sockets may call at once when a client changes its
-// address. Receive must not block: it is on the way of everybody's packets.
+// Receiver takes the media of a connection as they come in: RTP and RTCP. The
+// packets are of one address, one after the other as they came together, and
+// valid during the call. Goroutines of several sockets may call at once when a
+// client changes its address. Receive must not block: it is on the way of
+// everybody's packets.
 type Receiver interface {
 	Receive(packets [][]byte)
 }
 
-// Divert lets RTP of the connections of a user name go to r instead of to who
-// reads them; RTCP and all else stays with these. With nil it ends, though a
-// Receive that is under way may still finish. It tells whether there is any.
+// Divert lets the media of the connections of a user name go to r instead of to
+// who reads them; all else stays with these. With nil it ends, though a Receive
+// that is under way may still finish. It tells whether there is any.
 func (p *Port) Divert(ufrag string, r Receiver) bool {
 	m := &p.mux
 	m.mu.Lock()
@@ -27,10 +28,8 @@ func (p *Port) Divert(ufrag string, r Receiver) bool {
 	return found
 }
 
-// isRTP tells it from what shares its port (RFC 7983 7, RFC 5761 4).
-func isRTP(b []byte) bool {
-	return len(b) >= 12 && b[0]>>6 == 2 && (b[1] < 192 || b[1] > 223)
-}
+// IsMedia tells RTP and RTCP from what shares their port (RFC 7983 7).
+func IsMedia(b []byte) bool { return len(b) > 0 && b[0]>>6 == 2 }
 
 // dispatcher gives the datagrams of one socket to their connections.
 type dispatcher struct {
@@ -44,38 +43,42 @@ type target struct {
 	receiver Receiver
 	conn     *conn
 	strange  bool // a request from an address that is not the connection's
+	gone     bool // has gone there
 }
 
 // dispatch takes other datagrams for those that are gone.
 func (d *dispatcher) dispatch(batch []*datagram) {
 	d.port.stats.received.Add(uint64(len(batch)))
 	d.port.mux.find(batch, d.to[:])
-	for i := 0; i < len(batch); {
-		if d.to[i].receiver != nil {
-			i += d.hand(batch[i:], d.to[i:])
-			continue
-		}
-		switch c := d.to[i].conn; {
-		case c == nil:
+	for i := range batch {
+		switch to := &d.to[i]; {
+		case to.gone:
+		case to.receiver != nil:
+			d.hand(batch[i:], d.to[i:])
+		case to.conn == nil:
 			d.port.stats.unknown.Add(1)
-		case d.to[i].strange && !c.askers.admit(batch[i].from, time.Now()):
+		case to.strange && !to.conn.askers.admit(batch[i].from, time.Now()):
 			d.port.stats.addresses.Add(1)
-		case !c.put(batch[i]):
+		case !to.conn.put(batch[i]):
 			d.port.stats.queue.Add(1)
 		default:
 			batch[i] = d.port.datagram()
 		}
-		i++
 	}
 	clear(d.to[:len(batch)])
 }
 
-// hand gives the receiver of the first datagram all that came together with it.
-func (d *dispatcher) hand(batch []*datagram, to []target) (n int) {
-	for n < len(batch) && to[n].receiver == to[0].receiver && batch[n].from == batch[0].from {
-		d.whole[n] = batch[n].buf[:batch[n].n]
-		n++
+// hand gives the receiver of the first datagram all that came together with it,
+// though those of others may have come in between.
+func (d *dispatcher) hand(batch []*datagram, to []target) {
+	r, from := to[0].receiver, batch[0].from
+	n := 0
+	for i := range batch {
+		if to[i].receiver == r && batch[i].from == from {
+			to[i].gone = true
+			d.whole[n] = batch[i].buf[:batch[i].n]
+			n++
+		}
 	}
-	to[0].receiver.Receive(d.whole[:n])
-	return n
+	r.Receive(d.whole[:n])
 }

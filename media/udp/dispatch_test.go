@@ -28,7 +28,7 @@ func (c *collector) Receive(packets [][]byte) {
 
 func packet(text string) []byte { return []byte("\x80\x60 twelve bytes " + text) }
 
-// RTP is diverted and nothing else, for both versions of IP, until it ends.
+// RTP and RTCP are diverted and nothing else, for both versions of IP, until it ends.
 func TestDivert(t *testing.T) {
 	p := listenFor(t, "[::]:0", 2)
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
@@ -47,7 +47,11 @@ func TestDivert(t *testing.T) {
 		if diff := cmp.Diff([]string{string(packet("one"))}, <-got.each); diff != "" {
 			t.Error(diff)
 		}
-		for _, other := range []string{"\x80\xc8 a report of RTCP", "\x16\xfe\xfd a handshake of DTLS", "\x80 short"} {
+		r.send(t, p, []byte("\x80\xc8 a report of RTCP"))
+		if diff := cmp.Diff([]string{"\x80\xc8 a report of RTCP"}, <-got.each); diff != "" {
+			t.Error(diff)
+		}
+		for _, other := range []string{"\x16\xfe\xfd a handshake of DTLS", "\x40 of a TURN channel"} {
 			r.send(t, p, []byte(other))
 			wantNext(t, conn, []byte(other), r.addr)
 		}
@@ -60,8 +64,8 @@ func TestDivert(t *testing.T) {
 	}
 }
 
-// What came together is handed over together, each address by itself, and the
-// rest keeps its way.
+// What came together is handed over together, each address by itself, whatever
+// came in between, and the rest keeps its way.
 func TestWhole(t *testing.T) {
 	p := listenFor(t, "127.0.0.1:0", 1)
 	conn := connFor(t, p, "ours", p.Addr()).(*handle)
@@ -83,7 +87,7 @@ func TestWhole(t *testing.T) {
 	add(alice, packet("5"))
 	add(alice, packet("6"))
 	(&dispatcher{port: p}).dispatch(batch)
-	for _, want := range [][]string{{"1", "2", "3"}, {"4"}, {"5", "6"}} {
+	for _, want := range [][]string{{"1", "2", "3", "5", "6"}, {"4"}} {
 		for i := range want {
 			want[i] = string(packet(want[i]))
 		}

@@ -158,7 +158,7 @@ func (m *mux) findLocked(d *datagram) target {
 		}
 		c := m.byName[name{string(ufrag), d.from.Addr().Is6()}]
 		return target{conn: c, strange: c != here}
-	case here != nil && here.receiver != nil && isRTP(b):
+	case here != nil && here.receiver != nil && IsMedia(b):
 		return target{conn: here, receiver: here.receiver}
 	}
 	return target{conn: here}
