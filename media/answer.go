@@ -39,15 +39,15 @@ func (o *offer) data() bool {
 	return slices.ContainsFunc(o.sections, func(s *section) bool { return s.kind == application })
 }
 
-// stream is a layer as the WebRTC library will report it.
+// stream is a layer as the publisher will send it.
 type stream struct {
 	origin
 	section *section
-	mid     string
-	rid     string
+	rid     string // "": known by its SSRCs
+	flow    flow
 }
 
-// streams lists the layers in the order of describe's sections.
+// streams lists the layers.
 func (o *offer) streams() []stream {
 	var streams []stream
 	var track uint8
@@ -56,10 +56,10 @@ func (o *offer) streams() []stream {
 			continue
 		}
 		for i, rid := range s.rids {
-			streams = append(streams, stream{origin{track, uint8(i)}, s, s.mid, rid})
+			streams = append(streams, stream{origin{track, uint8(i)}, s, rid, flow{}})
 		}
-		for i := range s.ssrcs {
-			streams = append(streams, stream{origin{track, uint8(i)}, s, layerMid(s.mid, i), ""})
+		for i, f := range s.ssrcs {
+			streams = append(streams, stream{origin{track, uint8(i)}, s, "", f})
 		}
 		track++
 	}

@@ -52,16 +52,17 @@ func newAsker(write func([]rtcp.Packet) error) *asker {
 }
 
 // add is for before run.
-func (a *asker) add(at origin, ssrc *atomic.Uint32, o *repair.Outcomes) {
-	a.layers[at] = &askedLayer{asker: a, ssrc: ssrc, stream: repair.New(askRule(), o)}
+func (a *asker) add(at origin, ssrc *atomic.Uint32, o *repair.Outcomes) *askedLayer {
+	l := &askedLayer{asker: a, ssrc: ssrc, stream: repair.New(askRule(), o)}
+	a.layers[at] = l
+	return l
 }
 
-// arrived takes note of a packet. It tells whether others are missing.
-func (l *askedLayer) arrived(seq uint16, now time.Time) bool {
+// arrived takes note of a packet.
+func (l *askedLayer) arrived(seq uint16, now time.Time) {
 	if l.stream.Arrived(seq, now) {
 		l.asker.poke()
 	}
-	return l.stream.Missing()
 }
 
 // hasten is for packets that somebody waits for. What came is in the history,

@@ -85,10 +85,11 @@ func (p *askedPublisher) taken() []asked {
 
 // send lets packets of a layer arrive, and tells whether some are missing.
 func (p *askedPublisher) send(layer uint8, seqs ...uint16) (missing bool) {
+	l := p.layers[origin{0, layer}]
 	for _, seq := range seqs {
-		missing = p.layers[origin{0, layer}].arrived(seq, time.Now())
+		l.arrived(seq, time.Now())
 	}
-	return missing
+	return l.stream.Missing()
 }
 
 func times(rounds []asked) []time.Duration {

@@ -3,9 +3,6 @@ package media
 import (
 	"sync/atomic"
 	"time"
-
-	"github.com/pion/rtcp"
-	"github.com/pion/webrtc/v4"
 )
 
 // senderClock keeps the mapping of a publisher's last sender report.
@@ -21,32 +18,7 @@ func (s *senderClock) now() (Clock, bool) {
 	return *c, true
 }
 
-// read takes the RTCP of one layer until the connection ends. The library needs
-// somebody to read it: its receiver reports are made of what passes here.
-func (s *senderClock) read(r *webrtc.RTPReceiver, rid string) {
-	buf := make([]byte, MaxPacket)
-	for {
-		var n int
-		var err error
-		if rid != "" {
-			n, _, err = r.ReadSimulcast(buf, rid)
-		} else {
-			n, _, err = r.Read(buf)
-		}
-		if err != nil {
-			return
-		}
-		packets, err := rtcp.Unmarshal(buf[:n])
-		if err != nil {
-			continue
-		}
-		for _, p := range packets {
-			if sr, ok := p.(*rtcp.SenderReport); ok {
-				s.last.Store(&Clock{NTP: sr.NTPTime, RTP: sr.RTPTime, Arrival: time.Now()})
-			}
-		}
-	}
-}
+func (s *senderClock) set(c Clock) { s.last.Store(&c) }
 
 // at returns the publisher's wall clock and the layer's timestamp at a time of
 // this node, counted on from the report.

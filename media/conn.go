@@ -44,9 +44,8 @@ type conn struct {
 	known     []string                  // guarded by mu; usable candidates of the other side, at most maxCandidates
 }
 
-// newConn makes a connection. What it sends goes by out, which is nil where
-// nothing is sent.
-func newConn(n *network, f *flavour, out *egress, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
+// newConn makes a connection, whose packets go by t.
+func newConn(n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
 	c := &conn{
 		onCandidate: onCandidate,
 		onClose:     onClose,
@@ -56,7 +55,7 @@ func newConn(n *network, f *flavour, out *egress, onCandidate func(Candidate), o
 		closing:     make(chan struct{}),
 		finished:    make(chan struct{}),
 	}
-	pc, err := n.connection(f, out, func() { c.end(ErrConnection) })
+	pc, err := n.connection(m, t, func() { c.end(ErrConnection) })
 	if err != nil {
 		return nil, err
 	}

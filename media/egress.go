@@ -46,6 +46,13 @@ type destination struct {
 	tcp net.Addr
 }
 
+// prepare implements transit.
+func (e *egress) prepare(n *network, s *webrtc.SettingEngine) {
+	n.takeKeys(s, &e.keys)
+	e.tcp.TCPMux = n.tcp
+	s.SetICETCPMux(&e.tcp)
+}
+
 // follow is told of the selected pair whenever it changes.
 func (e *egress) follow(pair *webrtc.ICECandidatePair) { e.to.Store(destinationOf(pair)) }
 

@@ -1,15 +1,15 @@
 // Package media forwards audio and video: it ends the WebRTC connections of
 // publishers and subscribers of this node and moves packets between them.
 //
-//	publisher's connection ─▶ trackSource ─┐                 ┌─▶ downTrack ─▶ seal ─┬─▶ burst ─▶ UDP socket
-//	                                       ├─▶ layer (pump) ─┼─▶ downTrack ─▶ seal ─┘
-//	relay (Relayed) ───────▶ its Source ───┘   + history     └─▶ relay to another node (Local.Attach)
+//	socket ─▶ ingress (opens) ─▶ trackSource ─┐                 ┌─▶ downTrack ─▶ seal ─┬─▶ burst ─▶ UDP socket
+//	                                          ├─▶ layer (pump) ─┼─▶ downTrack ─▶ seal ─┘
+//	relay (Relayed) ──────────▶ its Source ───┘   + history     └─▶ relay to another node (Local.Attach)
 //
 //	upstream: NACK is answered from the layer's history, keyframe requests are
 //	merged in the layer and go to the publisher or over the relay.
 //
-// One goroutine per layer writes to all its sinks; one per incoming track reads
-// the connection, one per track and direction reads RTCP, one per subscriber
+// One goroutine per layer writes to all its sinks; those of the sockets take in
+// what publishers send. One per subscriber's track reads RTCP, one per connection
 // sends reports, and one per subscription forwards data-channel messages. All
 // end with the Publisher, Subscriber or pull they belong to, and Run waits for
 // them. The package knows no rooms: a Group is a name.

@@ -113,8 +113,24 @@ func (p *Packet) normalise(payloadType uint8, ext *[256]uint8) {
 // extension and returns their length. That is never longer than what was read.
 func (p *Packet) compact(ext *[256]uint8) int {
 	b := p.buf[p.ext:p.extEnd]
-	profile := binary.BigEndian.Uint16(p.buf[p.ext-4:])
 	var out int
+	for id, data := range p.elements {
+		if to := ext[id]; to != 0 && len(data) >= 1 && len(data) <= 16 {
+			b[out] = to<<4 | byte(len(data)-1)
+			out += 1 + copy(b[out+1:], data)
+		}
+	}
+	return out
+}
+
+// elements yields the header extensions of a parsed packet of a publisher, by its
+// own ids, in the one-byte and in the two-byte form (RFC 8285 4).
+func (p *Packet) elements(yield func(id uint8, data []byte) bool) {
+	b := p.buf[p.ext:p.extEnd]
+	if len(b) == 0 {
+		return
+	}
+	profile := binary.BigEndian.Uint16(p.buf[p.ext-4:])
 	for i := 0; i < len(b); {
 		if b[i] == 0 {
 			i++
@@ -126,22 +142,16 @@ func (p *Packet) compact(ext *[256]uint8) int {
 		case profile == profileOneByte:
 			id, at, length = b[i]>>4, i+1, int(b[i]&0x0f)+1
 			if id == 15 {
-				return out
+				return
 			}
 		case profile&profileTwoByteMask == profileTwoByte && i+1 < len(b):
 			id, at, length = b[i], i+2, int(b[i+1])
 		default:
-			return out
+			return
 		}
-		if at+length > len(b) {
-			return out
-		}
-		if to := ext[id]; to != 0 && length >= 1 && length <= 16 {
-			b[out] = to<<4 | byte(length-1)
-			copy(b[out+1:], b[at:at+length])
-			out += 1 + length
+		if at+length > len(b) || !yield(id, b[at:at+length]) {
+			return
 		}
 		i = at + length
 	}
-	return out
 }

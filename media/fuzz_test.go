@@ -43,7 +43,7 @@ func FuzzOffer(f *testing.F) {
 		if err := pub.Validate(); err != nil {
 			t.Fatalf("accepted, but %v", err)
 		}
-		c, err := newConn(n, n.publish, nil, nil, nil, func(v any) { panic(v) })
+		c, err := newConn(n, n.publish, newIngress(o, new(Pool), n.metrics), nil, nil, func(v any) { panic(v) })
 		if err != nil {
 			t.Fatal(err)
 		}

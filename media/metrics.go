@@ -22,6 +22,7 @@ type metrics struct {
 	nacks      prometheus.Counter
 	resent     prometheus.Counter
 	panics     prometheus.Counter
+	refused    prometheus.Counter
 	dropped    *prometheus.CounterVec
 	shakes     *prometheus.CounterVec
 	paths      *prometheus.CounterVec
@@ -48,6 +49,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		nacks:      counter("nacked_packets_total", "Packets that subscribers asked for again."),
 		resent:     counter("resent_packets_total", "Packets sent to subscribers again."),
 		panics:     counter("panics_total", "Connections and pulls that ended by a panic; the log says where."),
+		refused:    counter("refused_packets_total", "Packets of publishers that were forged, damaged, or came twice."),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "dropped_total",
 			Help: "Packets and data-channel messages dropped because a bound was reached.",
@@ -82,7 +84,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.panics, m.dropped, m.shakes, m.paths, m.left,
+		m.keyframes, m.nacks, m.resent, m.panics, m.refused, m.dropped, m.shakes, m.paths, m.left,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),

@@ -18,10 +18,12 @@ import (
 	piondtls "github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/protocol/handshake"
 	pionice "github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
 	pionlog "github.com/pion/logging"
 	"github.com/pion/transport/v4/packetio"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/talkd/talkd/media/srtp"
 	"github.com/talkd/talkd/media/udp"
 )
 
@@ -62,8 +64,8 @@ type network struct {
 	bursts    func() burst
 	metrics   *metrics
 	settings  webrtc.SettingEngine // copied for each connection
-	publish   *flavour
-	subscribe *flavour
+	publish   *webrtc.MediaEngine
+	subscribe *webrtc.MediaEngine
 
 	mu   sync.Mutex
 	cert *webrtc.Certificate // guarded by mu
@@ -168,10 +170,9 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 		return s, fmt.Errorf("media: %w", err)
 	}
 	s.SetSRTPProtectionProfiles(profiles(cfg.RequireAES256)...)
-	s.SetDTLSServerHelloMessageHook(m.hello)
 	s.SetReceiveMTU(MaxPacket)
 	s.SetSCTPMaxMessageSize(maxSCTPMessage)
-	// A muted publisher has a track without packets.
+	// Else the library waits for the first packet of each track, which it never sees.
 	s.SetFireOnTrackBeforeFirstRTP(true)
 	return s, nil
 }
@@ -187,29 +188,27 @@ func profiles(require256 bool) []piondtls.SRTPProtectionProfile {
 	}
 }
 
+// transit is how packets go by a connection, past the library.
+type transit interface {
+	// prepare takes its part in the settings of the connection.
+	prepare(n *network, s *webrtc.SettingEngine)
+}
+
 // connection makes a PeerConnection. All of a day share a certificate: making
-// one costs more than the rest. out is told what it needs to know of it, if it is
-// not nil. overflow is called, with locks of the library held, when the other side
-// sends more streams than any client has.
-func (n *network) connection(f *flavour, out *egress, overflow func()) (*webrtc.PeerConnection, error) {
+// one costs more than the rest. None has interceptors: what these do is done
+// here, for less. overflow is called, with locks of the library held, when the
+// other side sends more streams than any client has.
+func (n *network) connection(m *webrtc.MediaEngine, t transit, overflow func()) (*webrtc.PeerConnection, error) {
 	cert, err := n.certificate()
 	if err != nil {
 		return nil, err
 	}
 	settings := n.settings
 	settings.BufferFactory = buffers(overflow)
-	if out != nil {
-		out.tcp.TCPMux = n.tcp
-		settings.SetICETCPMux(&out.tcp)
-		settings.SetDTLSKeyLogWriter(&out.keys)
-		settings.SetDTLSServerHelloMessageHook(func(h handshake.MessageServerHello) handshake.Message {
-			out.keys.Hello(h)
-			return n.metrics.hello(h)
-		})
-	}
+	t.prepare(n, &settings)
 	pc, err := webrtc.NewAPI(
-		webrtc.WithMediaEngine(f.media),
-		webrtc.WithInterceptorRegistry(f.registry),
+		webrtc.WithMediaEngine(m),
+		webrtc.WithInterceptorRegistry(&interceptor.Registry{}),
 		webrtc.WithSettingEngine(settings),
 	).NewPeerConnection(webrtc.Configuration{
 		Certificates: []webrtc.Certificate{*cert},
@@ -218,10 +217,16 @@ func (n *network) connection(f *flavour, out *egress, overflow func()) (*webrtc.
 	if err != nil {
 		return nil, fmt.Errorf("media: %w", err)
 	}
-	if out != nil {
-		pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(out.follow)
-	}
 	return pc, nil
+}
+
+// takeKeys lets h have the keys of a connection.
+func (n *network) takeKeys(s *webrtc.SettingEngine, h *srtp.Handshake) {
+	s.SetDTLSKeyLogWriter(h)
+	s.SetDTLSServerHelloMessageHook(func(m handshake.MessageServerHello) handshake.Message {
+		h.Hello(m)
+		return n.metrics.hello(m)
+	})
 }
 
 // burst returns an empty one, for flush.

@@ -61,6 +61,14 @@ type flow struct{ ssrc, rtx uint32 }
 
 const application = "application"
 
+// clockRate is that of the timestamps.
+func (s *section) clockRate() uint32 {
+	if s.kind == Video {
+		return codecVP8().ClockRate
+	}
+	return codecOpus().ClockRate
+}
+
 // parseOffer reads an offer. Every error is an ErrBadOffer.
 func parseOffer(text string) (*offer, error) {
 	d, err := parseSDP(text)

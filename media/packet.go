@@ -133,3 +133,17 @@ func (p *Packet) Parse(n int) error {
 	p.Timestamp = binary.BigEndian.Uint32(b[4:])
 	return nil
 }
+
+// original makes a retransmission the packet that it repeats, of the layer's
+// SSRC (RFC 4588 4). It is false for one that is only padding.
+func (p *Packet) original(ssrc uint32) bool {
+	if p.n < p.payload+originalLen {
+		return false
+	}
+	copy(p.buf[2:4], p.buf[p.payload:])
+	p.Sequence = binary.BigEndian.Uint16(p.buf[2:])
+	binary.BigEndian.PutUint32(p.buf[8:], ssrc)
+	copy(p.buf[p.payload:], p.buf[p.payload+originalLen:p.n])
+	p.n -= originalLen
+	return true
+}

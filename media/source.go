@@ -1,35 +1,21 @@
 package media
 
-import (
-	"errors"
-	"net"
-	"sync"
-	"time"
-
-	"github.com/pion/webrtc/v4"
-)
+import "sync"
 
 // sourceQueue bounds what waits between a connection and its layer. A packet
 // that finds it full is dropped and counted; it is asked for again as if it had
 // been lost.
 const sourceQueue = 512
 
-// pollInterval is how often it is looked whether missing packets came by RTX,
-// while nothing else comes.
-const pollInterval = 10 * time.Millisecond
-
-// trackSource is the Source of a publisher's layer. Its goroutine (receive)
-// reads the connection packet by packet; Read returns all that came meanwhile,
-// so that a burst is forwarded as one batch.
+// trackSource is the Source of a publisher's layer. Ingress puts packets in, all
+// that came together at once; Read returns all that came meanwhile, so that a
+// burst is forwarded as one batch.
 type trackSource struct {
-	track   *webrtc.TrackRemote
-	pool    *Pool
-	offered uint8 // the publisher's payload type
 	payload uint8 // the cluster's
 	ext     [256]uint8
 	dropped func()
 	asked   *askedLayer // nil when lost packets are not asked for
-	polling bool        // of receive
+	fresh   []*Packet   // of ingress: to be delivered
 
 	mu    sync.Mutex
 	ready sync.Cond // of mu
@@ -37,8 +23,8 @@ type trackSource struct {
 	err   error     // guarded by mu
 }
 
-func newTrackSource(track *webrtc.TrackRemote, s *section, pool *Pool, dropped func()) *trackSource {
-	t := &trackSource{track: track, pool: pool, offered: s.payload, payload: PayloadOpus, dropped: dropped}
+func newTrackSource(s *section, dropped func()) *trackSource {
+	t := &trackSource{payload: PayloadOpus, dropped: dropped}
 	if s.kind == Video {
 		t.payload = PayloadVP8
 	}
@@ -49,69 +35,30 @@ func newTrackSource(track *webrtc.TrackRemote, s *section, pool *Pool, dropped f
 	return t
 }
 
-// receive runs until the connection ends.
-func (t *trackSource) receive() {
-	for {
-		p := t.pool.Get()
-		n, _, err := t.track.Read(p.Buffer())
-		if err != nil {
-			p.Release()
-			switch {
-			case errors.Is(err, webrtc.ErrCodecNotFound): // a payload type that was not negotiated
-			case t.polling && timeout(err):
-				t.poll(t.asked.stream.Missing())
-			default:
-				t.fail(err)
-				return
-			}
-			continue
-		}
-		if p.Parse(n) != nil || p.PayloadType() != t.offered {
-			p.Release()
-			continue
-		}
-		p.normalise(t.payload, &t.ext)
-		p.Arrival = time.Now()
-		seq, now := p.Sequence, p.Arrival // the packet is the reader's once it is queued
-		if t.put(p) && t.asked != nil {
-			t.poll(t.asked.arrived(seq, now))
-		}
-	}
-}
+func (t *trackSource) normalise(p *Packet) { p.normalise(t.payload, &t.ext) }
 
-// poll makes the next read end soon, or not any more. The library hands out what
-// came by RTX only when a read begins, and a sender may have nothing else to
-// send: without this the last picture of a screen would stay incomplete.
-func (t *trackSource) poll(on bool) {
-	switch {
-	case on:
-		_ = t.track.SetReadDeadline(time.Now().Add(pollInterval)) // fails with the read
-	case t.polling:
-		_ = t.track.SetReadDeadline(time.Time{})
-	}
-	t.polling = on
-}
-
-func timeout(err error) bool {
-	var n net.Error
-	return errors.As(err, &n) && n.Timeout()
-}
-
-// put tells whether there was room.
-func (t *trackSource) put(p *Packet) bool {
+// deliver queues the fresh packets. What there is no room for is lost.
+func (t *trackSource) deliver() {
 	t.mu.Lock()
-	full := t.err != nil || len(t.queue) >= sourceQueue
-	if !full {
-		t.queue = append(t.queue, p)
+	room := sourceQueue - len(t.queue)
+	if t.err != nil {
+		room = 0
 	}
+	taken := t.fresh[:min(len(t.fresh), room)]
+	for _, p := range taken {
+		if t.asked != nil {
+			t.asked.arrived(p.Sequence, p.Arrival)
+		}
+	}
+	t.queue = append(t.queue, taken...)
 	t.mu.Unlock()
-	if full {
+	t.ready.Signal()
+	for _, p := range t.fresh[len(taken):] {
 		p.Release()
 		t.dropped()
-		return false
 	}
-	t.ready.Signal()
-	return true
+	clear(t.fresh)
+	t.fresh = t.fresh[:0]
 }
 
 func (t *trackSource) fail(err error) {
@@ -140,7 +87,7 @@ func (t *trackSource) Read(batch []*Packet) (int, error) {
 	return n, nil
 }
 
-// Close implements Source. The goroutine ends with the connection.
+// Close implements Source. Ingress goes on, and what it delivers is dropped.
 func (t *trackSource) Close() error {
 	t.fail(ErrClosed)
 	return nil

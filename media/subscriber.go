@@ -102,6 +102,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 	if err != nil {
 		return nil, "", err
 	}
+	c.pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(out.follow)
 	s := &Subscriber{conn: c, e: e, egress: out, name: r.Group, open: make(chan struct{}), nonce: rand.Text()}
 	if err := s.register(); err != nil {
 		_ = s.Close()

@@ -29,11 +29,12 @@ const (
 	uriAudioLevel  = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 	uriOrientation = "urn:3gpp:video-orientation"
 	uriRID         = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+	uriTransportCC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 )
 
 func newPeer(o Options) (*webrtc.PeerConnection, error) {
 	m := &webrtc.MediaEngine{}
-	feedback := []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}}
+	feedback := []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "transport-cc"}}
 	err := errors.Join(
 		m.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
@@ -51,10 +52,10 @@ func newPeer(o Options) (*webrtc.PeerConnection, error) {
 			PayloadType:        124,
 		}, webrtc.RTPCodecTypeVideo))
 	}
-	for _, uri := range []string{uriMid, uriAudioLevel} {
+	for _, uri := range []string{uriMid, uriAudioLevel, uriTransportCC} {
 		err = errors.Join(err, m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeAudio))
 	}
-	for _, uri := range []string{uriMid, uriRID, uriOrientation} {
+	for _, uri := range []string{uriMid, uriRID, uriOrientation, uriTransportCC} {
 		err = errors.Join(err, m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo))
 	}
 	if err != nil {
