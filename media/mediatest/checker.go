@@ -13,8 +13,8 @@ type Checker struct {
 	high    int64 // sequence numbers, unwrapped
 	seen    map[int64]bool
 	highTS  uint32
-	stream  uint32 // of the last packet
-	offset  uint32 // of that stream: received minus sent timestamp
+	stream  uint32            // of the highest packet
+	offsets map[uint32]uint32 // of each stream, as it was last begun: received minus sent timestamp
 	picture uint16
 	have    bool
 	report  Report
@@ -50,7 +50,7 @@ type Step struct {
 
 // NewChecker returns a checker for a stream of the kind.
 func NewChecker(kind string) *Checker {
-	return &Checker{kind: kind, seen: map[int64]bool{}}
+	return &Checker{kind: kind, seen: map[int64]bool{}, offsets: map[uint32]uint32{}}
 }
 
 // Report returns what was found so far.
@@ -102,9 +102,10 @@ func (c *Checker) Packet(seq uint16, ts uint32, payload []byte) {
 	if m.Keyframe {
 		c.report.Keyframes++
 	}
-	c.timestamps(m, seq, ts)
+	late := c.started && at < c.high
+	c.timestamps(m, seq, ts, late)
 	c.seen[at] = true
-	if c.started && at < c.high {
+	if late {
 		c.report.Late++
 		c.low = min(c.low, at)
 		return
@@ -120,20 +121,24 @@ func (c *Checker) Packet(seq uint16, ts uint32, payload []byte) {
 }
 
 // timestamps: as long as one stream goes on, received and sent ones differ by a
-// constant.
-func (c *Checker) timestamps(m Mark, seq uint16, ts uint32) {
-	if !c.started || m.Stream != c.stream {
-		if c.started {
-			c.report.Steps = append(c.report.Steps, Step{m.Frame(c.kind) - c.report.Last.Frame(c.kind), ts - c.highTS})
-		}
-		c.stream, c.offset = m.Stream, ts-m.Timestamp
-		if !slices.Contains(c.report.Streams, m.Stream) {
-			c.report.Streams = append(c.report.Streams, m.Stream)
-		}
-		return
+// constant. A late packet begins nothing: what was sent again of the stream
+// before may come when another one flows.
+func (c *Checker) timestamps(m Mark, seq uint16, ts uint32, late bool) {
+	offset, known := c.offsets[m.Stream]
+	switch {
+	case !late && c.started && m.Stream != c.stream:
+		c.report.Steps = append(c.report.Steps, Step{m.Frame(c.kind) - c.report.Last.Frame(c.kind), ts - c.highTS})
+		fallthrough
+	case !known:
+		c.offsets[m.Stream] = ts - m.Timestamp
+	case offset != ts-m.Timestamp:
+		c.fault("sequence %d: timestamp is off by %d", seq, int32(ts-m.Timestamp-offset))
 	}
-	if c.offset != ts-m.Timestamp {
-		c.fault("sequence %d: timestamp is off by %d", seq, int32(ts-m.Timestamp-c.offset))
+	if !slices.Contains(c.report.Streams, m.Stream) {
+		c.report.Streams = append(c.report.Streams, m.Stream)
+	}
+	if !late {
+		c.stream = m.Stream
 	}
 }
 

@@ -44,6 +44,24 @@ func TestCheckerFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What is sent again of the stream before comes when another one flows, and is no
+// switch back.
+func TestCheckerTakesLatePackets(t *testing.T) {
+	before, after, c := NewGenerator(Audio, 7), NewGenerator(Audio, 8), NewChecker(Audio)
+	first, lost := before.Frame()[0], before.Frame()[0]
+	c.Packet(1, first.Timestamp, first.Payload)
+	for seq := range uint16(3) {
+		u := after.Frame()[0]
+		c.Packet(3+seq, lost.Timestamp+960*(1+uint32(seq)), u.Payload)
+		if seq == 0 {
+			c.Packet(2, lost.Timestamp, lost.Payload)
+		}
+	}
+	if r := c.Report(); len(r.Steps) != 1 || len(r.Streams) != 2 || r.Late != 1 || r.Missing+len(r.Faults) != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestSource(t *testing.T) {
 	s := NewSource(NewGenerator(Video, 1))
 	s.Push(2)
