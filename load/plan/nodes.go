@@ -18,15 +18,17 @@ type Cost struct {
 	// Packet is time of one core for each packet sent, with all that goes with
 	// it: receiving, feedback, signaling.
 	Packet time.Duration `json:"packet_ns"`
-	// Connection is memory of one, and Base that of a node without any.
-	Connection float64 `json:"connection_bytes"`
-	Base       float64 `json:"base_bytes"`
+	// Sending and Receiving are memory of a connection, and Base that of a node
+	// without any. What somebody sends is kept for a while, once for all.
+	Sending   float64 `json:"sending_bytes"`
+	Receiving float64 `json:"receiving_bytes"`
+	Base      float64 `json:"base_bytes"`
 }
 
 // DefaultCost is on the careful side. A packet costs what a node that has
 // measured nothing yet takes it for (docs/scale.md), memory what was measured.
 func DefaultCost() Cost {
-	return Cost{Packet: 20 * time.Microsecond, Connection: 320 << 10, Base: 100 << 20}
+	return Cost{Packet: 20 * time.Microsecond, Sending: 3 << 20, Receiving: 512 << 10, Base: 100 << 20}
 }
 
 // What of a machine may be used: up to there a node takes rooms.
@@ -73,7 +75,7 @@ func (m Meetings) Nodes(r Rates, node Node, cost Cost, spread bool) (Need, error
 	cpu := resource{one.PacketsOut * seconds, one.PacketsIn * seconds, usableCPU * float64(node.CPUs)}
 	out := resource{one.Out, one.In, usableLink * node.Link}
 	in := resource{one.In, one.In, usableLink * node.Link}
-	memory := resource{float64(one.Sending+one.Receiving) * cost.Connection, 0, usableMemory*node.Memory - cost.Base}
+	memory := resource{float64(one.Sending)*cost.Sending + float64(one.Receiving)*cost.Receiving, 0, usableMemory*node.Memory - cost.Base}
 
 	count := func(of ...resource) (nodes, perMeeting int) {
 		if spread {

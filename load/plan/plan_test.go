@@ -114,7 +114,7 @@ func TestPeerToPeer(t *testing.T) {
 
 func TestNodes(t *testing.T) {
 	small := Node{CPUs: 4, Memory: 8 << 30, Link: 1e9}
-	cheap := Cost{Packet: time.Microsecond, Connection: 100 << 10, Base: 100 << 20}
+	cheap := Cost{Packet: time.Microsecond, Sending: 100 << 10, Receiving: 100 << 10, Base: 100 << 20}
 	for name, tt := range map[string]struct {
 		m      Meetings
 		node   Node
@@ -152,7 +152,7 @@ func TestNodes(t *testing.T) {
 			}
 			one := tt.m.Traffic(DefaultRates())
 			wantCores := (one.PacketsOut + float64(got.Spread-1)*one.PacketsIn) * tt.cost.Packet.Seconds()
-			wantMemory := float64(one.Sending+one.Receiving)*tt.cost.Connection + float64(got.Nodes)*tt.cost.Base
+			wantMemory := float64(one.Sending)*tt.cost.Sending + float64(one.Receiving)*tt.cost.Receiving + float64(got.Nodes)*tt.cost.Base
 			if math.Abs(cores-wantCores) > 1e-9 || memory != wantMemory {
 				t.Errorf("%.3f cores, want %.3f; %.0f bytes, want %.0f", cores, wantCores, memory, wantMemory)
 			}
