@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type Plan struct {
 	Who func(n int) (Credentials, wire.RoomSessionID)
 	// Call tells the nodes, as a backend does, that all these are in the call.
 	Call func(publishers, subscribers []wire.RoomSessionID)
+	// Together is how many of them do something at a time; 0 is a few.
+	Together int
 	// Loss of the network between participants and nodes; nil for none.
 	Loss *Loss
 }
@@ -88,7 +91,7 @@ func Start(ctx context.Context, plan Plan) (*Run, error) {
 }
 
 func (r *Run) start(ctx context.Context, plan Plan) error {
-	if err := Each(r.participants(), func(n int, p *participant) error { return p.join(ctx, r.clock, plan, n) }); err != nil {
+	if err := each(plan.together(), r.participants(), func(n int, p *participant) error { return p.join(ctx, r.clock, plan, n) }); err != nil {
 		return err
 	}
 	var publishers, subscribers []wire.RoomSessionID
@@ -99,15 +102,15 @@ func (r *Run) start(ctx context.Context, plan Plan) error {
 		subscribers = append(subscribers, l.seat)
 	}
 	plan.Call(publishers, subscribers)
-	if err := Each(r.publishers, func(_ int, p *speaker) (err error) {
+	if err := each(plan.together(), r.publishers, func(_ int, p *speaker) (err error) {
 		p.pub, err = p.client.Publish(ctx, p.number, Camera())
 		return p.explain(err)
 	}); err != nil {
 		return err
 	}
-	return Each(r.listeners, func(_ int, l *listener) error {
+	return each(plan.together(), r.listeners, func(_ int, l *listener) error {
 		l.subs = make([]*Subscription, len(r.publishers))
-		return Each(r.publishers, func(i int, p *speaker) (err error) {
+		return each(plan.together(), r.publishers, func(i int, p *speaker) (err error) {
 			l.subs[i], err = l.client.Subscribe(ctx, p.client.Session(), p.number, Camera())
 			return l.explain(err)
 		})
@@ -243,7 +246,7 @@ func (r *Run) err() error {
 
 // Close ends all sessions and waits for what belongs to them.
 func (r *Run) Close() {
-	_ = Each(r.participants(), func(_ int, p *participant) error {
+	_ = each(few, r.participants(), func(_ int, p *participant) error {
 		if p.client != nil {
 			p.client.Close()
 		}
@@ -251,12 +254,16 @@ func (r *Run) Close() {
 	})
 }
 
-// together is how many participants do something at a time: a load is not a
-// stampede.
-const together = 4
+// few is how many participants do something at a time, unless a stampede is
+// planned.
+const few = 4
 
-// Each does something for all, some at a time, and joins the errors.
-func Each[T any](all []T, do func(int, T) error) error {
+func (p Plan) together() int { return cmp.Or(p.Together, few) }
+
+// Each does something for all, few at a time, and joins the errors.
+func Each[T any](all []T, do func(int, T) error) error { return each(few, all, do) }
+
+func each[T any](together int, all []T, do func(int, T) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(all))
 	slots := make(chan struct{}, together)

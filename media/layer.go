@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/talkd/talkd/media/rewrite"
 	"github.com/talkd/talkd/media/rtpbuf"
 )
 
@@ -198,6 +199,9 @@ func (l *layer) forward(batch []*Packet) {
 		return
 	}
 	l.stats.in(len(fresh), bytes)
+	if l.asked.owed.Load() {
+		l.settle(fresh)
+	}
 	if sinks := l.sinks.Load(); sinks != nil {
 		l.write(*sinks, fresh)
 		if l.turns++; l.turns%delayEvery == 0 {
@@ -208,6 +212,17 @@ func (l *layer) forward(batch []*Packet) {
 		p.Release()
 		fresh[i] = nil
 	}
+}
+
+// settle asks for the keyframe that is owed, unless one comes by itself.
+func (l *layer) settle(batch []*Packet) {
+	for _, p := range batch {
+		if v, err := rewrite.ParseVP8(p.Payload()); err == nil && v.Keyframe {
+			l.asked.owed.Store(false)
+			return
+		}
+	}
+	l.keyframe()
 }
 
 // write gives each sink the whole batch, one after the other: datagrams that
@@ -233,8 +248,10 @@ func (l *layer) write(sinks []Sink, batch []*Packet) {
 	}
 }
 
-// keyframeGate lets one request per keyframeInterval through.
+// keyframeGate lets one request per keyframeInterval through. One that came too
+// early is owed: whoever asked would otherwise wait for its own next attempt.
 type keyframeGate struct {
+	owed atomic.Bool
 	mu   sync.Mutex
 	last time.Time // guarded by mu
 }
@@ -242,9 +259,10 @@ type keyframeGate struct {
 func (g *keyframeGate) open(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.last.IsZero() && now.Sub(g.last) < keyframeInterval {
-		return false
+	early := !g.last.IsZero() && now.Sub(g.last) < keyframeInterval
+	g.owed.Store(early)
+	if !early {
+		g.last = now
 	}
-	g.last = now
-	return true
+	return !early
 }

@@ -3,6 +3,7 @@ package media
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -121,4 +122,38 @@ func TestKeyframeGate(t *testing.T) {
 			t.Errorf("after %v: %v", tc.at, got)
 		}
 	}
+}
+
+// Requests that come too early are one, made as soon as it may be, so that nobody
+// waits longer than needed; a keyframe that came meanwhile is good for all.
+func TestKeyframesOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool Pool
+		l := newLayer(Video, &traffic{total: &traffic{}}, nil)
+		src := &pushed{}
+		l.up.Store(&uplink{feedback: src})
+		var seq uint16
+		after := func(d time.Duration, key bool, want int) {
+			t.Helper()
+			time.Sleep(d) // of the bubble
+			l.forward([]*Packet{frame(&pool, seq, key)})
+			seq++
+			if src.keyframes != want {
+				t.Errorf("packet %d: asked %d times, want %d", seq, src.keyframes, want)
+			}
+		}
+		l.keyframe()
+		after(100*time.Millisecond, true, 1)
+		for range 3 {
+			l.keyframe()
+		}
+		after(100*time.Millisecond, false, 1)
+		after(300*time.Millisecond, false, 2)
+		after(time.Second, false, 2)
+
+		l.keyframe()
+		l.keyframe()
+		after(100*time.Millisecond, true, 3)
+		after(time.Second, false, 3)
+	})
 }

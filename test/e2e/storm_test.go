@@ -9,14 +9,15 @@ import (
 
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/test/load"
+	"github.com/talkd/talkd/load"
 )
 
 // By default this only shows that nobody suffers from a few; docs/performance.md
 // has the flags of the real one.
 var (
-	stormPeople = flag.Int("storm.people", 8, "TestJoinStorm: how many enter a room at once")
-	stormWindow = flag.Duration("storm.window", 3*time.Second, "TestJoinStorm: for how long those who are there already are listened to")
+	stormPeople   = flag.Int("storm.people", 8, "TestJoinStorm: how many enter a room at once")
+	stormTogether = flag.Int("storm.together", 8, "TestJoinStorm: how many of them negotiate at the same time")
+	stormWindow   = flag.Duration("storm.window", 3*time.Second, "TestJoinStorm: for how long those who are there already are listened to")
 )
 
 // TestJoinStorm: many enter a room at once, one of them sends and all hear and
@@ -30,7 +31,7 @@ func TestJoinStorm(t *testing.T) {
 	plan := func(kind string, audience int) load.Plan {
 		return load.Plan{
 			Nodes: []load.Node{{Name: server.Node, URL: server.HTTP}},
-			Room:  room, Publishers: 1, Subscribers: audience,
+			Room:  room, Publishers: 1, Subscribers: audience, Together: *stormTogether,
 			Who: func(n int) (load.Credentials, wire.RoomSessionID) {
 				user := fmt.Sprintf("%s-%d", kind, n)
 				return load.Credentials{URL: nc.AuthURL(), Params: nc.AddUser(user, user)}, wire.RoomSessionID("seat-" + user)
