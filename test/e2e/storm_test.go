@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/load"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/load"
 )
 
 // By default this only shows that nobody suffers from a few; docs/performance.md
