@@ -48,7 +48,7 @@ type outlet interface {
 // address should follow each other: the ones of equal size become one message,
 // which costs little more than a single datagram. It is for one goroutine:
 //
-//	b := port.Burst()
+//	b := sockets.Burst()
 //	for … {
 //		room := b.Room(max)
 //		n := seal(room)
@@ -57,7 +57,7 @@ type outlet interface {
 //	lost := b.Flush()
 //	b.Release()
 type Burst struct {
-	port     *Port
+	sockets  *Sockets
 	out      outlet
 	messages [maxMessages]message
 	count    int // of messages
@@ -68,12 +68,12 @@ type Burst struct {
 }
 
 // Burst returns an empty one. There are as many as are in use at once.
-func (p *Port) Burst() *Burst { return p.bursts.Get().(*Burst) }
+func (s *Sockets) Burst() *Burst { return s.bursts.Get().(*Burst) }
 
 // Release gives the Burst back; what was added since the last Flush is not sent.
 func (b *Burst) Release() {
 	b.count, b.end, b.lost = 0, 0, 0
-	b.port.bursts.Put(b)
+	b.sockets.bursts.Put(b)
 }
 
 // Room is where the next datagram is written, of at most size bytes. It is valid
@@ -90,7 +90,7 @@ func (b *Burst) Add(to netip.AddrPort, n int) {
 	if n == 0 {
 		return
 	}
-	if b.count > 0 && b.messages[b.count-1].take(to, n, &b.port.joining) {
+	if b.count > 0 && b.messages[b.count-1].take(to, n, &b.sockets.joining) {
 		b.end += n
 		return
 	}
@@ -125,7 +125,7 @@ func (m *message) take(to netip.AddrPort, n int, j *joining) bool {
 func (b *Burst) Flush() (lost int) {
 	b.send()
 	lost, b.lost = b.lost, 0
-	b.port.stats.add(&b.tally)
+	b.sockets.stats.add(&b.tally)
 	b.tally = tally{}
 	return lost
 }
@@ -147,7 +147,7 @@ func (b *Burst) give(rest []message) {
 		}
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
-			if b.port.patient(b.out) {
+			if b.sockets.patient(b.out) {
 				continue
 			}
 			b.lose(rest, &b.tally.full)
@@ -175,7 +175,7 @@ func (b *Burst) apart(m message, why error) {
 	before := b.tally.messages()
 	b.give(single[:m.count])
 	if b.tally.messages() > before {
-		b.port.refused(m.to, refusesAll(why, m.size))
+		b.sockets.refused(m.to, refusesAll(why, m.size))
 	}
 }
 
@@ -192,6 +192,7 @@ func refusesAll(why error, size int) bool {
 func (b *Burst) sent(m *message) {
 	b.tally.segments[bits.Len(uint(m.count-1))]++
 	b.tally.datagrams += uint64(m.count)
+	b.tally.bytes += uint64(m.bytes)
 }
 
 func (b *Burst) lose(messages []message, reason *uint64) {

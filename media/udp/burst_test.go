@@ -150,7 +150,7 @@ func (k *kernel) burst(t testing.TB) *Burst {
 	}
 	p := listenFor(t, "127.0.0.1:0", 1)
 	p.joining.off.Store(false)
-	return &Burst{port: p, out: k}
+	return &Burst{sockets: p.Sockets, out: k}
 }
 
 func (k *kernel) sizes() (sizes []int) {
@@ -277,11 +277,11 @@ func TestRouteThatRefusesMessages(t *testing.T) {
 		if diff := cmp.Diff([]int{3, 1, 1, 1, 3, 3, 1, 1, 1, 3}, k.counts); diff != "" {
 			t.Errorf("%v: %s", errno, diff)
 		}
-		if n := b.port.stats.refusals.Load(); n != 1 {
+		if n := b.sockets.stats.refusals.Load(); n != 1 {
 			t.Errorf("%v: %d messages were sent apart", errno, n)
 		}
-		b.port.joining.forget([]netip.AddrPort{bob})
-		if !b.port.joining.allowed(bob) {
+		b.sockets.joining.forget([]netip.AddrPort{bob})
+		if !b.sockets.joining.allowed(bob) {
 			t.Errorf("%v: an address that is forgotten refuses", errno)
 		}
 	}
@@ -315,10 +315,10 @@ func TestTooLargeToJoin(t *testing.T) {
 		b.addNumber(to, 1, 500)
 		b.addNumber(to, 2, 500)
 		b.Flush()
-		if diff := cmp.Diff([]int{2}, k.counts); diff != "" || b.port.joining.off.Load() {
+		if diff := cmp.Diff([]int{2}, k.counts); diff != "" || b.sockets.joining.off.Load() {
 			t.Errorf("%v: %s", c.errno, diff)
 		}
-		if n := b.port.stats.refusals.Load(); n != maxRefusing+10 {
+		if n := b.sockets.stats.refusals.Load(); n != maxRefusing+10 {
 			t.Errorf("%v: %d messages were sent apart", c.errno, n)
 		}
 	}
@@ -345,8 +345,8 @@ func TestDeadRoute(t *testing.T) {
 	if diff := cmp.Diff([]int{3, 3}, k.counts); diff != "" {
 		t.Error(diff)
 	}
-	if !b.port.joining.allowed(bob) || b.port.stats.refused.Load() != 6 {
-		t.Errorf("refused: %d", b.port.stats.refused.Load())
+	if !b.sockets.joining.allowed(bob) || b.sockets.stats.refused.Load() != 6 {
+		t.Errorf("refused: %d", b.sockets.stats.refused.Load())
 	}
 }
 
@@ -367,7 +367,7 @@ func TestMessagesAreGivenUp(t *testing.T) {
 	if lost := b.Flush(); lost != 0 {
 		t.Errorf("lost %d", lost)
 	}
-	if !b.port.joining.off.Load() {
+	if !b.sockets.joining.off.Load() {
 		t.Error("messages are still tried")
 	}
 	k.counts = nil
@@ -402,7 +402,7 @@ func TestKernelWithoutRoom(t *testing.T) {
 	for i := range 8 {
 		b.addNumber(alice, i, 100)
 	}
-	if lost := b.Flush(); lost != 8 || k.waits != 1 || b.port.stats.full.Load() != 8 {
+	if lost := b.Flush(); lost != 8 || k.waits != 1 || b.sockets.stats.full.Load() != 8 {
 		t.Errorf("lost %d, waited %d times", lost, k.waits)
 	}
 	if lost := b.Flush(); lost != 0 {

@@ -6,67 +6,79 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics show the stats of a Port.
+const namespace = "talkd"
+
+// metrics are those of Sockets and of what uses them.
 type metrics struct {
-	registerer prometheus.Registerer
+	subsystem  string
+	registerer prometheus.Registerer // nil: they are not shown
 	registered []prometheus.Collector
 }
 
-func newMetrics(p *Port, r prometheus.Registerer) (*metrics, error) {
-	m := &metrics{registerer: r}
-	if r == nil {
-		return m, nil
+// register shows metrics. When one is refused none is left.
+func (m *metrics) register(all ...prometheus.Collector) error {
+	if m.registerer == nil {
+		return nil
 	}
-	const namespace, subsystem = "talkd", "media_udp"
-	counter := func(name, help string, labels prometheus.Labels, of ...*atomic.Uint64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, ConstLabels: labels,
-		}, func() float64 {
-			var n uint64
-			for _, v := range of {
-				n += v.Load()
-			}
-			return float64(n)
-		})
-	}
-	const datagrams = "Datagrams through the port for media."
-	const dropped = "Datagrams that were lost here: no room in the kernel in time, refused by it, a connection that does not read, of no connection, from more addresses than a client has."
-	s := &p.stats
-	for _, c := range []prometheus.Collector{
-		counter("datagrams_total", datagrams, prometheus.Labels{"direction": "in"}, &s.received),
-		counter("datagrams_total", datagrams, prometheus.Labels{"direction": "out"}, &s.datagrams, &s.single),
-		counter("dropped_total", dropped, prometheus.Labels{"reason": "full"}, &s.full),
-		counter("dropped_total", dropped, prometheus.Labels{"reason": "refused"}, &s.refused),
-		counter("dropped_total", dropped, prometheus.Labels{"reason": "queue"}, &s.queue),
-		counter("dropped_total", dropped, prometheus.Labels{"reason": "unknown"}, &s.unknown),
-		counter("dropped_total", dropped, prometheus.Labels{"reason": "addresses"}, &s.addresses),
-		counter("sent_apart_total", "Messages of several datagrams that were refused, and sent again one by one.", nil, &s.refusals),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "joining",
-			Help: "1 while datagrams are given to the kernel together (UDP_SEGMENT); without that each costs up to four times as much.",
-		}, func() float64 {
-			if p.joining.off.Load() {
-				return 0
-			}
-			return 1
-		}),
-		&segments{s, prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "message_datagrams"),
-			"Datagrams of media that the kernel was given as one message.", nil, nil)},
-	} {
-		if err := r.Register(c); err != nil {
+	for _, c := range all {
+		if err := m.registerer.Register(c); err != nil {
 			m.unregister()
-			return nil, err
+			return err
 		}
 		m.registered = append(m.registered, c)
 	}
-	return m, nil
+	return nil
 }
 
-// unregister lets another Port of the process register.
+// unregister lets others of the process register.
 func (m *metrics) unregister() {
 	for _, c := range m.registered {
 		m.registerer.Unregister(c)
 	}
+	m.registered = nil
+}
+
+// counter is the sum of some stats.
+func (m *metrics) counter(name, help string, labels prometheus.Labels, of ...*atomic.Uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: m.subsystem, Name: name, Help: help, ConstLabels: labels,
+	}, func() float64 {
+		var n uint64
+		for _, v := range of {
+			n += v.Load()
+		}
+		return float64(n)
+	})
+}
+
+func (s *Sockets) collectors() []prometheus.Collector {
+	m := s.metrics
+	return []prometheus.Collector{
+		m.counter("sent_apart_total", "Messages of several datagrams that were refused, and sent again one by one.", nil, &s.stats.refusals),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: m.subsystem, Name: "overflows_total",
+			Help: "Datagrams that the kernel dropped because the process did not read in time.",
+		}, func() float64 { return float64(s.overflows()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: m.subsystem, Name: "joining",
+			Help: "1 while datagrams are given to the kernel together (UDP_SEGMENT); without that each costs up to four times as much.",
+		}, func() float64 {
+			if s.joining.off.Load() {
+				return 0
+			}
+			return 1
+		}),
+		&segments{&s.stats, prometheus.NewDesc(prometheus.BuildFQName(namespace, m.subsystem, "message_datagrams"),
+			"Datagrams of media that the kernel was given as one message.", nil, nil)},
+	}
+}
+
+// overflows is what the kernel dropped at all sockets.
+func (s *Sockets) overflows() (n uint64) {
+	for _, one := range s.sockets {
+		n += one.overflows()
+	}
+	return n
 }
 
 // segments is a histogram that costs its users no more than a few additions for

@@ -66,7 +66,7 @@ func TestMetrics(t *testing.T) {
 	wantNext(t, conn, []byte("data"), r.addr)
 	p.joining.off.Store(false)
 	k := kernel{refuse: func(message) error { return nil }}
-	b := &Burst{port: p, out: &k}
+	b := &Burst{sockets: p.Sockets, out: &k}
 	for i := range 7 {
 		b.addNumber(alice, i, 100)
 	}
@@ -93,7 +93,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"datagrams_total in": 1, "datagrams_total out": 9, "joining": 1, "sent_apart_total": 0,
+		"datagrams_total in": 1, "datagrams_total out": 9, "joining": 1, "sent_apart_total": 0, "overflows_total": 0,
 		"dropped_total full": 0, "dropped_total refused": 0, "dropped_total queue": 0, "dropped_total unknown": 0, "dropped_total addresses": 0,
 		"message_datagrams": 0, "message_datagrams sum": 8,
 		"message_datagrams up to 1": 1, "message_datagrams up to 2": 1, "message_datagrams up to 4": 1, "message_datagrams up to 8": 2,

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -22,6 +23,8 @@ type socket struct {
 	raw  syscall.RawConn
 	addr netip.AddrPort
 	dual bool // of IPv6; addresses of IPv4 are mapped
+
+	closed atomic.Bool // or about to be
 }
 
 // shareable tells whether several sockets can have one port, among which the
@@ -82,6 +85,7 @@ func takeOver(conn *net.UDPConn) (*os.File, error) {
 // close lets the reader return: who waits is woken by the end of receiving. It
 // is refused, as there is no connection, but has its effect.
 func (s *socket) close() error {
+	s.closed.Store(true)
 	_ = control(s.raw, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 	return s.file.Close()
 }
@@ -92,6 +96,29 @@ func (s *socket) joins() bool {
 		_, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT)
 		return err
 	}) == nil
+}
+
+// memInfo is what SO_MEMINFO tells of a socket, as numbers of 32 bits.
+const (
+	soMemInfo      = 55
+	memInfoNumbers = 9
+	memInfoDrops   = 8
+)
+
+// overflows is how many datagrams found the receive buffer full. It is 0 when
+// the socket is closed.
+func (s *socket) overflows() uint64 {
+	var numbers [memInfoNumbers]uint32
+	size := uint32(unsafe.Sizeof(numbers))
+	_ = control(s.raw, func(fd int) error {
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, soMemInfo,
+			uintptr(unsafe.Pointer(&numbers)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+	return uint64(numbers[memInfoDrops])
 }
 
 func control(c syscall.RawConn, f func(fd int) error) error {

@@ -28,6 +28,9 @@ func (s *socket) close() error { return s.conn.Close() }
 
 func (s *socket) joins() bool { return false }
 
+// overflows: elsewhere it is not known.
+func (s *socket) overflows() uint64 { return 0 }
+
 type plainOutlet struct{ socket *socket }
 
 func newOutlet(s *socket) outlet { return plainOutlet{s} }
@@ -56,4 +59,28 @@ func (r *reader) read(batch *[readBatch]*datagram) (int, error) {
 	}
 	d.from, d.n = netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), n
 	return 1, nil
+}
+
+// Reader takes in what comes to one socket. It is for one goroutine.
+type Reader struct {
+	socket *socket
+	buf    [maxMessage]byte
+	rest   []byte
+}
+
+func newGroupReader(s *socket) *Reader { return &Reader{socket: s} }
+
+// Read waits for datagrams, which Next returns then.
+func (r *Reader) Read() error {
+	n, _, err := r.socket.conn.ReadFromUDPAddrPort(r.buf[:])
+	r.rest = r.buf[:n]
+	return err
+}
+
+// Next returns the next datagram that was read, until the next Read; nil when
+// there is none left.
+func (r *Reader) Next() []byte {
+	d := r.rest
+	r.rest = nil
+	return d
 }

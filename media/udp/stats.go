@@ -10,6 +10,7 @@ const buckets = 7
 type tally struct {
 	segments  [buckets]uint64
 	datagrams uint64
+	bytes     uint64
 	full      uint64
 	refused   uint64
 }
@@ -21,10 +22,11 @@ func (t *tally) messages() (n uint64) {
 	return n
 }
 
-// stats are the figures of a Port.
+// stats are the figures of Sockets and of the Port on them.
 type stats struct {
 	segments  [buckets]atomic.Uint64 // messages by how many datagrams they held
 	datagrams atomic.Uint64          // in these
+	bytes     atomic.Uint64          // of these
 	single    atomic.Uint64          // datagrams that went out at once
 	received  atomic.Uint64
 	full      atomic.Uint64 // lost: the kernel had no room
@@ -45,6 +47,7 @@ func (s *stats) add(t *tally) {
 		}
 	}
 	s.datagrams.Add(t.datagrams)
+	s.bytes.Add(t.bytes)
 	if t.full > 0 {
 		s.full.Add(t.full)
 	}
