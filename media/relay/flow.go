@@ -2,7 +2,7 @@ package relay
 
 import (
 	"context"
-	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,7 +41,7 @@ type flow struct {
 	local  Local
 	group  string
 	link   *link
-	to     *net.UDPAddr
+	to     netip.AddrPort
 	layers []*outLayer
 	ports  []*port
 	data   DataSubscription // nil when the publication has none

@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"encoding/hex"
-	"errors"
 	"math/rand/v2"
 	"slices"
-	"syscall"
 	"testing"
-
-	"golang.org/x/net/ipv4"
 )
 
 func testAEAD(t testing.TB) cipher.AEAD {
@@ -116,54 +112,5 @@ func TestWindowProperty(t *testing.T) {
 	w.mark(1<<64 - 1) // no end of the numbers makes it fail
 	if w.fresh(1<<64-1) || !w.fresh(1<<64-2) || w.fresh(1) {
 		t.Error("window at the end of the numbers")
-	}
-}
-
-// brokenSocket takes some datagrams, then fails.
-type brokenSocket struct {
-	socket
-	results []error
-	taken   int
-}
-
-func (s *brokenSocket) write(batch []ipv4.Message) (int, error) {
-	if len(s.results) == 0 {
-		s.taken += len(batch)
-		return len(batch), nil
-	}
-	err := s.results[0]
-	s.results = s.results[1:]
-	s.taken++ // the first goes out, the second fails
-	return 1, err
-}
-
-func TestSendLosesAsFewAsPossible(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		results []error
-		lost    int
-	}{
-		{"all taken", nil, 0},
-		{"in parts", []error{nil, nil}, 0},
-		{"one too large", []error{syscall.EMSGSIZE}, 1},
-		{"buffer full", []error{nil, syscall.EAGAIN}, 8},
-		{"broken", []error{errors.New("broken")}, 9},
-	} {
-		s := &brokenSocket{results: c.results}
-		m, err := newManager("", s, (&testNode{id: "x"}).deps())
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := new(sendBatch)
-		for i := range uint64(10) {
-			b.add(testAEAD(t), header{kind: kindRTP, epoch: 1, stream: 1, counter: i + 1}, []byte("x"), nil)
-		}
-		if lost := m.send(b); lost != c.lost || s.taken != 10-c.lost {
-			t.Errorf("%s: %d lost, %d taken", c.name, lost, s.taken)
-		}
-		if total := m.Totals().PacketsOut; total != uint64(10-c.lost) || m.stats.drops[dropSend].Load() != uint64(c.lost) {
-			t.Errorf("%s: %d counted", c.name, total)
-		}
-		m.stop()
 	}
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/talkd/talkd/media"
@@ -20,7 +21,7 @@ func fuzzManager(t testing.TB) (m *Manager, in, out *port) {
 			t.Fatal(err)
 		}
 	}
-	p := newPull(m, publication("edge", "alice"), media, nil)
+	p := newPull(m, publication("edge", "alice"), media, netip.AddrPort{})
 	if !m.table.reserve(media, p.ports) {
 		t.Fatal("no ports")
 	}
@@ -44,9 +45,10 @@ func FuzzReceive(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		m, _, _ := fuzzManager(t)
-		var o opener
-		m.receive(&o, frame)
-		m.receive(&o, frame)
+		in := &intake{m: m}
+		in.receive(frame)
+		in.receive(frame)
+		in.end()
 		if in := m.Totals().PacketsIn; in > 1 {
 			t.Error("a frame was taken twice")
 		}
@@ -68,9 +70,10 @@ func FuzzPayload(f *testing.F) {
 		if kind(k) == kindRTP {
 			to = in
 		}
-		var o opener
+		intake := &intake{m: m}
 		h := header{kind: kind(k), epoch: to.link.inEpoch, stream: to.stream, counter: counter}
-		m.receive(&o, seal(nil, to.link.in, &o.nonce, h, payload))
+		intake.receive(seal(nil, to.link.in, new([nonceLen]byte), h, payload))
+		intake.end()
 		to.lost()
 	})
 }

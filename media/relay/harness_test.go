@@ -7,12 +7,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/net/ipv4"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -75,7 +75,7 @@ func (n *network) node(id store.NodeID) *testNode {
 // start begins a process for the node; one before it must have been killed.
 func (n *network) start(id store.NodeID) *testNode {
 	n.t.Helper()
-	udp, err := listen(n.t.Context(), "127.0.0.1:0")
+	udp, err := listen(n.t.Context(), "127.0.0.1:0", nil, nil)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -239,25 +239,30 @@ type testSocket struct {
 	filter atomic.Pointer[func(header, []byte) bool] // false drops
 }
 
-func (s *testSocket) write(batch []ipv4.Message) (int, error) {
-	f := s.filter.Load()
-	if f == nil {
-		return s.socket.write(batch)
+func (s *testSocket) burst() burst {
+	b := s.socket.burst()
+	if f := s.filter.Load(); f != nil {
+		return &testBurst{burst: b, pass: *f}
 	}
-	var pass []ipv4.Message
-	for _, m := range batch {
-		if h, ok := parseHeader(m.Buffers[0]); !ok || (*f)(h, m.Buffers[0]) {
-			pass = append(pass, m)
-		}
+	return b
+}
+
+// testBurst loses the frames that do not pass.
+type testBurst struct {
+	burst
+	pass func(header, []byte) bool
+	room []byte
+}
+
+func (b *testBurst) Room(size int) []byte {
+	b.room = b.burst.Room(size)
+	return b.room
+}
+
+func (b *testBurst) Add(to netip.AddrPort, n int) {
+	if h, ok := parseHeader(b.room[:n]); !ok || b.pass(h, b.room[:n]) {
+		b.burst.Add(to, n)
 	}
-	for len(pass) > 0 {
-		n, err := s.socket.write(pass)
-		if err != nil {
-			return 0, err
-		}
-		pass = pass[n:]
-	}
-	return len(batch), nil
 }
 
 func (s *testSocket) intercept(f func(header, []byte) bool) { s.filter.Store(&f) }

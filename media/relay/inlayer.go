@@ -9,14 +9,8 @@ import (
 	"github.com/talkd/talkd/media/repair"
 )
 
-const (
-	// queueLen packets wait for the layer's goroutine: a keyframe, or half a
-	// second of a good video. A packet that finds the queue full is lost, and
-	// asked for again.
-	queueLen = 512
-	// maxClockAge bounds what another node says about the age of a report.
-	maxClockAge = time.Hour
-)
+// maxClockAge bounds what another node says about the age of a report.
+const maxClockAge = time.Hour
 
 // inLayer is a layer that comes from another node: media.Source and
 // media.Feedback.
@@ -28,7 +22,9 @@ type inLayer struct {
 	refresh      refresh
 	asks         uint64 // frames sent; of pull.ask
 
-	queue     chan *media.Packet
+	queue     *queue
+	arrived   []*media.Packet // not yet in the queue; of the goroutine that reads the socket
+	room      int             // in the queue when the first of them arrived; likewise
 	closing   sync.Once
 	closed    chan struct{}
 	mu        sync.Mutex
@@ -41,26 +37,36 @@ type inLayer struct {
 func newInLayer(p *pull, o *port, track, layer uint8) *inLayer {
 	return &inLayer{
 		pull: p, port: o, track: track, layer: layer, repair: repair.New(rule(), &p.m.stats.repairs),
-		queue: make(chan *media.Packet, queueLen), closed: make(chan struct{}),
+		queue: newQueue(), closed: make(chan struct{}),
 	}
 }
 
-// take owns the packet. It is called by the goroutine that reads the socket.
-func (l *inLayer) take(p *media.Packet) {
-	seq, size, now := p.Sequence, len(p.Raw()), p.Arrival // the packet is the reader's once it is queued
-	select {
-	case l.queue <- p:
-	default:
+// take owns the packet, which is kept until deliver; true when it is the first
+// since. It is called by the goroutine that reads the socket.
+func (l *inLayer) take(p *media.Packet) (first bool) {
+	if first = len(l.arrived) == 0; first {
+		l.room = l.queue.room()
+	}
+	if len(l.arrived) == l.room {
 		p.Release()
 		l.full.Add(1)
 		l.pull.m.stats.drop(dropQueue)
-		return
+		return false
 	}
+	l.arrived = append(l.arrived, p)
 	l.packets.Add(1)
-	l.bytes.Add(uint64(size))
-	if l.repair.Arrived(seq, now) {
+	l.bytes.Add(uint64(len(p.Raw())))
+	if l.repair.Arrived(p.Sequence, p.Arrival) {
 		l.pull.poke()
 	}
+	return first
+}
+
+// deliver hands over what was taken.
+func (l *inLayer) deliver() {
+	l.queue.put(l.arrived)
+	clear(l.arrived)
+	l.arrived = l.arrived[:0]
 }
 
 // Read gives what was queued also after the pull has ended.
@@ -68,30 +74,18 @@ func (l *inLayer) Read(batch []*media.Packet) (int, error) {
 	if len(batch) == 0 {
 		return 0, nil
 	}
-	n := l.drain(batch)
-	if n > 0 {
-		return n, nil
-	}
-	select {
-	case batch[0] = <-l.queue:
-		return 1 + l.drain(batch[1:]), nil
-	case <-l.closed:
-		return 0, ErrClosed
-	case <-l.pull.done:
-		return 0, l.pull.cause
-	}
-}
-
-func (l *inLayer) drain(batch []*media.Packet) (n int) {
-	for n < len(batch) {
+	for {
+		if n := l.queue.take(batch); n > 0 {
+			return n, nil
+		}
 		select {
-		case batch[n] = <-l.queue:
-			n++
-		default:
-			return n
+		case <-l.queue.ready:
+		case <-l.closed:
+			return 0, ErrClosed
+		case <-l.pull.done:
+			return 0, l.pull.cause
 		}
 	}
-	return n
 }
 
 // Close ends Read; the flow ends with the pull.

@@ -15,9 +15,6 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// readPause keeps a socket that fails at every read from using up a core.
-const readPause = 10 * time.Millisecond
-
 // Manager is this node's end of all relays. It meets media.Remote.
 type Manager struct {
 	deps      Deps
@@ -26,7 +23,6 @@ type Manager struct {
 	table     table
 	stats     stats
 	packets   media.Pool
-	batches   sync.Pool // of *sendBatch
 
 	auditEvery time.Duration // auditInterval, but for tests
 
@@ -65,7 +61,7 @@ func NewManager(cfg Config, deps Deps) (*Manager, error) {
 			return nil, fmt.Errorf("%w: advertised address: %w", ErrConfig, err)
 		}
 	}
-	s, err := listen(context.Background(), cfg.ListenUDP)
+	s, err := listen(context.Background(), cfg.ListenUDP, deps.Logger, deps.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
@@ -88,7 +84,6 @@ func newManager(advertise string, s socket, deps Deps) (*Manager, error) {
 
 		auditEvery: auditInterval,
 	}
-	m.batches.New = func() any { return new(sendBatch) }
 	m.life, m.stop = context.WithCancel(context.Background())
 	return m, m.stats.register(deps.Registerer, m)
 }
@@ -161,104 +156,4 @@ func (m *Manager) openFlows() []*flow {
 		flows = append(flows, f)
 	}
 	return flows
-}
-
-// opener is the memory of the goroutine that reads the socket.
-type opener struct {
-	nonce [nonceLen]byte
-	plain [maxFrame]byte
-}
-
-// read takes frames from the socket until it is closed.
-func (m *Manager) read() error {
-	var o opener
-	frame := make([]byte, maxFrame+1) // a longer datagram shows by its length
-	for {
-		n, err := m.socket.read(frame)
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		if err != nil {
-			m.stats.drop(dropRead)
-			select {
-			case <-m.life.Done():
-			case <-time.After(readPause):
-			}
-			continue
-		}
-		m.receive(&o, frame[:n])
-	}
-}
-
-// receive takes one datagram, from whatever address: who made it shows when it
-// opens.
-func (m *Manager) receive(o *opener, frame []byte) {
-	h, ok := parseHeader(frame)
-	if !ok {
-		m.stats.drop(dropMalformed)
-		return
-	}
-	p, known := m.table.find(h.epoch, h.stream)
-	switch {
-	case !known:
-		m.stats.drop(dropEpoch)
-		return
-	case p == nil:
-		m.stats.drop(dropStream)
-		return
-	case (p.in != nil) != (h.kind == kindRTP):
-		m.stats.drop(dropMalformed)
-		return
-	case !p.window.fresh(h.counter):
-		m.stats.drop(dropReplay)
-		return
-	}
-	if p.in != nil {
-		m.receivePacket(o, p, h, frame)
-	} else {
-		m.receiveFeedback(o, p, h, frame)
-	}
-}
-
-func (m *Manager) receivePacket(o *opener, p *port, h header, frame []byte) {
-	packet := m.packets.Get()
-	plain, err := open(packet.Buffer()[:0], p.link.in, &o.nonce, h, frame)
-	if err != nil {
-		packet.Release()
-		m.stats.drop(dropForged)
-		return
-	}
-	m.accepted(p, h, len(frame))
-	if packet.Parse(len(plain)) != nil {
-		packet.Release()
-		m.stats.drop(dropMalformed)
-		return
-	}
-	packet.Arrival = time.Now()
-	p.in.take(packet)
-}
-
-func (m *Manager) receiveFeedback(o *opener, p *port, h header, frame []byte) {
-	plain, err := open(o.plain[:0], p.link.in, &o.nonce, h, frame)
-	if err != nil {
-		m.stats.drop(dropForged)
-		return
-	}
-	m.accepted(p, h, len(frame))
-	ask := demand{layer: p.out}
-	if h.kind == kindNACK {
-		if ask.seqs = parseNACK(plain); len(ask.seqs) == 0 {
-			m.stats.drop(dropMalformed)
-			return
-		}
-	}
-	p.out.flow.demand(ask)
-}
-
-func (m *Manager) accepted(p *port, h header, size int) {
-	p.window.mark(h.counter)
-	p.top.Store(p.window.top)
-	p.accepted.Add(1)
-	m.stats.packetsIn.Add(1)
-	m.stats.bytesIn.Add(uint64(size))
 }

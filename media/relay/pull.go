@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -23,7 +23,7 @@ type pull struct {
 	m      *Manager
 	pub    media.Publication
 	link   *link
-	to     *net.UDPAddr // the other node's socket
+	to     netip.AddrPort // the other node's socket
 	ports  []*port
 	data   chan media.DataMessage
 	wake   chan struct{} // something is to be asked for
@@ -100,7 +100,7 @@ func (m *Manager) pull(ctx context.Context, pub media.Publication) (*pull, error
 	return p, nil
 }
 
-func newPull(m *Manager, pub media.Publication, l *link, to *net.UDPAddr) *pull {
+func newPull(m *Manager, pub media.Publication, l *link, to netip.AddrPort) *pull {
 	p := &pull{
 		m: m, pub: pub, link: l, to: to,
 		data: make(chan media.DataMessage, media.DataQueue),
@@ -118,14 +118,14 @@ func newPull(m *Manager, pub media.Publication, l *link, to *net.UDPAddr) *pull 
 }
 
 // address is where datagrams to a node go.
-func (m *Manager) address(ctx context.Context, peer store.NodeID) (*net.UDPAddr, error) {
+func (m *Manager) address(ctx context.Context, peer store.NodeID) (netip.AddrPort, error) {
 	hostport, ok := m.deps.RelayAddr(peer)
 	if !ok {
-		return nil, fmt.Errorf("%w: its relay has no address", ErrUnreachable)
+		return netip.AddrPort{}, fmt.Errorf("%w: its relay has no address", ErrUnreachable)
 	}
 	to, err := resolve(ctx, hostport)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return netip.AddrPort{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return to, nil
 }

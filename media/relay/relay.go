@@ -3,7 +3,7 @@
 //
 //	publisher's edge                                      listener's edge
 //	media.Local ─Attach─▶ outLayer.Write                  Manager.Pull ◀── engine
-//	(layer goroutine)         │ seal, sendmmsg                 ▲ Source.Read (layer goroutine)
+//	(layer goroutine)         │ seal into a udp.Burst          ▲ Source.Read (layer goroutine)
 //	                          ▼                                │ bounded queue
 //	                     UDP socket ──── RTP, sealed ────▶ Manager.read ─▶ inLayer ─▶ repair
 //	flow.control ◀─ Manager.read ◀── NACK, keyframe, sealed ── pull.ask ◀────────────────┘
@@ -16,7 +16,9 @@
 //
 // A datagram is a header of 18 bytes, the sealed packet, and a tag of 16 bytes.
 // Encoders send RTP of at most 1200 bytes, so that it fits an Ethernet frame;
-// a larger packet is left to the fragmentation of IP.
+// a larger packet is left to the fragmentation of IP. What a layer's goroutine
+// has at once is one burst: sealed, padded to one size and given to the kernel as
+// one message, received as one, opened, and handed to the next layer at once.
 package relay
 
 import (

@@ -1,13 +1,12 @@
 package relay
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/net/ipv4"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/relay/internal/relaypb"
@@ -16,8 +15,8 @@ import (
 // recorder is a socket that notes when which frame went out.
 type recorder struct {
 	socket
-	mu   sync.Mutex
-	sent []sentFrame // guarded by mu
+	mu     sync.Mutex
+	frames []sentFrame // guarded by mu
 }
 
 type sentFrame struct {
@@ -26,14 +25,23 @@ type sentFrame struct {
 	frame []byte
 }
 
-func (s *recorder) write(batch []ipv4.Message) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range batch {
-		h, _ := parseHeader(m.Buffers[0])
-		s.sent = append(s.sent, sentFrame{after: time.Since(began), h: h, frame: slices.Clone(m.Buffers[0])})
-	}
-	return len(batch), nil
+func (s *recorder) burst() burst                 { return &recorded{to: s} }
+func (s *recorder) sent() (frames, bytes uint64) { return 0, 0 }
+
+type recorded struct {
+	to   *recorder
+	room [maxFrame + nonceLen]byte
+}
+
+func (b *recorded) Room(size int) []byte { return b.room[:size] }
+func (b *recorded) Flush() int           { return 0 }
+func (b *recorded) Release()             {}
+
+func (b *recorded) Add(_ netip.AddrPort, n int) {
+	h, _ := parseHeader(b.room[:n])
+	b.to.mu.Lock()
+	defer b.to.mu.Unlock()
+	b.to.frames = append(b.to.frames, sentFrame{after: time.Since(began), h: h, frame: slices.Clone(b.room[:n])})
 }
 
 // began is the time at which the clock of every synctest bubble starts.
@@ -42,8 +50,8 @@ var began = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 func (s *recorder) take() []sentFrame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sent := s.sent
-	s.sent = nil
+	sent := s.frames
+	s.frames = nil
 	return sent
 }
 
@@ -98,7 +106,7 @@ func TestRequestsGoOutWhenTheyAreDue(t *testing.T) {
 		if err := m.table.add(l); err != nil {
 			t.Fatal(err)
 		}
-		p := newPull(m, publication("edge", "alice"), l, nil)
+		p := newPull(m, publication("edge", "alice"), l, netip.AddrPort{})
 		p.cancel = func() {}
 		if !m.table.reserve(l, p.ports) {
 			t.Fatal("no ports")
@@ -109,6 +117,7 @@ func TestRequestsGoOutWhenTheyAreDue(t *testing.T) {
 			packet := testPacket(&m.packets, seq, 100)
 			packet.Arrival = time.Now()
 			layer.take(packet)
+			layer.deliver()
 		}
 		for _, seq := range []uint16{1, 2, 4, 7} {
 			take(seq)
@@ -117,13 +126,13 @@ func TestRequestsGoOutWhenTheyAreDue(t *testing.T) {
 		layer.Keyframe()
 		synctest.Wait()
 		time.Sleep(200 * time.Millisecond) // of the bubble
-		var o opener
+		var nonce [nonceLen]byte
 		var keyframes, nacks []time.Duration
 		for i, f := range sock.take() {
 			if f.h.stream != p.ports[2].stream || f.h.epoch != 77 || f.h.counter != uint64(i+1) {
 				t.Errorf("frame %+v", f.h)
 			}
-			plain, err := open(nil, aead, &o.nonce, f.h, f.frame)
+			plain, err := open(nil, aead, &nonce, f.h, f.frame)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,41 +2,21 @@ package relay
 
 import (
 	"crypto/cipher"
-	"errors"
-	"net"
+	"net/netip"
 	"sync/atomic"
-	"syscall"
-
-	"golang.org/x/net/ipv4"
 
 	"github.com/talkd/talkd/media"
 )
 
-// sendBatch is the memory of one call of send: the frames and what the kernel
-// is told about them.
-type sendBatch struct {
-	n        int
-	nonce    [nonceLen]byte
-	messages [batchSize]ipv4.Message
-	buffers  [batchSize][1][]byte
-	frames   [batchSize][maxFrame]byte
-}
+const (
+	// maxPadding is what a packet may grow by, so that its frame is as long as the
+	// others of its burst: those go to the kernel as one message, which saves much
+	// more than so few bytes cost. Encoders divide a picture into packets that
+	// differ by a byte or two, and by the header extensions of the first or last.
+	maxPadding = 64
 
-func (b *sendBatch) reset() { b.n = 0 }
-
-// add seals a frame into the batch, which must not be full.
-func (b *sendBatch) add(out cipher.AEAD, h header, plain []byte, to net.Addr) {
-	b.buffers[b.n][0] = seal(b.frames[b.n][:0], out, &b.nonce, h, plain)
-	b.messages[b.n].Buffers = b.buffers[b.n][:]
-	b.messages[b.n].Addr = to
-	b.n++
-}
-
-// refusesOne tells an error that is about one datagram from one that is about
-// the socket.
-func refusesOne(err error) bool {
-	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EINVAL)
-}
+	paddingBit = 0x20 // in the first byte of an RTP packet (RFC 3550 5.1)
+)
 
 // outLayer is a layer that flows to another node: a media.Sink. Its Write is
 // called by the layer's goroutine and by that of the flow, which answers NACKs.
@@ -54,64 +34,54 @@ type outLayer struct {
 // Write seals and sends. Several calls may be under way, also after the
 // attachment was closed: each frame has a nonce of its own.
 func (o *outLayer) Write(batch []*media.Packet) {
-	b, ok := o.m.batches.Get().(*sendBatch)
-	if !ok {
-		return // the pool holds nothing else
+	var bytes, longest int
+	for _, p := range batch {
+		bytes += len(p.Raw())
+		longest = max(longest, len(p.Raw()))
 	}
-	for len(batch) > 0 {
-		part := batch[:min(len(batch), batchSize)]
-		batch = batch[len(part):]
-		b.reset()
-		var bytes int
-		for _, p := range part {
-			raw := p.Raw()
-			bytes += len(raw)
-			b.add(o.port.link.out, o.header(), raw, o.flow.to)
-		}
-		o.packets.Add(uint64(len(part)))
-		o.bytes.Add(uint64(bytes))
-		o.lost.Add(uint64(o.m.send(b)))
+	n := uint64(len(batch))
+	h := header{kind: kindRTP, epoch: o.port.link.outEpoch, stream: o.port.stream, counter: o.counter.Add(n) - n}
+	b := o.m.socket.burst()
+	for _, p := range batch {
+		h.counter++
+		addFrame(b, o.port.link.out, h, p.Raw(), longest, o.flow.to)
 	}
-	o.m.batches.Put(b)
+	o.packets.Add(n)
+	o.bytes.Add(uint64(bytes))
+	o.lost.Add(uint64(o.m.flush(b)))
 }
 
-func (o *outLayer) header() header {
-	return header{kind: kindRTP, epoch: o.port.link.outEpoch, stream: o.port.stream, counter: o.counter.Add(1)}
+// sendOne seals and sends a single frame.
+func (m *Manager) sendOne(out cipher.AEAD, h header, plain []byte, to netip.AddrPort) {
+	b := m.socket.burst()
+	addFrame(b, out, h, plain, len(plain), to)
+	m.flush(b)
 }
 
-// send writes the batch to the socket and counts.
-func (m *Manager) send(b *sendBatch) (lost int) {
-	batch := b.messages[:b.n]
-	for len(batch) > 0 {
-		n, err := m.socket.write(batch)
-		for _, msg := range batch[:n] {
-			m.stats.bytesOut.Add(uint64(len(msg.Buffers[0])))
-		}
-		m.stats.packetsOut.Add(uint64(n))
-		batch = batch[n:]
-		switch {
-		case err == nil && n > 0:
-			continue
-		case refusesOne(err):
-			lost++
-			batch = batch[1:]
-		default:
-			lost += len(batch)
-			batch = nil
-		}
-	}
+func (m *Manager) flush(b burst) (lost int) {
+	lost = b.Flush()
+	b.Release()
 	m.stats.dropped(dropSend, lost)
 	return lost
 }
 
-// sendOne seals and sends a single frame.
-func (m *Manager) sendOne(out cipher.AEAD, h header, plain []byte, to net.Addr) {
-	b, ok := m.batches.Get().(*sendBatch)
-	if !ok {
-		return // the pool holds nothing else
+// addFrame seals a frame into the burst. One that can be made as long as the
+// longest of its burst is.
+func addFrame(b burst, out cipher.AEAD, h header, plain []byte, longest int, to netip.AddrPort) {
+	room := b.Room(maxFrame + nonceLen)
+	nonce := (*[nonceLen]byte)(room[maxFrame:]) // any memory that is on the heap anyhow
+	if n := longest - len(plain); n > 0 && n <= maxPadding {
+		padded := room[headerLen : headerLen+longest]
+		pad(padded, copy(padded, plain))
+		plain = padded // is sealed in place
 	}
-	b.reset()
-	b.add(out, h, plain, to)
-	m.send(b)
-	m.batches.Put(b)
+	b.Add(to, len(seal(room[:0], out, nonce, h, plain)))
+}
+
+// pad fills an RTP packet behind its first n bytes. media.Packet.Parse takes
+// that off again.
+func pad(packet []byte, n int) {
+	clear(packet[n:])
+	packet[len(packet)-1] = byte(len(packet) - n)
+	packet[0] |= paddingBit
 }

@@ -2,83 +2,75 @@ package relay
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
-	"syscall"
 
-	"golang.org/x/net/ipv4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/talkd/talkd/media/udp"
 )
 
-const (
-	// batchSize is the number of datagrams of one system call.
-	batchSize = 64
-	// socketBuffer takes a burst of keyframes of some dozen streams. The kernel
-	// may grant less.
-	socketBuffer = 4 << 20
-)
-
-// socket is the UDP socket of the node. write never waits: what the kernel has
-// no room for is lost, as on any other hop, and it returns how many datagrams
-// went out before the first that failed.
+// socket is the UDP socket of the node, one for all its relays: what comes from
+// another node comes by one pair of addresses, which the kernel would give to
+// the same one of several sockets anyhow.
 type socket interface {
-	read(b []byte) (int, error)
-	write(batch []ipv4.Message) (int, error)
+	burst() burst
+	// read waits for frames, which next returns then: each until the next read,
+	// and nil when there is none left.
+	read() error
+	next() []byte
+	// sent is what the kernel took.
+	sent() (frames, bytes uint64)
+	addr() netip.AddrPort
 	close() error
-	addr() net.Addr
+}
+
+// burst gathers frames that go out together; see udp.Burst.
+type burst interface {
+	Room(size int) []byte
+	Add(to netip.AddrPort, n int)
+	Flush() (lost int)
+	Release()
 }
 
 type udpSocket struct {
-	conn  *net.UDPConn
-	batch *ipv4.PacketConn // of the same socket; sends to addresses of IPv6, too
+	sockets *udp.Sockets
+	reader  *udp.Reader
 }
 
-func listen(ctx context.Context, address string) (*udpSocket, error) {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp", address)
+func listen(ctx context.Context, address string, log *slog.Logger, r prometheus.Registerer) (*udpSocket, error) {
+	s, err := udp.Open(ctx, "relay", udp.Config{Address: address, Sockets: 1, Logger: log, Registerer: r})
 	if err != nil {
 		return nil, err
 	}
-	conn, ok := pc.(*net.UDPConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%w: %q is no UDP address", ErrConfig, address), pc.Close())
-	}
-	_ = conn.SetReadBuffer(socketBuffer)  // a smaller one works as well
-	_ = conn.SetWriteBuffer(socketBuffer) // likewise
-	return &udpSocket{conn: conn, batch: ipv4.NewPacketConn(conn)}, nil
+	return &udpSocket{sockets: s, reader: s.Readers()[0]}, nil
 }
 
-func (s *udpSocket) read(b []byte) (int, error) {
-	n, _, err := s.conn.ReadFromUDPAddrPort(b)
-	return n, err
-}
-
-func (s *udpSocket) write(batch []ipv4.Message) (int, error) {
-	n, err := s.batch.WriteBatch(batch, syscall.MSG_DONTWAIT)
-	return max(n, 0), err
-}
-
-func (s *udpSocket) close() error   { return s.conn.Close() }
-func (s *udpSocket) addr() net.Addr { return s.conn.LocalAddr() }
+func (s *udpSocket) burst() burst                 { return s.sockets.Burst() }
+func (s *udpSocket) read() error                  { return s.reader.Read() }
+func (s *udpSocket) next() []byte                 { return s.reader.Next() }
+func (s *udpSocket) sent() (frames, bytes uint64) { return s.sockets.Sent() }
+func (s *udpSocket) addr() netip.AddrPort         { return s.sockets.Addr() }
+func (s *udpSocket) close() error                 { return s.sockets.Close() }
 
 // resolve finds the address of another node's socket.
-func resolve(ctx context.Context, hostport string) (*net.UDPAddr, error) {
+func resolve(ctx context.Context, hostport string) (netip.AddrPort, error) {
 	if ap, err := netip.ParseAddrPort(hostport); err == nil {
-		return net.UDPAddrFromAddrPort(ap), nil
+		return ap, nil
 	}
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, err
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, err
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, err
 	}
-	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ips[0].Unmap(), uint16(n))), nil
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(n)), nil
 }

@@ -36,9 +36,9 @@ func (r dropReason) String() string {
 
 // stats counts for the whole node, datagrams as they are on the wire.
 type stats struct {
-	packetsIn, bytesIn, packetsOut, bytesOut atomic.Uint64
-	repairs                                  repair.Outcomes
-	drops                                    [dropReasons]atomic.Uint64
+	packetsIn, bytesIn atomic.Uint64
+	repairs            repair.Outcomes
+	drops              [dropReasons]atomic.Uint64
 }
 
 func (s *stats) drop(r dropReason) { s.drops[r].Add(1) }
@@ -49,10 +49,10 @@ func (s *stats) register(reg prometheus.Registerer, m *Manager) error {
 	if reg == nil {
 		return nil
 	}
-	counter := func(name, help string, labels prometheus.Labels, v *atomic.Uint64) prometheus.Collector {
+	counter := func(name, help string, labels prometheus.Labels, count func() uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Namespace: "talkd", Subsystem: "relay", Name: name, Help: help, ConstLabels: labels,
-		}, func() float64 { return float64(v.Load()) })
+		}, func() float64 { return float64(count()) })
 	}
 	gauge := func(name, help string, count func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -61,18 +61,18 @@ func (s *stats) register(reg prometheus.Registerer, m *Manager) error {
 	}
 	in, out := prometheus.Labels{"direction": "in"}, prometheus.Labels{"direction": "out"}
 	all := []prometheus.Collector{
-		counter("datagrams_total", "Datagrams from and to other nodes.", in, &s.packetsIn),
-		counter("datagrams_total", "Datagrams from and to other nodes.", out, &s.packetsOut),
-		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", in, &s.bytesIn),
-		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", out, &s.bytesOut),
-		counter("repair_requests_total", "How often other nodes were asked to send a packet again.", nil, &s.repairs.Asked),
-		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "repaired"}, &s.repairs.Repaired),
-		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "abandoned"}, &s.repairs.Abandoned),
+		counter("datagrams_total", "Datagrams from and to other nodes.", in, s.packetsIn.Load),
+		counter("datagrams_total", "Datagrams from and to other nodes.", out, func() uint64 { return m.Totals().PacketsOut }),
+		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", in, s.bytesIn.Load),
+		counter("bytes_total", "Bytes of the datagrams from and to other nodes.", out, func() uint64 { return m.Totals().BytesOut }),
+		counter("repair_requests_total", "How often other nodes were asked to send a packet again.", nil, s.repairs.Asked.Load),
+		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "repaired"}, s.repairs.Repaired.Load),
+		counter("repairs_total", "What became of missing packets.", prometheus.Labels{"outcome": "abandoned"}, s.repairs.Abandoned.Load),
 		gauge("pulls", "Publications that other nodes send to this one.", func() int { return len(m.openPulls()) }),
 		gauge("flows", "Publications that this node sends to others.", func() int { return len(m.openFlows()) }),
 	}
 	for r := range dropReasons {
-		all = append(all, counter("dropped_total", "What was dropped, by reason.", prometheus.Labels{"reason": r.String()}, &s.drops[r]))
+		all = append(all, counter("dropped_total", "What was dropped, by reason.", prometheus.Labels{"reason": r.String()}, s.drops[r].Load))
 	}
 	for _, c := range all {
 		if err := reg.Register(c); err != nil {
@@ -89,10 +89,10 @@ type Totals struct {
 
 // Totals is for the measurement of the node's load.
 func (m *Manager) Totals() Totals {
-	s := &m.stats
+	packets, bytes := m.socket.sent()
 	return Totals{
-		PacketsIn: s.packetsIn.Load(), BytesIn: s.bytesIn.Load(),
-		PacketsOut: s.packetsOut.Load(), BytesOut: s.bytesOut.Load(),
+		PacketsIn: m.stats.packetsIn.Load(), BytesIn: m.stats.bytesIn.Load(),
+		PacketsOut: packets, BytesOut: bytes,
 	}
 }
 

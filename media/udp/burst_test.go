@@ -414,7 +414,7 @@ func TestKernelWithoutRoom(t *testing.T) {
 // refused it does.
 func TestSingleWithoutRoom(t *testing.T) {
 	k := kernel{}
-	p := k.burst(t).port
+	p := listenFor(t, "127.0.0.1:0", 1)
 	p.singles.New = func() any { return &single{out: &k} }
 	refusals := []error{syscall.EAGAIN, nil}
 	k.room = true
