@@ -44,7 +44,7 @@ func relayTCP(t *testing.T, to string) (at netip.AddrPort, stop func()) {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp4", to)
+			server, err := new(net.Dialer).DialContext(t.Context(), "tcp4", to)
 			if err != nil {
 				t.Error(err)
 				return

@@ -60,6 +60,7 @@ func TestEventsForOperators(t *testing.T) {
 			f.members = members
 			f.ticks <- struct{}{}
 			time.Sleep(memberLook) // of the bubble
+			synctest.Wait()
 		}
 
 		f.changes <- store.Event{Kind: store.EventHomeAssigned, Room: room, Home: store.Home{Node: "n1", Epoch: 4, Reason: store.ReasonNew}}
