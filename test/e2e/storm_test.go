@@ -25,7 +25,8 @@ var (
 func TestJoinStorm(t *testing.T) {
 	const secret, room = "a secret of many", "storm"
 	nc := signalingtest.NewNextcloud(t, secret)
-	server := startCluster(t, 1, "--backend", nc.URL()+"="+secret).nodes[0]
+	c := startCluster(t, 1, "--backend", nc.URL()+"="+secret)
+	server := c.nodes[0]
 	nc.SetRoom(room, signalingtest.Room{})
 	var inCall []wire.RoomSessionID // those before
 	plan := func(kind string, audience int) load.Plan {
@@ -57,6 +58,7 @@ func TestJoinStorm(t *testing.T) {
 		report, err := first.Measure(t.Context(), *stormWindow)
 		heard <- result{report, err}
 	}()
+	usage := startUsage(c.nodes)
 	before, began := timesOf(server.PID), time.Now()
 	storm, err := load.Start(t.Context(), plan("late", *stormPeople-1))
 	took := time.Since(began)
@@ -69,8 +71,11 @@ func TestJoinStorm(t *testing.T) {
 	if got.err != nil {
 		t.Fatal(got.err)
 	}
-	if problems := got.report.Problems(); len(problems) > 0 {
+	_, starved := usage.stop() // see tooBusy
+	if problems := got.report.Problems(); len(problems) > 0 && !starved {
 		t.Errorf("those who were there: %q", problems)
+	} else if len(problems) > 0 {
+		t.Logf("void, as the machine is too busy: %q", problems)
 	}
 	t.Logf("%d entered; after %v all heard and saw, which took %v of CPU time, memory %s; those who were there:\n%s",
 		*stormPeople, took.Round(time.Millisecond), busy.Round(time.Millisecond), memory(server.PID), got.report)
