@@ -25,9 +25,9 @@ import (
 // does, so that nobody waits for a node that is only slow.
 //
 //	0 s    SIGKILL of a home
-//	0-1.2  its turn to be probed comes, the probe fails: suspect
-//	1.6-2.8 nobody has heard from it: dead
-//	2.6    its lease has run out for certain: rooms are placed anew
+//	0.4-1.6 its turn to be probed comes, the probe fails: suspect
+//	2.0-3.2 nobody has heard from it: dead
+//	2.6-3.2 its lease has run out for certain as well: rooms are placed anew
 //
 //	0 s    SIGKILL of the leader
 //	0.5-1.0 a follower has not heard of it: election

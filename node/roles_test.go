@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
@@ -262,6 +263,15 @@ func TestRoles(t *testing.T) {
 	})
 
 	t.Run("the server that is asked goes", func(t *testing.T) {
+		poll(t, "three voters", func() bool {
+			voters := 0
+			for _, m := range servers[0].cluster.Members() {
+				if m.Raft == cluster.RaftVoter {
+					voters++
+				}
+			}
+			return voters == len(servers)
+		})
 		current := client.forward.Current
 		gone := current()
 		for _, s := range servers {
@@ -274,15 +284,34 @@ func TestRoles(t *testing.T) {
 		if len(rooms) == 0 || current() == gone {
 			t.Errorf("%d conversations, asked is %s", len(rooms), current())
 		}
-		for deadline := time.Now().Add(time.Minute); client.cluster.Status().Leader == "" || !client.cluster.Status().Lease; time.Sleep(20 * time.Millisecond) { // polling
-			if time.Now().After(deadline) {
-				t.Fatal("no leader")
-			}
+		// Whoever is asked before all agree on a leader answers that one should try
+		// again.
+		follow := func(n *running) bool {
+			s := n.cluster.Status()
+			return s.Leader != "" && s.Leader != gone && s.Lease
 		}
+		poll(t, "one leader", func() bool {
+			for _, s := range servers {
+				if s.cluster.Self() != gone && !follow(s) {
+					return false
+				}
+			}
+			return follow(client)
+		})
 		client.ocs(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, session.Token, map[string]any{"roomName": "Again"}, nil)
 		dee := client.enter(t, room.Token)
 		dee.tell(t, ada, "after the server has gone")
 	})
+}
+
+// poll waits for what is so sooner or later.
+func poll(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 func mustJSON(t *testing.T, v any) []byte {
