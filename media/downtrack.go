@@ -219,8 +219,17 @@ func (t *tap) Write(batch []*Packet) {
 
 // write returns what was sent.
 func (d *downTrack) write(t *tap, batch []*Packet, b burst) (packets, bytes int) {
-	var ask *layer
+	packets, bytes, ask := d.pass(t, batch, b)
+	if ask != nil {
+		ask.keyframe()
+	}
+	return packets, bytes
+}
+
+// pass is write under the lock, and returns the layer that a keyframe is needed of.
+func (d *downTrack) pass(t *tap, batch []*Packet, b burst) (packets, bytes int, ask *layer) {
 	d.mu.Lock()
+	defer d.mu.Unlock() // also of a panic, which ends the publisher and not this one
 	if t == d.next && d.current != nil && d.current.feed != d.feed {
 		// What another publication sends is known only now that it flows, and there
 		// is time to wait for the best of it.
@@ -244,11 +253,7 @@ func (d *downTrack) write(t *tap, batch []*Packet, b burst) (packets, bytes int)
 			d.asked, ask = now, t.layer
 		}
 	}
-	d.mu.Unlock()
-	if ask != nil {
-		ask.keyframe()
-	}
-	return packets, bytes
+	return packets, bytes, ask
 }
 
 // begin makes the layer that was waited for the current one when p is a packet
