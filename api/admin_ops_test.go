@@ -132,7 +132,7 @@ func TestAdminEventsOfAnOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, f := newAdmin(t)
 		go func() {
-			time.Sleep(opWait / 2) // of the bubble
+			time.Sleep(opWait / 2) // of the bubble, like all others here
 			f.events <- AdminEvent{ID: "n1-0", Kind: "other"}
 			f.events <- AdminEvent{ID: "n1-1", Op: "n2-op", Phase: PhaseAccepted}
 			f.events <- AdminEvent{ID: "n1-2", Op: "n3-op", Phase: PhaseDone}

@@ -170,18 +170,18 @@ const (
 func (r *Run) Measure(ctx context.Context, window time.Duration) (*Report, error) {
 	opened := r.clock()
 	r.streams(func(_ *listener, _ *speaker, s *Stream) { s.Open(opened) })
-	if err := r.wait(ctx, window); err != nil {
+	if err := Wait(ctx, window); err != nil {
 		return nil, err
 	}
 	report := &Report{Window: r.clock() - opened}
 	for _, p := range r.publishers {
 		report.Publishers = append(report.Publishers, PublisherReport{Number: p.number, Node: p.node.Name, Sent: p.pub.CloseCount()})
 	}
-	if err := r.wait(ctx, tailAtLeast); err != nil {
+	if err := Wait(ctx, tailAtLeast); err != nil {
 		return nil, err
 	}
 	for end := r.clock() + tailAtMost; r.clock() < end && !r.complete(report); {
-		if err := r.wait(ctx, 20*time.Millisecond); err != nil {
+		if err := Wait(ctx, 20*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -219,7 +219,8 @@ func (r *Run) streams(do func(*listener, *speaker, *Stream)) {
 	}
 }
 
-func (r *Run) wait(ctx context.Context, d time.Duration) error {
+// Wait waits for a time, or until ctx ends, whose error it returns.
+func Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -165,7 +165,7 @@ func play(t *testing.T, script func(t *testing.T, s *theatre)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- newConversations("n1", s, s, s, slog.New(slog.DiscardHandler)).Run(ctx) }()
-		time.Sleep(2 * certain) // what it does at its start is over
+		time.Sleep(2 * certain) // of the bubble, like all others here: what it does at its start is over
 		s.expect(t, "at the start")
 		script(t, s)
 		cancel()

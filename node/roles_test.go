@@ -307,7 +307,7 @@ func TestRoles(t *testing.T) {
 // poll waits for what is so sooner or later.
 func poll(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) { // polling
 		if time.Now().After(deadline) {
 			t.Fatalf("not within a minute: %s", what)
 		}

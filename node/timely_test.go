@@ -94,7 +94,7 @@ func TestSlowAnswer(t *testing.T) {
 			if err != nil || string(body) != "abc" {
 				t.Errorf("body %q: %v", body, err)
 			}
-			time.Sleep(2 * bodyTimeout) // the cluster takes its time
+			time.Sleep(2 * bodyTimeout) // of the bubble, like all others here: the cluster takes its time
 			if err := r.Context().Err(); err != nil {
 				t.Errorf("the client was taken for gone: %v", err)
 			}

@@ -59,7 +59,7 @@ func TestPulse(t *testing.T) {
 				}()
 				lost := make(chan bool, 1)
 				go func() { lost <- here.watch(ctx, beat) }()
-				time.Sleep(time.Minute)
+				time.Sleep(time.Minute) // of the bubble
 				close(troubled)
 				began := time.Now()
 				select {

@@ -31,7 +31,7 @@ func (c *crowd) compare(ctx context.Context, told func(Comparison)) error {
 		if err := c.grow(ctx, m); err != nil {
 			return err
 		}
-		if err := wait(ctx, c.cfg.Settle); err != nil {
+		if err := load.Wait(ctx, c.cfg.Settle); err != nil {
 			return err
 		}
 		s, err := c.measure(ctx, n)

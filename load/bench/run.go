@@ -141,7 +141,7 @@ func (c *crowd) step(ctx context.Context, size int) (Step, error) {
 		}
 		return Step{Size: size, People: m.Count * m.Participants, Verdict: Refused, Why: first(err).Error()}, nil
 	}
-	if err := wait(ctx, c.cfg.Settle); err != nil {
+	if err := load.Wait(ctx, c.cfg.Settle); err != nil {
 		return Step{}, err
 	}
 	for attempt := 1; ; attempt++ {

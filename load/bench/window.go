@@ -69,7 +69,7 @@ func (c *crowd) measure(ctx context.Context, size int) (Step, error) {
 	c.open()
 	began := c.clock()
 	up, down := c.network.Traffic.Bytes()
-	if err := wait(ctx, c.cfg.Window); err != nil {
+	if err := load.Wait(ctx, c.cfg.Window); err != nil {
 		return s, err
 	}
 	upNow, downNow := c.network.Traffic.Bytes()
@@ -80,7 +80,7 @@ func (c *crowd) measure(ctx context.Context, size int) (Step, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := wait(ctx, tail); err != nil {
+	if err := load.Wait(ctx, tail); err != nil {
 		return s, err
 	}
 
@@ -156,15 +156,4 @@ func (p *publication) window(k load.Kind) (first, next uint32) {
 		return p.from.AudioPackets, p.till.AudioPackets
 	}
 	return p.from.VideoPackets, p.till.VideoPackets
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
