@@ -204,11 +204,14 @@ func (c *cluster) awaitHome(token string) (home node) {
 	c.t.Helper()
 	eventually(c.t, 10*time.Second, "the room has a home", func() (bool, string) {
 		var r room
-		c.admin(c.nodes[0], "/admin/v1/rooms/"+token, &r)
+		n := c.nodes[0]
+		if err := ask(c.t.Context(), http.MethodGet, n.Admin+"/admin/v1/rooms/"+token, n.Token, nil, &r); err != nil {
+			return false, err.Error() // before the first has come it is not known
+		}
 		if r.Home != "" {
 			home = c.node(r.Home)
 		}
-		return r.Home != "", ""
+		return r.Home != "", "no home"
 	})
 	return home
 }
