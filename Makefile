@@ -52,13 +52,13 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	@cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 .PHONY: test
-test: build chromium netns web/node_modules/.package-lock.json ## every test but the long ones, browsers included
+test: build chromium firefox netns web/node_modules/.package-lock.json ## every test but the long ones, browsers included
 	@cd web && npm test --silent
 	@$(GOTEST) -timeout 9m $(UNIT)
 	@$(GOTEST) -timeout 9m $(E2E)
 
 .PHONY: e2e
-e2e: build chromium netns ## only the end-to-end tests, with their output
+e2e: build chromium firefox netns ## only the end-to-end tests, with their output
 	@$(GOTEST) -count=1 -v -timeout 9m $(E2E)
 
 .PHONY: race
@@ -126,6 +126,12 @@ chromium:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium here and not root: the browser tests will be skipped" >&2
+
+.PHONY: firefox
+firefox:
+	@command -v firefox >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq firefox-esr >/dev/null; } || \
+	  echo "no Firefox here and not root: its test will be skipped" >&2
 
 # The failures of real nodes need machines of their own: network namespaces.
 .PHONY: netns

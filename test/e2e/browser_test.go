@@ -71,7 +71,8 @@ func politely(cmd *exec.Cmd) {
 }
 
 // collect keeps every connection a page makes, so that a test can read the
-// browser's own statistics, and who is told to come to or go from the room.
+// browser's own statistics, its last socket, and who is told to come to or go
+// from the room.
 const collect = `(() => {
   const Real = window.RTCPeerConnection;
   window.testConnections = [];
@@ -83,6 +84,7 @@ const collect = `(() => {
   window.WebSocket = class extends Socket {
     constructor(...args) {
       super(...args);
+      window.testSocket = this;
       this.addEventListener('message', (e) => {
         const {type, event} = JSON.parse(e.data);
         if (type !== 'event' || event.target !== 'room') return;
@@ -128,6 +130,14 @@ type person struct {
 	t    *testing.T
 	ctx  context.Context
 	name string
+}
+
+func (p *person) String() string { return p.name }
+
+// viewer is a page of somebody in any browser.
+type viewer interface {
+	fmt.Stringer
+	inbound() []stream
 }
 
 // open shows a URL in a new browser context.

@@ -63,9 +63,9 @@ func receiving(p *person, kind string) map[int]stream {
 }
 
 // awaitStreams waits until somebody decodes n others and hears them.
-func awaitStreams(t *testing.T, p *person, n int) {
+func awaitStreams(t *testing.T, p viewer, n int) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("%s sees and hears %d others", p.name, n), func() (bool, string) {
+	eventually(t, 30*time.Second, fmt.Sprintf("%s sees and hears %d others", p, n), func() (bool, string) {
 		seen, heard := 0, 0
 		streams := p.inbound()
 		for _, s := range streams {
