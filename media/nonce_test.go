@@ -157,6 +157,41 @@ func TestSourceBeginsWhileResending(t *testing.T) {
 	}
 }
 
+// A packet that is asked for while it is on its way, in the history but not yet
+// sealed for the subscriber, is sent, once.
+func TestResendBeforeFirst(t *testing.T) {
+	o := newOpener(t)
+	f, _, _ := fan(t, 0)
+	l := f.layers[0][0]
+	l.net.bursts = func() burst { return o }
+	m, err := newMetrics(&Engine{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDownTrack("s", f.pub.Tracks[0], &traffic{}, m)
+	if _, err := d.Bind(withoutRTX{negotiated{ssrc: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	d.rebind(f, 0)
+	if err := d.connect(connected(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	var pool Pool
+	for _, seq := range []uint16{1, 2, 4} {
+		l.forward([]*Packet{frame(&pool, seq, seq == 1)})
+	}
+	late := frame(&pool, 3, false)
+	l.ring.Put(3, late)
+	d.resend([]uint16{3})
+	if len(o.seen) != 4 {
+		t.Errorf("%d packets have been sent, want 4", len(o.seen))
+	}
+	l.write(*l.sinks.Load(), []*Packet{late})
+	if o.again > 0 {
+		t.Errorf("the packet was sent %d times more", o.again)
+	}
+}
+
 // chaos is the life of a track: two publications of three layers that lose,
 // double and reorder packets, and begin anew; a subscriber that chooses layers,
 // pauses, and asks for everything again.

@@ -30,14 +30,19 @@ func (t *Stream) Seal(dst []byte, head int, payload []byte) (int, error) {
 	return n, err
 }
 
-// Again protects a packet once more that was sealed before, byte for byte the
-// same. To be sure of that is up to the caller.
+// Again protects a packet byte for byte as it was sealed before, if it was. That
+// it is the same is up to the caller. A receiver also misses, and asks for, what
+// was never sealed here.
 func (t *Stream) Again(dst []byte, head int, payload []byte) (int, error) {
 	index, ok := t.index(binary.BigEndian.Uint16(dst[2:]))
-	if !ok || !t.has(index) {
+	if !ok {
 		return 0, ErrNonce
 	}
-	return t.put(dst, head, payload, index)
+	n, err := t.put(dst, head, payload, index)
+	if err == nil && !t.has(index) {
+		t.note(index)
+	}
+	return n, err
 }
 
 func (t *Stream) put(dst []byte, head int, payload []byte, index uint64) (int, error) {
