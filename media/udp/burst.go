@@ -36,6 +36,12 @@ type message struct {
 	complete bool // takes no more datagrams
 }
 
+// refusal is an address to which the kernel takes no datagrams from a size on.
+type refusal struct {
+	to   netip.AddrPort
+	size int
+}
+
 // outlet gives messages to the kernel without waiting. It returns how many it
 // took; the error is about the first one that it did not take. wait waits for
 // room, but not longer than patience, and tells whether there is some.
@@ -60,9 +66,10 @@ type Burst struct {
 	sockets  *Sockets
 	out      outlet
 	messages [maxMessages]message
-	count    int // of messages
-	end      int // of what is in the arena
-	lost     int // since the last Flush
+	count    int     // of messages
+	end      int     // of what is in the arena
+	lost     int     // since the last Flush
+	refusing refusal // the last one since the last Flush
 	tally    tally
 	arena    [arenaSize]byte
 }
@@ -72,7 +79,7 @@ func (s *Sockets) Burst() *Burst { return s.bursts.Get().(*Burst) }
 
 // Release gives the Burst back; what was added since the last Flush is not sent.
 func (b *Burst) Release() {
-	b.count, b.end, b.lost = 0, 0, 0
+	b.count, b.end, b.lost, b.refusing = 0, 0, 0, refusal{}
 	b.sockets.bursts.Put(b)
 }
 
@@ -124,7 +131,7 @@ func (m *message) take(to netip.AddrPort, n int, j *joining) bool {
 // but not for long (see patience).
 func (b *Burst) Flush() (lost int) {
 	b.send()
-	lost, b.lost = b.lost, 0
+	lost, b.lost, b.refusing = b.lost, 0, refusal{}
 	b.sockets.stats.add(&b.tally)
 	b.tally = tally{}
 	return lost
@@ -138,6 +145,11 @@ func (b *Burst) send() {
 
 func (b *Burst) give(rest []message) {
 	for len(rest) > 0 {
+		if b.refusing.holds(&rest[0]) {
+			b.lose(rest[:1], &b.tally.refused)
+			rest = rest[1:]
+			continue
+		}
 		n, err := b.out.send(b.arena[:], rest)
 		for i := range rest[:n] {
 			b.sent(&rest[i])
@@ -158,10 +170,29 @@ func (b *Burst) give(rest []message) {
 		case rest[0].count > 1:
 			b.apart(rest[0], err)
 		default:
+			b.refusing = refusalOf(&rest[0], err)
 			b.lose(rest[:1], &b.tally.refused)
 		}
 		rest = rest[1:]
 	}
+}
+
+// refusalOf is what a datagram that was refused says of those that follow it to
+// the same address. Trying each of them would cost a call of the kernel, up to 64
+// for a message, and those of everybody else wait meanwhile.
+func refusalOf(m *message, err error) refusal {
+	switch {
+	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+		return refusal{} // it passes
+	case errors.Is(err, syscall.EMSGSIZE):
+		return refusal{m.to, m.size}
+	}
+	return refusal{m.to, 0}
+}
+
+// holds tells whether all datagrams of the message would be refused.
+func (r *refusal) holds(m *message) bool {
+	return m.to == r.to && m.bytes-(m.count-1)*m.size >= r.size
 }
 
 // apart sends the datagrams of a message that was refused for why, one by one.

@@ -324,29 +324,67 @@ func TestTooLargeToJoin(t *testing.T) {
 	}
 }
 
-// Nobody is sent to a route that takes nothing, and nobody else is concerned:
-// that it takes no messages of several datagrams is not known.
+// A route that takes nothing costs two calls, of which the second finds that it
+// does not take single datagrams either, and concerns nobody else. In the next
+// burst it is tried again.
 func TestDeadRoute(t *testing.T) {
-	k := kernel{refuse: func(m message) error {
-		if m.to == bob {
+	calls, dead := 0, true
+	k := kernel{}
+	k.refuse = func(m message) error {
+		if m.to != bob {
+			return nil
+		}
+		calls++
+		if dead {
 			return syscall.EHOSTUNREACH
 		}
 		return nil
-	}}
+	}
 	b := k.burst(t)
-	for _, to := range []netip.AddrPort{bob, alice, bob, alice} {
-		for i := range 3 {
-			b.addNumber(to, i, 1000)
+	for _, to := range []netip.AddrPort{bob, alice} {
+		for i := range 6 {
+			b.addNumber(to, i, 1000-i)
 		}
 	}
-	if lost := b.Flush(); lost != 6 {
-		t.Errorf("lost %d", lost)
+	if lost := b.Flush(); lost != 6 || calls != 2 {
+		t.Errorf("lost %d, %d calls for it", lost, calls)
 	}
-	if diff := cmp.Diff([]int{3, 3}, k.counts); diff != "" {
+	if diff := cmp.Diff([]int{2, 2, 2}, k.counts); diff != "" {
 		t.Error(diff)
 	}
 	if !b.sockets.joining.allowed(bob) || b.sockets.stats.refused.Load() != 6 {
 		t.Errorf("refused: %d", b.sockets.stats.refused.Load())
+	}
+	dead = false
+	b.addNumber(bob, 1, 100)
+	if lost := b.Flush(); lost != 0 {
+		t.Error("it is not tried again")
+	}
+}
+
+// What is too large for a route on its own says nothing of what is smaller, and
+// a kernel without memory says nothing of what follows.
+func TestRefusedForAReason(t *testing.T) {
+	sizes := []int{1400, 1400, 1300, 1400, 1400, 1400, 1200, 1400}
+	for errno, want := range map[syscall.Errno]struct{ sent, calls int }{
+		syscall.EMSGSIZE: {2, 5}, // the first three, one of them, its last; the next four, their last
+		syscall.ENOBUFS:  {2, 10},
+	} {
+		calls := 0
+		k := kernel{refuse: func(m message) error {
+			calls++
+			if m.size > 1350 {
+				return errno
+			}
+			return nil
+		}}
+		b := k.burst(t)
+		for i, size := range sizes {
+			b.addNumber(alice, i, size)
+		}
+		if lost := b.Flush(); lost != len(sizes)-want.sent || len(k.got) != want.sent || calls != want.calls {
+			t.Errorf("%v: lost %d, sent %d by %d calls, want %+v", errno, lost, len(k.got), calls, want)
+		}
 	}
 }
 
@@ -411,7 +449,7 @@ func TestKernelWithoutRoom(t *testing.T) {
 }
 
 // So it is with a single datagram, whose writer does not learn of it; of what is
-// refused it does.
+// refused it does, and both are counted.
 func TestSingleWithoutRoom(t *testing.T) {
 	k := kernel{}
 	p := listenFor(t, "127.0.0.1:0", 1)
@@ -430,7 +468,7 @@ func TestSingleWithoutRoom(t *testing.T) {
 		t.Errorf("%d, %v, %d lost", n, err, p.stats.full.Load())
 	}
 	refusals = []error{syscall.EPERM}
-	if _, err := p.write([]byte("abc"), alice); !errors.Is(err, syscall.EPERM) || k.waits != 2 {
+	if _, err := p.write([]byte("abc"), alice); !errors.Is(err, syscall.EPERM) || k.waits != 2 || p.stats.refused.Load() != 1 {
 		t.Errorf("%v, waited %d times", err, k.waits)
 	}
 }

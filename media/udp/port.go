@@ -81,6 +81,7 @@ func (p *Port) write(b []byte, to netip.AddrPort) (int, error) {
 	case errors.Is(err, syscall.EAGAIN):
 		p.stats.full.Add(1)
 	default:
+		p.stats.refused.Add(1)
 		return 0, fmt.Errorf("udp: %w", err)
 	}
 	return len(b), nil
