@@ -31,6 +31,9 @@ func (p *Publisher) attend(bitrate int) {
 			if !now.Before(next) {
 				next = now.Add(receptionInterval - arrivalInterval/2)
 				packets = append(p.in.receptions(now), p.limit(bitrate)...)
+				if p.unanswered(now) > p.e.net.patience.ended {
+					p.end(ErrConnection)
+				}
 			}
 			if packets = append(packets, p.in.arrivals()...); len(packets) > 0 {
 				_ = p.pc.WriteRTCP(packets) // fails before the handshake

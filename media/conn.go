@@ -30,6 +30,7 @@ type conn struct {
 	release     func()    // the last thing of all, see Engine.wg
 	recovered   func(any) // is told of a panic in a goroutine of run
 	timer       *time.Timer
+	consent     consent // of the goroutine that attends to it
 
 	once     sync.Once
 	closing  chan struct{} // closed when the end begins

@@ -35,6 +35,7 @@ type downTrack struct {
 	out     outlet
 	egress  *egress // nil until the connection is established
 	paused  bool
+	silent  bool  // the other side does not answer
 	target  int   // the layer that the subscriber wants
 	limit   int   // the best layer that this node has strength for; below 0 none
 	feed    *feed // to be forwarded
@@ -171,7 +172,7 @@ func (d *downTrack) aimLocked(now time.Time) (ask *layer) {
 // best that is alive below it, else the lowest above it. With none alive, the
 // lowest one, which every client sends first.
 func (d *downTrack) wantedLocked(now time.Time) *layer {
-	if d.egress == nil || d.paused || d.feed == nil || d.limit < 0 {
+	if d.egress == nil || d.paused || d.silent || d.feed == nil || d.limit < 0 {
 		return nil
 	}
 	layers := d.feed.layers[d.track]

@@ -2,6 +2,7 @@ package media
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -25,4 +26,10 @@ func (s *Subscriber) Destination() (protocol webrtc.ICEProtocol, to netip.AddrPo
 	default:
 		return webrtc.ICEProtocolTCP, netip.MustParseAddrPort(d.tcp.String())
 	}
+}
+
+// Patience replaces the bounds of connections that are made from now on.
+func (e *Engine) Patience(silent, ended, keepalive time.Duration) {
+	e.net.patience = patience{silent, ended}
+	e.net.settings.SetICETimeouts(iceDisconnected, iceFailed, keepalive)
 }

@@ -63,6 +63,7 @@ type network struct {
 	tcp       *pionice.TCPMuxDefault
 	bursts    func() burst
 	metrics   *metrics
+	patience  patience
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *webrtc.MediaEngine
 	subscribe *webrtc.MediaEngine
@@ -78,10 +79,11 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		return nil, err
 	}
 	n := &network{
-		addr:    port.Addr(),
-		udp:     port,
-		bursts:  func() burst { return port.Burst() },
-		metrics: m,
+		addr:     port.Addr(),
+		udp:      port,
+		bursts:   func() burst { return port.Burst() },
+		metrics:  m,
+		patience: patience{silentAfter, consentFor},
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			Listener:             acceptor{tcp},
 			Logger:               quiet{},

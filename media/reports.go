@@ -22,6 +22,7 @@ func (s *Subscriber) attend() {
 		case <-s.closing:
 			return
 		case now := <-tick.C:
+			s.agree(now)
 			s.settle(now)
 			s.report(now)
 		}
