@@ -3,24 +3,92 @@ package media
 import (
 	"errors"
 	"net"
+	"net/netip"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// acceptPause is between two attempts to accept a connection when that fails.
-const acceptPause = 50 * time.Millisecond
+const (
+	// acceptPause is between two attempts to accept a connection when that fails.
+	acceptPause = 50 * time.Millisecond
+	// maxStrangers is how many connections there are at once that have not yet been
+	// answered, and maxShare how many of them from one network: each has a file of
+	// the process, for strangerFor at most. Others are answered as soon as their
+	// first message has come, and what the node needs to believe it.
+	maxStrangers = 1024
+	maxShare     = 128
+	strangerFor  = 2 * tcpFirstPacket
+)
 
 // acceptor is a listener whose errors are its end. The library's mux takes every
 // one for that, and there are others: whoever opens very many connections leaves
-// the process without files for a while.
-type acceptor struct{ net.Listener }
+// the process without files for a while. That is also why there is a bound for
+// them as long as nobody knows what they are for.
+type acceptor struct {
+	net.Listener
+	refused prometheus.Counter // connections
+
+	mu        sync.Mutex
+	strangers int                  // guarded by mu
+	from      map[netip.Prefix]int // guarded by mu; of them
+}
+
+func newAcceptor(l net.Listener, refused prometheus.Counter) *acceptor {
+	return &acceptor{Listener: l, refused: refused, from: map[netip.Prefix]int{}}
+}
 
 // Accept implements net.Listener.
-func (a acceptor) Accept() (net.Conn, error) {
+func (a *acceptor) Accept() (net.Conn, error) {
 	for {
 		c, err := a.Listener.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) {
-			return c, err
+		switch {
+		case err != nil && !errors.Is(err, net.ErrClosed):
+			time.Sleep(acceptPause)
+			continue
+		case err != nil:
+			return nil, err
 		}
-		time.Sleep(acceptPause)
+		from := networkOf(c.RemoteAddr())
+		if !a.admit(from) {
+			a.refused.Inc()
+			_ = c.Close()
+			continue
+		}
+		return newTCPConn(c, sync.OnceFunc(func() { a.leave(from) })), nil
 	}
+}
+
+// admit counts one more stranger, which leave takes off again.
+func (a *acceptor) admit(from netip.Prefix) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.strangers == maxStrangers || a.from[from] == maxShare {
+		return false
+	}
+	a.strangers++
+	a.from[from]++
+	return true
+}
+
+func (a *acceptor) leave(from netip.Prefix) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.strangers--
+	if a.from[from]--; a.from[from] == 0 {
+		delete(a.from, from)
+	}
+}
+
+// networkOf is the network of an address: itself, or with IPv6 the 64 bits of which
+// one subscriber has all addresses.
+func networkOf(a net.Addr) netip.Prefix {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := t.AddrPort().Addr().Unmap().WithZone("")
+	p, _ := ip.Prefix(min(ip.BitLen(), 64)) // fails only for more bits than there are
+	return p
 }

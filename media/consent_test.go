@@ -23,7 +23,7 @@ type mute struct {
 // newMute has a client use such a socket.
 func newMute(t *testing.T) (*mute, mediatest.Options) {
 	t.Helper()
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	socket, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,8 @@ const (
 	dropResend = "resend" // asked for again beyond the budget
 	dropTCP    = "tcp"    // to a subscriber by TCP that does not keep up
 	dropData   = "data"   // data-channel message to a slow subscriber
+	// Connections by TCP that have not said yet whom they are for.
+	dropStranger = "stranger"
 )
 
 func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
@@ -52,7 +54,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		refused:    counter("refused_packets_total", "Packets of publishers that were forged, damaged, or came twice."),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "dropped_total",
-			Help: "Packets and data-channel messages dropped because a bound was reached.",
+			Help: "Packets, data-channel messages and TCP connections of strangers dropped because a bound was reached.",
 		}, []string{"where"}),
 		shakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "handshakes_total",

@@ -37,11 +37,10 @@ const (
 	// maxSCTPMessage is what publishers may send in one data-channel message.
 	maxSCTPMessage = 64 << 10
 
-	// The queues of a TCP connection, in packets and bytes. What finds one full is
-	// dropped, so that a slow TCP connection blocks nobody.
-	tcpReadQueue  = 64
-	tcpWriteQueue = 512 << 10
-	// tcpFirstPacket is how long a TCP connection may stay silent.
+	// tcpReadQueue is how many packets of a TCP connection wait to be read.
+	tcpReadQueue = 64
+	// tcpFirstPacket is how long a TCP connection may stay silent, or name nobody
+	// who is here.
 	tcpFirstPacket = 10 * time.Second
 
 	// maxStreams bounds the SSRCs of a connection, each counted for RTP and for
@@ -85,11 +84,12 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		metrics:  m,
 		patience: patience{silentAfter, consentFor},
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
-			Listener:             acceptor{tcp},
-			Logger:               quiet{},
-			ReadBufferSize:       tcpReadQueue,
-			WriteBufferSize:      tcpWriteQueue,
-			FirstStunBindTimeout: tcpFirstPacket,
+			// Connections have queues for what is written to them.
+			Listener:                     newAcceptor(tcp, m.dropped.WithLabelValues(dropStranger)),
+			Logger:                       quiet{},
+			ReadBufferSize:               tcpReadQueue,
+			FirstStunBindTimeout:         tcpFirstPacket,
+			AliveDurationForConnFromStun: tcpFirstPacket,
 		}),
 	}
 	if n.settings, err = n.set(cfg, m); err == nil {

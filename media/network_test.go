@@ -7,7 +7,11 @@ import (
 
 // A panic in one of its goroutines ends a connection, and nothing else.
 func TestPanicEndsTheConnection(t *testing.T) {
-	n, err := newNetwork(Config{ListenUDP: "127.0.0.1:0"}, Deps{}, &metrics{})
+	m, err := newMetrics(&Engine{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := newNetwork(Config{ListenUDP: "127.0.0.1:0"}, Deps{}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
