@@ -4,10 +4,11 @@
 //	client ── HTTP ─► Forwarder ─┐  mTLS, talkd-http, HTTP/1.1,
 //	signaling ── Ask ────────────┴─ connections of its own ──► Receive ─► the server's handlers
 //
-// The body of a request is read before anything is held for it, so that a client
-// who sends slowly keeps nobody else out; the answer streams. More than
-// maxInFlight requests at the same time are refused, and when it gets narrow
-// those of a client that has its share already.
+// The body of a request is read before any of what others need is held for it, so
+// that a client who sends slowly keeps nobody else out; the answer streams. More
+// than maxInFlight requests at the same time are refused, and when it gets narrow
+// those of a client that has its share already. For bodies, which are memory, the
+// same bounds hold once more while they are read.
 //
 // One server is asked for as long as it answers; one that is dead, hangs or has
 // not applied yet what the asking node has heard of is passed over for the next:
@@ -26,6 +27,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -65,6 +67,7 @@ const (
 var ErrNoServer = errors.New("no server of the cluster answers")
 
 var (
+	errNarrow = errors.New("too many requests are waiting for the servers of the cluster")
 	errBehind = errors.New("it is behind")
 	errSilent = errors.New("it does not answer in time")
 	// errUnreached marks failures before anything was begun.
@@ -89,7 +92,8 @@ type Config struct {
 type Forwarder struct {
 	config Config
 	proxy  *httputil.ReverseProxy
-	shares *shares
+	bodies *shares // requests whose body is read
+	shares *shares // requests that are with a server
 	// Neither waits for connections of the other.
 	requests, questions *http.Transport
 
@@ -100,7 +104,7 @@ type Forwarder struct {
 
 // New makes a Forwarder.
 func New(c Config) *Forwarder {
-	f := &Forwarder{config: c, shares: newShares(maxInFlight, maxShare), requests: transport(c), questions: transport(c)}
+	f := &Forwarder{config: c, bodies: newShares(maxInFlight, maxShare), shares: newShares(maxInFlight, maxShare), requests: transport(c), questions: transport(c)}
 	f.questions.MaxConnsPerHost = maxQuestions
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -143,15 +147,18 @@ func (f *Forwarder) Close() {
 
 // ServeHTTP passes a request on.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, f.config.MaxBody+1))
-	if err != nil {
-		http.Error(w, "the body is incomplete", http.StatusBadRequest)
-		return
-	}
 	client := network(r.RemoteAddr)
-	if !f.shares.take(client) {
+	body, err := f.read(r, client)
+	if err == nil && !f.shares.take(client) {
+		err = errNarrow
+	}
+	switch {
+	case errors.Is(err, errNarrow):
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests are waiting for the servers of the cluster", http.StatusServiceUnavailable)
+		http.Error(w, errNarrow.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
+		http.Error(w, "the body is incomplete", http.StatusBadRequest)
 		return
 	}
 	defer f.shares.leave(client)
@@ -166,6 +173,18 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return io.NopCloser(bytes.NewReader(body)), nil
 	}
 	f.proxy.ServeHTTP(w, r)
+}
+
+// read reads the body of a request, if it has one.
+func (f *Forwarder) read(r *http.Request, client netip.Prefix) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	if !f.bodies.take(client) {
+		return nil, errNarrow
+	}
+	defer f.bodies.leave(client)
+	return io.ReadAll(io.LimitReader(r.Body, f.config.MaxBody+1))
 }
 
 // failed answers a request that no server has answered.

@@ -190,6 +190,33 @@ func TestSlowBody(t *testing.T) {
 	})
 }
 
+// Of bodies that are sent slowly there are no more than may wait for servers, and
+// who send none are not concerned.
+func TestSlowBodies(t *testing.T) {
+	inBubble(t, map[store.NodeID]http.Handler{"s1": http.NotFoundHandler()}, func(t *testing.T, p *pipes) {
+		body, client := io.Pipe()
+		codes := make(chan int, maxInFlight)
+		for range maxInFlight {
+			go func() { codes <- p.from(t.Context(), "192.0.2.1", http.MethodPost, body).Code }()
+		}
+		synctest.Wait()
+		if len(codes) != maxInFlight/2 || <-codes != http.StatusServiceUnavailable {
+			t.Errorf("%d of one address are refused", len(codes))
+		}
+		if code := p.from(t.Context(), "192.0.2.1", http.MethodGet, nil).Code; code != http.StatusNotFound {
+			t.Errorf("without a body it is answered %d", code)
+		}
+		if code := p.from(t.Context(), "192.0.2.2", http.MethodPost, strings.NewReader("text")).Code; code != http.StatusNotFound {
+			t.Errorf("another client is answered %d", code)
+		}
+		_ = client.Close()
+		synctest.Wait()
+		if s := p.forward.bodies; s.held != 0 || len(s.by) != 0 {
+			t.Errorf("%d places are held by %d", s.held, len(s.by))
+		}
+	})
+}
+
 // A body that is cut off is passed on to nobody; of one that is too long, no
 // more than shows that.
 func TestBodies(t *testing.T) {
