@@ -81,26 +81,26 @@ func (h *Hub) front(ctx context.Context, c *conn, m *wire.ClientMessage, t *sign
 }
 
 // openFront opens a front. If the answer is good the client's frames go through
-// it from then on.
+// it from then on. An answer that comes when nobody waits for it any more is as
+// none: the session may be made anew meanwhile.
 func (h *Hub) openFront(ctx context.Context, cancel context.CancelFunc, c *conn, client signalpb.SignalingClient, node store.NodeID, open *signalpb.FrontOpen) (*signalpb.FrontOpened, error) {
-	answer := make(chan *signalpb.FrontOpened, 1)
+	t := &tunnel{node: node, cancel: cancel}
+	answer := make(chan *signalpb.FrontOpened)
 	h.background(func() {
 		defer cancel()
 		defer close(answer)
-		t := &tunnel{node: node, cancel: cancel}
 		opened, err := t.open(ctx, client, open)
 		if err != nil {
-			h.log.Debug("no front", keyNode, string(node), keyError, err)
+			// What gRPC says besides holds the addresses of both nodes.
+			h.log.Debug("no front", keyNode, string(node), keyError, status.Code(err).String())
 			return
 		}
-		good := opened.GetOutcome() == signalpb.Outcome_OUTCOME_OK
-		if good {
-			c.mu.Lock()
-			c.tunnel = t
-			c.mu.Unlock()
+		select {
+		case answer <- opened:
+		case <-ctx.Done():
+			return
 		}
-		answer <- opened
-		if good {
+		if opened.GetOutcome() == signalpb.Outcome_OUTCOME_OK {
 			t.relay(ctx, c)
 		}
 	})
@@ -110,6 +110,11 @@ func (h *Hub) openFront(ctx context.Context, cancel context.CancelFunc, c *conn,
 	case opened, ok := <-answer:
 		if !ok {
 			return nil, errors.New("not opened")
+		}
+		if opened.GetOutcome() == signalpb.Outcome_OUTCOME_OK {
+			c.mu.Lock()
+			c.tunnel = t
+			c.mu.Unlock()
 		}
 		return opened, nil
 	case <-patience.C:
