@@ -118,7 +118,7 @@ func (w *bare) send(b *testing.B, packet []byte) {
 		for i := range len(part) * w.each {
 			copy(w.arena[(first*w.each+i)*benchSize:], packet)
 		}
-		n, err := batchCall(unix.SYS_SENDMMSG, w.fd, part, unix.MSG_DONTWAIT)
+		n, err := batchCall(unix.SYS_SENDMMSG, w.fd, part)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,8 +1,6 @@
 package udp
 
 import (
-	"errors"
-	"net"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +36,6 @@ type Reader struct {
 	next  int    // the message that comes next
 	rest  []byte // of the one before
 	size  int    // of its datagrams
-
-	// The result of try, which is made once.
-	err error
-	try func(fd uintptr) bool
 }
 
 func newGroupReader(s *socket) *Reader {
@@ -56,10 +50,6 @@ func newGroupReader(s *socket) *Reader {
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&r.options[i]))
 	}
-	r.try = func(fd uintptr) bool {
-		r.count, r.err = batchCall(unix.SYS_RECVMMSG, fd, r.headers[:], unix.MSG_WAITFORONE)
-		return true
-	}
 	return r
 }
 
@@ -68,13 +58,10 @@ func (r *Reader) Read() error {
 	for i := range r.headers {
 		r.headers[i].SetControllen(int(unsafe.Sizeof(groupOption{})))
 	}
-	r.count, r.next, r.rest = 0, 0, nil
-	err := r.socket.raw.Read(r.try)
-	if r.socket.closed.Load() { // which is also a way to come to the end of a read
-		r.count = 0
-		return net.ErrClosed
-	}
-	return errors.Join(err, r.err)
+	r.next, r.rest = 0, nil
+	var err error
+	r.count, err = r.socket.arrivals.read(r.headers[:])
+	return err
 }
 
 // Next returns the next datagram that was read, until the next Read; nil when

@@ -7,24 +7,19 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// socket is one of the sockets of a Port. The runtime does not watch it, but a
-// thread waits for what comes in: watched, it would wake the runtime for every
-// message that leaves, as there is room for another one then, and that costs a
-// quarter of what sending does.
+// socket is one of the sockets of a Port.
 type socket struct {
-	file *os.File // a blocking descriptor, which is what keeps the runtime away
-	raw  syscall.RawConn
-	addr netip.AddrPort
-	dual bool // of IPv6; addresses of IPv4 are mapped
-
-	closed atomic.Bool // or about to be
+	file     *os.File // a blocking descriptor, which is what keeps the runtime away
+	raw      syscall.RawConn
+	arrivals *arrivals
+	addr     netip.AddrPort
+	dual     bool // of IPv6; addresses of IPv4 are mapped
 }
 
 // shareable tells whether several sockets can have one port, among which the
@@ -56,6 +51,9 @@ func open(ctx context.Context, address string, shared bool) (*socket, error) {
 			return err
 		})
 	}
+	if err == nil {
+		s.arrivals, err = newArrivals(s)
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.file.Close())
 	}
@@ -82,13 +80,8 @@ func takeOver(conn *net.UDPConn) (*os.File, error) {
 	return os.NewFile(uintptr(own), "udp"), nil
 }
 
-// close lets the reader return: who waits is woken by the end of receiving. It
-// is refused, as there is no connection, but has its effect.
-func (s *socket) close() error {
-	s.closed.Store(true)
-	_ = control(s.raw, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
-	return s.file.Close()
-}
+// close lets the reader return.
+func (s *socket) close() error { return errors.Join(s.arrivals.close(), s.file.Close()) }
 
 // joins tells whether the kernel takes several datagrams as one message.
 func (s *socket) joins() bool {
@@ -135,11 +128,6 @@ type reader struct {
 	headers [readBatch]mmsghdr
 	vectors [readBatch]unix.Iovec
 	names   [readBatch]unix.RawSockaddrInet6
-
-	// The results of try, which is made once.
-	n   int
-	err error
-	try func(fd uintptr) bool
 }
 
 func newReader(s *socket) *reader {
@@ -149,10 +137,6 @@ func newReader(s *socket) *reader {
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.vectors[i]
 		h.SetIovlen(1)
-	}
-	r.try = func(fd uintptr) bool {
-		r.n, r.err = batchCall(unix.SYS_RECVMMSG, fd, r.headers[:], unix.MSG_WAITFORONE)
-		return true
 	}
 	return r
 }
@@ -165,10 +149,8 @@ func (r *reader) read(batch *[readBatch]*datagram) (int, error) {
 		r.vectors[i].SetLen(len(d.buf))
 		r.headers[i].Namelen = unix.SizeofSockaddrInet6
 	}
-	if err := r.socket.raw.Read(r.try); err != nil {
-		return 0, err
-	}
-	for i := range r.n {
+	n, err := r.socket.arrivals.read(r.headers[:])
+	for i := range n {
 		d, h := batch[i], &r.headers[i]
 		d.from = address(&r.names[i])
 		d.n = int(h.Len)
@@ -176,7 +158,7 @@ func (r *reader) read(batch *[readBatch]*datagram) (int, error) {
 			d.n = 0
 		}
 	}
-	return r.n, r.err
+	return n, err
 }
 
 // address reads what the kernel wrote; one of IPv4 is one of IPv4 in any case.

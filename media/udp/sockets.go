@@ -14,9 +14,9 @@
 //
 // There is a socket for each core, which share the port number, where the system
 // knows that; the kernel distributes what comes in, and the mux finds the
-// connection whichever received it. One goroutine per socket of a Port reads, on
-// Linux with a thread of its own; they end with Close. Nothing waits for a
-// connection: what finds its queue full is lost.
+// connection whichever received it. One goroutine per socket of a Port reads; they
+// end with Close. Nothing waits for a connection: what finds its queue full is
+// lost.
 package udp
 
 import (
