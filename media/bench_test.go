@@ -58,8 +58,9 @@ func (n *nowhere) Add(to netip.AddrPort, bytes int) {
 	n.packets[to.Port()]++
 }
 
-func (*nowhere) Flush() int { return 0 }
-func (n *nowhere) Release() { n.at = 0 }
+func (*nowhere) Flush() int       { return 0 }
+func (n *nowhere) TryFlush() bool { return true }
+func (n *nowhere) Release()       { n.at = 0 }
 
 // connected is the way of a connection that is established, to a port. Its keys
 // are zeros.
@@ -128,7 +129,7 @@ func BenchmarkForward50(b *testing.B) {
 			batch = append(batch, frame(&pool, seq, seq == 0))
 			seq++
 		}
-		l.forward(batch)
+		l.forward(batch, flush)
 	}
 	for range 200 {
 		send() // fills the history, which takes its packets out of the pool
@@ -157,7 +158,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 			batch = append(batch, frame(&pool, seq, seq == 0))
 			seq++
 		}
-		l.forward(batch)
+		l.forward(batch, flush)
 	}
 	for range 600 {
 		send()
@@ -177,7 +178,7 @@ func TestResendIsBounded(t *testing.T) {
 	var pool Pool
 	d, l := tracks[0], f.layers[0][0]
 	for seq := range uint16(1000) {
-		l.forward([]*Packet{frame(&pool, seq, seq == 0)})
+		l.forward([]*Packet{frame(&pool, seq, seq == 0)}, flush)
 	}
 	all := make([]uint16, 1000)
 	for range 5 {
@@ -191,7 +192,7 @@ func TestResendIsBounded(t *testing.T) {
 	}
 	before := end.packets[1]
 	for seq := range uint16(100) {
-		l.forward([]*Packet{frame(&pool, 1000+seq, false)})
+		l.forward([]*Packet{frame(&pool, 1000+seq, false)}, flush)
 	}
 	d.resend([]uint16{1000, 1001, 5000}) // one that never was
 	if again := end.packets[1] - before - 100; again != 2 {

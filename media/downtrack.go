@@ -90,6 +90,13 @@ func (d *downTrack) connect(e *egress) error {
 	return err
 }
 
+// direct tells whether packets go past the library, which may wait.
+func (d *downTrack) direct() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.egress == nil || d.egress.sealer != nil
+}
+
 // rebind goes on with the track of another publication, as soon as that flows.
 // It returns the layer that a keyframe is needed of.
 func (d *downTrack) rebind(f *feed, track uint8) *layer {
@@ -215,7 +222,7 @@ func (t *tap) stale() bool { return t.epoch != t.layer.epoch.Load() }
 func (t *tap) Write(batch []*Packet) {
 	b := t.layer.net.burst()
 	t.d.stats.out(t.d.write(t, batch, b))
-	t.layer.net.flush(b)
+	flush(b)
 }
 
 // write returns what was sent.

@@ -18,8 +18,10 @@ type burst interface {
 	// Room is where the next datagram is written, and Add takes its first bytes.
 	Room(size int) []byte
 	Add(to netip.AddrPort, n int)
-	// Flush tells how many were lost.
+	// Flush tells how many were lost. TryFlush is false where that would wait, and
+	// keeps what is left.
 	Flush() int
+	TryFlush() bool
 	Release()
 }
 

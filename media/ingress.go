@@ -123,6 +123,9 @@ func (in *ingress) startLocked(o *srtp.Opener) {
 	}
 	in.held = nil
 	in.deliverLocked()
+	for _, i := range in.inlets {
+		i.source.wake()
+	}
 }
 
 // close ends the sources.
@@ -150,6 +153,13 @@ func (in *ingress) caught() {
 // Receive implements udp.Receiver.
 func (in *ingress) Receive(packets [][]byte) {
 	defer in.caught()
+	in.take(packets)
+	for _, i := range in.inlets {
+		i.source.forward()
+	}
+}
+
+func (in *ingress) take(packets [][]byte) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {

@@ -22,14 +22,18 @@ const (
 	keyframeInterval = 500 * time.Millisecond
 	// nackUpstream bounds how many packets of one request are asked upstream.
 	nackUpstream = 64
+	// lightWork is how many datagrams are sent by who brings the packets: waking
+	// the layer's goroutine costs as much.
+	lightWork = 16
 	// delayEvery is of how many batches of a layer one tells how long it took:
 	// looking at the clock costs as much as a small packet.
 	delayEvery = 16
 )
 
 // layer is the unit of forwarding: one encoding of one track. Its goroutine
-// (pump) reads the source, keeps the history and writes to all sinks. Sinks may
-// be attached before there is a source, and stay when it is replaced.
+// (pump) reads the source, keeps the history and writes to all sinks; a
+// trackSource does so itself while there is little to do. Sinks may be attached
+// before there is a source, and stay when it is replaced.
 type layer struct {
 	video bool
 	ring  *rtpbuf.Ring[*Packet]
@@ -38,7 +42,7 @@ type layer struct {
 	up    atomic.Pointer[uplink]
 	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
 	epoch atomic.Uint32 // rises with each source
-	turns uint          // batches that were forwarded; the goroutine's own
+	turns uint          // batches that were forwarded; of who forwards
 
 	mu    sync.Mutex             // guards changes of sinks
 	sinks atomic.Pointer[[]Sink] // read by pump without a lock
@@ -165,11 +169,14 @@ func (l *layer) keyframe() {
 func (l *layer) pump(source Source) error {
 	l.epoch.Add(1)
 	defer l.ring.Clear()
+	if t, ok := source.(*trackSource); ok {
+		t.feed(l)
+	}
 	batch := make([]*Packet, batchSize)
 	for {
 		n, err := source.Read(batch)
 		if n > 0 {
-			l.forward(batch[:n])
+			l.forward(batch[:n], flush)
 		}
 		if err != nil {
 			return err
@@ -177,8 +184,26 @@ func (l *layer) pump(source Source) error {
 	}
 }
 
-// forward owns the references of the batch.
-func (l *layer) forward(batch []*Packet) {
+// light tells whether n packets are so little work that it is done where they
+// are brought, and whether nobody is waited for.
+func (l *layer) light(n int) bool {
+	sinks := l.sinks.Load()
+	if sinks == nil || len(*sinks) == 0 {
+		return n <= lightWork
+	}
+	if n*len(*sinks) > lightWork {
+		return false
+	}
+	for _, s := range *sinks {
+		if t, ok := s.(*tap); !ok || !t.d.direct() {
+			return false
+		}
+	}
+	return true
+}
+
+// forward owns the references of the batch. flush is for what it has sealed.
+func (l *layer) forward(batch []*Packet, flush func(burst)) {
 	fresh := batch[:0]
 	var bytes int
 	for _, p := range batch {
@@ -203,7 +228,7 @@ func (l *layer) forward(batch []*Packet) {
 		l.settle(fresh)
 	}
 	if sinks := l.sinks.Load(); sinks != nil {
-		l.write(*sinks, fresh)
+		l.write(*sinks, fresh, flush)
 		if l.turns++; l.turns%delayEvery == 0 {
 			l.stats.took(time.Since(fresh[0].Arrival))
 		}
@@ -227,7 +252,7 @@ func (l *layer) settle(batch []*Packet) {
 
 // write gives each sink the whole batch, one after the other: datagrams that
 // follow each other to the same address cost the kernel least.
-func (l *layer) write(sinks []Sink, batch []*Packet) {
+func (l *layer) write(sinks []Sink, batch []*Packet, flush func(burst)) {
 	var b burst
 	var sum outgoing
 	for _, s := range sinks {
@@ -244,7 +269,7 @@ func (l *layer) write(sinks []Sink, batch []*Packet) {
 	}
 	sum.count()
 	if b != nil {
-		l.net.flush(b)
+		flush(b)
 	}
 }
 

@@ -103,7 +103,7 @@ func TestHistoryAnswersNACK(t *testing.T) {
 	l := newLayer(Video, &traffic{}, nil)
 	src := &pushed{}
 	l.up.Store(&uplink{feedback: src})
-	l.forward([]*Packet{numbered(&pool, 10), numbered(&pool, 11), numbered(&pool, 12)})
+	l.forward([]*Packet{numbered(&pool, 10), numbered(&pool, 11), numbered(&pool, 12)}, flush)
 	k := &kept{}
 	l.attach(k).NACK([]uint16{10, 12, 13})
 	if !slices.Equal(k.seqs, []uint16{10, 12}) || !slices.Equal(src.nacks, []uint16{13}) {
@@ -136,7 +136,7 @@ func TestKeyframesOwed(t *testing.T) {
 		after := func(d time.Duration, key bool, want int) {
 			t.Helper()
 			time.Sleep(d) // of the bubble
-			l.forward([]*Packet{frame(&pool, seq, key)})
+			l.forward([]*Packet{frame(&pool, seq, key)}, flush)
 			seq++
 			if src.keyframes != want {
 				t.Errorf("packet %d: asked %d times, want %d", seq, src.keyframes, want)

@@ -235,7 +235,7 @@ func (n *network) takeKeys(s *webrtc.SettingEngine, h *srtp.Handshake) {
 func (n *network) burst() burst { return n.bursts() }
 
 // flush sends what a burst has gathered.
-func (n *network) flush(b burst) {
+func flush(b burst) {
 	b.Flush() // what is lost, the socket counts
 	b.Release()
 }

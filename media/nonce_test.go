@@ -38,6 +38,7 @@ func newOpener(t *testing.T) *opener {
 
 func (o *opener) Room(size int) []byte { return o.room[:size] }
 func (*opener) Flush() int             { return 0 }
+func (*opener) TryFlush() bool         { return true }
 func (*opener) Release()               {}
 
 func (o *opener) Add(_ netip.AddrPort, n int) {
@@ -108,7 +109,7 @@ func TestFirstPacketsAreLost(t *testing.T) {
 	}
 	var pool Pool
 	for seq := uint16(65530); seq != 100; seq++ {
-		f.layers[0][0].forward([]*Packet{frame(&pool, seq, seq == 65530)})
+		f.layers[0][0].forward([]*Packet{frame(&pool, seq, seq == 65530)}, flush)
 	}
 	if len(o.seen) != 96 {
 		t.Errorf("%d packets", len(o.seen))
@@ -141,7 +142,7 @@ func TestSourceBeginsWhileResending(t *testing.T) {
 		l.epoch.Add(1)
 		l.ring.Clear()
 		for seq := range uint16(20) {
-			l.forward([]*Packet{noisy(t, &pool, r, seq)})
+			l.forward([]*Packet{noisy(t, &pool, r, seq)}, flush)
 		}
 	}
 	source()
@@ -254,7 +255,7 @@ func chaos(t *testing.T, o *opener, c webrtc.TrackLocalContext, r *rand.Rand) {
 			if r.IntN(4) == 0 {
 				r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
 			}
-			at.forward(batch)
+			at.forward(batch, flush)
 		}
 		last, _, _ = d.numbering.Last()
 	}

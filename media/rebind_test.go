@@ -108,7 +108,7 @@ func (n *twoNodes) send(feed, layer int, payload []byte, ticks uint32, at time.D
 		n.t.Fatal(err)
 	}
 	p.Arrival = n.start.Add(at)
-	n.feeds[feed].layers[0][layer].forward([]*Packet{p})
+	n.feeds[feed].layers[0][layer].forward([]*Packet{p}, flush)
 }
 
 // Whatever the phase of the second source is, and however late it is, a listener

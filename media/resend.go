@@ -45,7 +45,7 @@ func (d *downTrack) resend(lost []uint16) {
 		}
 	}
 	d.mu.Unlock()
-	t.layer.net.flush(b)
+	flush(b)
 	for _, p := range found {
 		p.Release()
 	}

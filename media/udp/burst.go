@@ -131,6 +131,23 @@ func (m *message) take(to netip.AddrPort, n int, j *joining) bool {
 // but not for long (see patience).
 func (b *Burst) Flush() (lost int) {
 	b.send()
+	return b.settle()
+}
+
+// TryFlush is Flush that does not wait. It is false when the kernel has no room
+// for all of it; the rest is still there then.
+func (b *Burst) TryFlush() bool {
+	if rest := b.give(b.messages[:b.count], false); len(rest) > 0 {
+		b.count = copy(b.messages[:], rest)
+		return false
+	}
+	b.count, b.end = 0, 0
+	b.settle()
+	return true
+}
+
+// settle adds to the figures of all, and returns what was lost.
+func (b *Burst) settle() (lost int) {
 	lost, b.lost, b.refusing = b.lost, 0, refusal{}
 	b.sockets.stats.add(&b.tally)
 	b.tally = tally{}
@@ -139,11 +156,12 @@ func (b *Burst) Flush() (lost int) {
 
 // send empties the arena.
 func (b *Burst) send() {
-	b.give(b.messages[:b.count])
+	b.give(b.messages[:b.count], true)
 	b.count, b.end = 0, 0
 }
 
-func (b *Burst) give(rest []message) {
+// give returns what is left: with patience, nothing.
+func (b *Burst) give(rest []message, patience bool) []message {
 	for len(rest) > 0 {
 		if b.refusing.holds(&rest[0]) {
 			b.lose(rest[:1], &b.tally.refused)
@@ -159,14 +177,17 @@ func (b *Burst) give(rest []message) {
 		}
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
+			if !patience {
+				return rest
+			}
 			if b.sockets.patient(b.out) {
 				continue
 			}
 			b.lose(rest, &b.tally.full)
-			return
+			return nil
 		case errors.Is(err, net.ErrClosed):
 			b.lose(rest, &b.tally.refused)
-			return
+			return nil
 		case rest[0].count > 1:
 			b.apart(rest[0], err)
 		default:
@@ -175,6 +196,7 @@ func (b *Burst) give(rest []message) {
 		}
 		rest = rest[1:]
 	}
+	return nil
 }
 
 // refusalOf is what a datagram that was refused says of those that follow it to
@@ -204,7 +226,7 @@ func (b *Burst) apart(m message, why error) {
 		single[i] = message{to: m.to, start: m.start + at, bytes: n, size: n, count: 1}
 	}
 	before := b.tally.messages()
-	b.give(single[:m.count])
+	b.give(single[:m.count], true)
 	if b.tally.messages() > before {
 		b.sockets.refused(m.to, refusesAll(why, m.size))
 	}

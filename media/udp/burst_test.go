@@ -448,6 +448,44 @@ func TestKernelWithoutRoom(t *testing.T) {
 	}
 }
 
+// Who does not wait keeps what found no room, in its order.
+func TestTryFlush(t *testing.T) {
+	k := kernel{room: true}
+	room := 3
+	k.refuse = func(message) error {
+		if room--; room < 0 {
+			return syscall.EAGAIN
+		}
+		return nil
+	}
+	b := k.burst(t)
+	for i := range 8 {
+		b.addNumber(netip.AddrPortFrom(alice.Addr(), uint16(i+1)), i, 100)
+	}
+	if b.TryFlush() || len(k.got) != 3 || k.waits != 0 {
+		t.Errorf("sent %d, waited %d times", len(k.got), k.waits)
+	}
+	room = 2
+	if b.TryFlush() || len(k.got) != 5 {
+		t.Errorf("sent %d", len(k.got))
+	}
+	room = 8
+	b.addNumber(bob, 8, 100)
+	if lost := b.Flush(); lost != 0 || len(k.got) != 9 {
+		t.Errorf("lost %d, sent %d", lost, len(k.got))
+	}
+	want := make([]byte, 100)
+	for i, got := range k.got {
+		if number(want, i); !bytes.Equal(got, want) {
+			t.Errorf("datagram %d is %x", i, got)
+		}
+	}
+	b.addNumber(bob, 9, 100)
+	if n := b.sockets.stats.datagrams.Load(); !b.TryFlush() || len(k.got) != 10 || n != 9 {
+		t.Errorf("sent %d, counted %d before", len(k.got), n)
+	}
+}
+
 // So it is with a single datagram, whose writer does not learn of it; of what is
 // refused it does, and both are counted.
 func TestSingleWithoutRoom(t *testing.T) {

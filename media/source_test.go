@@ -1,0 +1,135 @@
+package media
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// brought is a source whose layer has subscribers, at ports from 1 on. Its
+// goroutine ends with the test.
+func brought(t *testing.T, subscribers int) (*trackSource, *nowhere, *network) {
+	t.Helper()
+	f, _, end := fan(t, subscribers)
+	s := newTrackSource(&section{kind: Video}, func() { t.Error("dropped") })
+	l := f.layers[0][0]
+	ended := make(chan error)
+	go func() { ended <- l.pump(s) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	// A keyframe, without which a subscriber gets nothing.
+	s.bring(frame(new(Pool), 1, true))
+	synctest.Wait()
+	return s, end, l.net
+}
+
+func (t *trackSource) bring(packets ...*Packet) {
+	t.fresh = append(t.fresh, packets...)
+	t.deliver()
+	t.forward()
+}
+
+// What is little work is done by who brings the packets, and needs no other
+// goroutine.
+func TestLittleIsForwardedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool Pool
+		s, end, _ := brought(t, 2)
+		for seq := uint16(2); seq < 20; seq += 2 {
+			s.bring(frame(&pool, seq, false), frame(&pool, seq+1, false))
+			for port := 1; port <= 2; port++ {
+				if n := end.packets[port]; n != int(seq)+1 {
+					t.Fatalf("%d packets for %d", n, port)
+				}
+			}
+		}
+	})
+}
+
+// All else is left to the layer's goroutine.
+func TestMuchIsForwardedByTheLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool Pool
+		s, end, _ := brought(t, lightWork/2)
+		s.mu.Lock()
+		s.turn = bringer // holds up the goroutine
+		s.mu.Unlock()
+		for seq := uint16(2); seq < 5; seq++ {
+			s.bring(frame(&pool, seq, false))
+		}
+		synctest.Wait()
+		if n := end.packets[1]; n != 1 {
+			t.Fatalf("%d packets without the turn", n)
+		}
+		s.pass()
+		synctest.Wait()
+		if n := end.packets[1]; n != 4 {
+			t.Errorf("%d packets", n)
+		}
+		s.bring(frame(&pool, 5, false), frame(&pool, 6, false), frame(&pool, 7, false))
+		synctest.Wait()
+		if n := end.packets[1]; n != 7 {
+			t.Errorf("%d packets", n)
+		}
+	})
+}
+
+// narrow has no room until it is made.
+type narrow struct {
+	nowhere
+	room chan struct{}
+}
+
+func (*narrow) TryFlush() bool { return false }
+func (n *narrow) Flush() int   { <-n.room; return 0 }
+
+// Who brings packets waits for nobody: when there is no room what comes next
+// stays behind what came before, until there is.
+func TestBringerDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool Pool
+		s, end, n := brought(t, 2)
+		full := &narrow{room: make(chan struct{})}
+		n.bursts = func() burst { return full }
+		s.bring(frame(&pool, 2, false))
+		n.bursts = func() burst { return end }
+		s.bring(frame(&pool, 3, false))
+		synctest.Wait()
+		if full.packets[1] != 1 || end.packets[1] != 1 {
+			t.Errorf("%d without room, %d overtook", full.packets[1], end.packets[1]-1)
+		}
+		full.room <- struct{}{}
+		synctest.Wait()
+		s.bring(frame(&pool, 4, false))
+		if end.packets[1] != 3 {
+			t.Errorf("%d packets when there was room", end.packets[1])
+		}
+	})
+}
+
+// A panic is that of who brings the packets, and leaves nobody waiting.
+func TestPanicGivesTheTurnBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pool Pool
+		s, end, n := brought(t, 2)
+		n.bursts = func() burst { panic("of a burst") }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			s.bring(frame(&pool, 2, false))
+		}()
+		n.bursts = func() burst { return end }
+		s.bring(frame(&pool, 3, false))
+		if end.packets[1] != 2 {
+			t.Errorf("%d packets", end.packets[1])
+		}
+	})
+}
