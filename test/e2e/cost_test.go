@@ -44,27 +44,54 @@ func TestServerCost(t *testing.T) {
 				t.Cleanup(run.Close)
 				runs = append(runs, run)
 			}
-			before, began := timesOf(server.PID), time.Now()
-			reports := measureAll(t, runs)
-			// Media flow on for a moment after the window.
-			busy := (timesOf(server.PID).ran - before.ran).Seconds() / time.Since(began).Seconds()
-
-			var rate float64 // packets in a second
+			var reports []*load.Report
+			talkd := costOf(server.PID, func() (rate float64) {
+				reports = measureAll(t, runs)
+				for _, r := range reports {
+					for i := range r.Streams {
+						c := &r.Streams[i].Counts
+						rate += float64(c.Received) / c.Took.Seconds()
+					}
+				}
+				return rate
+			})
 			var problems []string
 			for _, r := range reports {
 				problems = append(problems, r.Problems()...)
-				for i := range r.Streams {
-					c := &r.Streams[i].Counts
-					rate += float64(c.Received) / c.Took.Seconds()
-				}
 			}
 			if len(problems) > 0 {
 				t.Errorf("%q", problems)
 			}
-			t.Logf("%d rooms of %d who send and %d who listen: %.0f packets/s, CPU %.1f %%, memory %s, %.1f CPU s per million packets",
-				c.rooms, c.publishers, c.audience, rate, 100*busy, memory(server.PID), busy/rate*1e6)
+			used := memory(server.PID)
+			for _, run := range runs {
+				run.Close()
+			}
+			floor := measureFloor(t, c.rooms*c.publishers, c.audience)
+			t.Logf("%d rooms of %d who send and %d who listen to each: %v, memory %s; floor: %v; %.2f × floor",
+				c.rooms, c.publishers, c.audience, talkd, used, floor, talkd.perMillion()/floor.perMillion())
 		})
 	}
+}
+
+// cost is what a process takes.
+type cost struct {
+	rate float64 // packets that came, in a second
+	busy float64 // of one core
+}
+
+// costOf looks at a process while it works, for which work tells the rate.
+func costOf(pid int, work func() (rate float64)) cost {
+	before, began := timesOf(pid), time.Now()
+	rate := work()
+	// Media flow on for a moment after the window.
+	return cost{rate, (timesOf(pid).ran - before.ran).Seconds() / time.Since(began).Seconds()}
+}
+
+// perMillion is in seconds of the processor.
+func (c cost) perMillion() float64 { return c.busy / c.rate * 1e6 }
+
+func (c cost) String() string {
+	return fmt.Sprintf("%.0f packets/s, CPU %.1f %%, %.1f CPU s per million packets", c.rate, 100*c.busy, c.perMillion())
 }
 
 func costPlan(nc *signalingtest.Nextcloud, server node, room, publishers, audience int) load.Plan {
