@@ -14,6 +14,7 @@ import (
 // By default this only shows that the measurement works; docs/performance.md has
 // the flags of the real one.
 var (
+	costWarmUp   = flag.Duration("cost.warm-up", 0, "TestServerCost: how long media flow before; after 10 s nothing grows any more")
 	costWindow   = flag.Duration("cost.window", time.Second, "TestServerCost: for how long it is measured")
 	costAudience = flag.Int("cost.audience", 4, "TestServerCost: who listens to one publisher")
 	costMeetings = flag.Int("cost.meetings", 1, "TestServerCost: meetings of three, all sending")
@@ -24,6 +25,12 @@ var (
 // packet is decrypted and looked at. A meeting of three is three who send and,
 // so that nobody does both, two who listen to each: the same streams.
 func TestServerCost(t *testing.T) {
+	t.Run("idle", func(t *testing.T) {
+		server := startCluster(t, 1).nodes[0]
+		<-time.After(*costWarmUp)
+		idle := costOf(server.PID, func() float64 { <-time.After(*costWindow); return 0 })
+		t.Logf("a node without anybody: CPU %.2f %%", 100*idle.busy)
+	})
 	for _, c := range []struct {
 		name                        string
 		rooms, publishers, audience int
@@ -44,6 +51,7 @@ func TestServerCost(t *testing.T) {
 				t.Cleanup(run.Close)
 				runs = append(runs, run)
 			}
+			<-time.After(*costWarmUp)
 			var reports []*load.Report
 			talkd := costOf(server.PID, func() (rate float64) {
 				reports = measureAll(t, runs)
