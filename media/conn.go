@@ -29,6 +29,7 @@ type conn struct {
 	teardown    func()    // runs when the PeerConnection is closed
 	release     func()    // the last thing of all, see Engine.wg
 	recovered   func(any) // is told of a panic in a goroutine of run
+	entered     func()    // lets the next connection begin
 	timer       *time.Timer
 	consent     consent // of the goroutine that attends to it
 
@@ -45,9 +46,14 @@ type conn struct {
 	known     []string                  // guarded by mu; usable candidates of the other side, at most maxCandidates
 }
 
-// newConn makes a connection, whose packets go by t.
-func newConn(n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
+// newConn makes a connection, whose packets go by t, when it is its turn.
+func newConn(ctx context.Context, n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
+	entered, err := n.entrance.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c := &conn{
+		entered:     entered,
 		onCandidate: onCandidate,
 		onClose:     onClose,
 		recovered:   recovered,
@@ -58,6 +64,7 @@ func newConn(n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Cand
 	}
 	pc, err := n.connection(m, t, func() { c.end(ErrConnection) })
 	if err != nil {
+		entered()
 		return nil, err
 	}
 	c.pc = pc
@@ -67,6 +74,7 @@ func newConn(n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Cand
 		switch s {
 		case webrtc.PeerConnectionStateConnected:
 			c.timer.Stop()
+			c.entered()
 			if c.connected != nil {
 				c.connected()
 			}
@@ -109,6 +117,7 @@ func (c *conn) end(cause error) {
 		go func() {
 			defer c.release()
 			c.timer.Stop()
+			c.entered()
 			_ = c.pc.GracefulClose()
 			c.teardown()
 			c.wg.Wait()

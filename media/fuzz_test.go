@@ -43,7 +43,7 @@ func FuzzOffer(f *testing.F) {
 		if err := pub.Validate(); err != nil {
 			t.Fatalf("accepted, but %v", err)
 		}
-		c, err := newConn(n, n.publish, newIngress(o, new(Pool), n.metrics), nil, nil, func(v any) { panic(v) })
+		c, err := newConn(t.Context(), n, n.publish, newIngress(o, new(Pool), n.metrics), nil, nil, func(v any) { panic(v) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func FuzzAnswer(f *testing.F) {
 	seeds(f)
 	n := fuzzNetwork(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := newConn(n, n.subscribe, &egress{}, nil, nil, func(v any) { panic(v) })
+		c, err := newConn(t.Context(), n, n.subscribe, &egress{}, nil, nil, func(v any) { panic(v) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,9 @@ import (
 	pionice "github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	pionlog "github.com/pion/logging"
+	"github.com/pion/transport/v4"
 	"github.com/pion/transport/v4/packetio"
+	"github.com/pion/transport/v4/stdnet"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/talkd/talkd/media/srtp"
@@ -53,6 +55,8 @@ const (
 	// certificateUse is how long a certificate is given to new connections; the
 	// library makes them for a month.
 	certificateUse = 24 * time.Hour
+	// interfacesUse is for how long the machine's addresses are taken for known.
+	interfacesUse = 5 * time.Second
 )
 
 // network is the engine's sockets, and the ways to make connections over them.
@@ -63,6 +67,7 @@ type network struct {
 	bursts    func() burst
 	metrics   *metrics
 	patience  patience
+	entrance  entrance
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *webrtc.MediaEngine
 	subscribe *webrtc.MediaEngine
@@ -70,6 +75,8 @@ type network struct {
 	mu   sync.Mutex
 	cert *webrtc.Certificate // guarded by mu
 	made time.Time           // guarded by mu
+	own  transport.Net       // guarded by mu
+	seen time.Time           // guarded by mu; when own was made
 }
 
 func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
@@ -83,6 +90,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		bursts:   func() burst { return port.Burst() },
 		metrics:  m,
 		patience: patience{silentAfter, consentFor},
+		entrance: newEntrance(),
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			// Connections have queues for what is written to them.
 			Listener:                     newAcceptor(tcp, m.dropped.WithLabelValues(dropStranger)),
@@ -205,7 +213,12 @@ func (n *network) connection(m *webrtc.MediaEngine, t transit, overflow func()) 
 	if err != nil {
 		return nil, err
 	}
+	own, err := n.interfaces()
+	if err != nil {
+		return nil, err
+	}
 	settings := n.settings
+	settings.SetNet(own)
 	settings.BufferFactory = buffers(overflow)
 	t.prepare(n, &settings)
 	pc, err := webrtc.NewAPI(
@@ -276,6 +289,22 @@ func (n *network) certificate() (*webrtc.Certificate, error) {
 	}
 	n.cert, n.made = cert, time.Now()
 	return cert, nil
+}
+
+// interfaces are those of the machine. The library would list them for each
+// connection, which is a twelfth of what one costs.
+func (n *network) interfaces() (transport.Net, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.own != nil && time.Since(n.seen) < interfacesUse {
+		return n.own, nil
+	}
+	own, err := stdnet.NewNet()
+	if err != nil {
+		return nil, fmt.Errorf("media: interfaces: %w", err)
+	}
+	n.own, n.seen = own, time.Now()
+	return n.own, nil
 }
 
 // Close closes the sockets.

@@ -17,7 +17,7 @@ func TestPanicEndsTheConnection(t *testing.T) {
 	}
 	defer func() { _ = n.Close() }()
 	seen, ended := make(chan any, 1), make(chan error, 1)
-	c, err := newConn(n, n.publish, &egress{}, nil, func(cause error) { ended <- cause }, func(v any) { seen <- v })
+	c, err := newConn(t.Context(), n, n.publish, &egress{}, nil, func(cause error) { ended <- cause }, func(v any) { seen <- v })
 	if err != nil {
 		t.Fatal(err)
 	}

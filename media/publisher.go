@@ -51,7 +51,7 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 		return nil, "", err
 	}
 	in := newIngress(o, &e.pool, e.metrics)
-	c, err := newConn(e.net, e.net.publish, in, r.OnCandidate, r.OnClose, e.recovered)
+	c, err := newConn(ctx, e.net, e.net.publish, in, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}

@@ -82,8 +82,9 @@ type binding struct {
 
 func (sub *subscription) last() *binding { return sub.bound[len(sub.bound)-1] }
 
-// Subscribe makes an offer. It does not wait for other nodes: what they publish
-// is known from the Publication, and their packets come when they come.
+// Subscribe makes an offer when it is its turn. It does not wait for other nodes:
+// what they publish is known from the Publication, and their packets come when
+// they come.
 func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber, string, error) {
 	if len(r.Publications) == 0 || len(r.Publications) > maxPublications || len(r.Group) > maxGroup {
 		return nil, "", fmt.Errorf("%w: %d in one connection", ErrBadPublication, len(r.Publications))
@@ -94,7 +95,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 		}
 	}
 	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP)}
-	c, err := newConn(e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
+	c, err := newConn(ctx, e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
