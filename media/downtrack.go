@@ -30,21 +30,24 @@ type downTrack struct {
 	codec      Codec
 	stats      *traffic
 	metrics    *metrics
+	// onRestraint is told of changes of restraint; may be nil.
+	onRestraint func(PubID, Restraint)
 
-	mu      sync.Mutex // guards all below; held while packets are sealed
-	out     outlet
-	egress  *egress // nil until the connection is established
-	paused  bool
-	silent  bool  // the other side does not answer
-	target  int   // the layer that the subscriber wants
-	limit   int   // the best layer that this node has strength for; below 0 none
-	feed    *feed // to be forwarded
-	track   uint8
-	current *tap   // forwards, perhaps still of the feed before
-	next    *tap   // waits for its first packet, a keyframe for video
-	last    *layer // of the last packet forwarded
-	arrival time.Time
-	asked   time.Time // when a keyframe was asked for, in the time of packets
+	mu        sync.Mutex // guards all below; held while packets are sealed
+	out       outlet
+	egress    *egress // nil until the connection is established
+	paused    bool
+	silent    bool      // the other side does not answer
+	target    int       // the layer that the subscriber wants
+	limit     int       // the best layer that this node has strength for; below 0 none
+	restraint Restraint // what that meant when limit was set last
+	feed      *feed     // to be forwarded
+	track     uint8
+	current   *tap   // forwards, perhaps still of the feed before
+	next      *tap   // waits for its first packet, a keyframe for video
+	last      *layer // of the last packet forwarded
+	arrival   time.Time
+	asked     time.Time // when a keyframe was asked for, in the time of packets
 
 	numbering rewrite.Numbering
 	pictures  rewrite.Pictures

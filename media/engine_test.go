@@ -93,12 +93,23 @@ func subscribe(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, da
 // subscribeBy gives the client the offer as it is changed on the way.
 func subscribeBy(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, data bool, way func(offer string) string, pubs ...media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
 	t.Helper()
+	return subscribeAs(t, e, cfg, way, media.SubscribeRequest{Publications: pubs, Group: "room", DataChannel: data})
+}
+
+// subscribeFor asks for whatever the request says.
+func subscribeFor(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, r media.SubscribeRequest) (*mediatest.Subscriber, *media.Subscriber) {
+	t.Helper()
+	return subscribeAs(t, e, cfg, func(offer string) string { return offer }, r)
+}
+
+func subscribeAs(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, way func(offer string) string, r media.SubscribeRequest) (*mediatest.Subscriber, *media.Subscriber) {
+	t.Helper()
 	c, err := mediatest.NewSubscriber(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	s, sdp, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: pubs, Group: "room", DataChannel: data})
+	s, sdp, err := e.Subscribe(within(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}

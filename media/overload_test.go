@@ -1,6 +1,7 @@
 package media_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,50 @@ func TestShedPausesTheNewest(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	clean(t, wait(t, newer, media.Video, packets(newer.Report(media.Video).Packets+20)))
+}
+
+// Who receives is told what is done to each video, once, and of nothing that he
+// does himself.
+func TestShedIsTold(t *testing.T) {
+	t.Parallel()
+	e := engine(t, media.Config{}, media.Deps{})
+	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 74, Layers: 3})
+	var told []media.Restraint // by Shed, which runs here
+	c, s := subscribeFor(t, e, mediatest.SubscriberConfig{}, media.SubscribeRequest{
+		Publications: []media.Publication{p.Publication()}, Group: "room",
+		OnRestraint: func(id media.PubID, r media.Restraint) {
+			if id != p.Publication().ID {
+				t.Errorf("told of %v", id)
+			}
+			told = append(told, r)
+		},
+	})
+	sender.Start()
+	wait(t, c, media.Video, packets(10))
+	expect := func(share float64, want ...media.Restraint) {
+		t.Helper()
+		told = nil
+		e.Shed(share)
+		e.Shed(share)
+		if !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	}
+	expect(0)
+	expect(0.3, media.Lowered)
+	expect(0.6)
+	expect(1, media.Paused)
+	off := false
+	if err := s.Select(p.Publication().ID, media.Selection{Video: &off}); err != nil {
+		t.Fatal(err)
+	}
+	expect(1, media.Unrestrained)
+	on := true
+	if err := s.Select(p.Publication().ID, media.Selection{Video: &on}); err != nil {
+		t.Fatal(err)
+	}
+	expect(1, media.Paused)
+	expect(0, media.Unrestrained)
 }
 
 // Before anything is paused there is a worse layer, if the publisher has any, and

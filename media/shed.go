@@ -17,6 +17,16 @@ type Shed struct {
 	Paused  int // of them, those that get nothing
 }
 
+// Restraint is what overload does to a track of video that a subscriber wants.
+type Restraint uint8
+
+// The restraints.
+const (
+	Unrestrained Restraint = iota
+	Lowered                // a worse layer
+	Paused                 // nothing
+)
+
 // Shed leaves out a share of the video to subscribers, 0 is nothing and 1 all.
 // Voice, and what other nodes pull, is always forwarded. Who comes later is not
 // taken in before the next call, so that a node repeats it while the share is
@@ -29,16 +39,17 @@ func (e *Engine) Shed(share float64) Shed {
 	}
 	var done Shed
 	for i, limit := range shed(wishes, share) {
-		tracks[i].restrain(limit)
-		switch top := wishes[i].top; {
-		case top < 0:
-			continue
-		case limit < 0:
+		restraint := wishes[i].under(limit)
+		tracks[i].restrain(limit, restraint)
+		switch restraint {
+		case Paused:
 			done.Paused++
-		case limit < top:
+		case Lowered:
 			done.Lowered++
 		}
-		done.Streams++
+		if wishes[i].top >= 0 {
+			done.Streams++
+		}
 	}
 	e.metrics.shed(done)
 	return done
@@ -73,6 +84,17 @@ func (e *Engine) videoTracks() []*downTrack {
 type wish struct {
 	top    int  // the best layer; below 0 none
 	screen bool // not a camera
+}
+
+// under tells what a limit does to the wish.
+func (w wish) under(limit int) Restraint {
+	switch {
+	case limit >= w.top:
+		return Unrestrained
+	case limit < 0:
+		return Paused
+	}
+	return Lowered
 }
 
 // shed decides on the best layer that each track may have, below 0 for none. The
@@ -120,12 +142,20 @@ func (d *downTrack) wish() wish {
 	return wish{top: min(d.target, len(d.feed.layers[d.track])-1), screen: d.feed.pub.ID.Kind == KindScreen}
 }
 
-// restrain sets the best layer that there is strength for.
-func (d *downTrack) restrain(limit int) {
+// restrain sets the best layer that there is strength for, and tells who asked to
+// be told when that is something else for the subscriber.
+func (d *downTrack) restrain(limit int, r Restraint) {
 	d.mu.Lock()
-	same := d.limit == limit
+	same, news := d.limit == limit, d.restraint != r && d.feed != nil
+	var id PubID
+	if news {
+		d.restraint, id = r, d.feed.pub.ID
+	}
 	d.mu.Unlock()
 	if !same {
 		d.change(func() { d.limit = limit })
+	}
+	if news && d.onRestraint != nil {
+		d.onRestraint(id, r)
 	}
 }

@@ -32,6 +32,9 @@ type SubscribeRequest struct {
 	// OnCandidate and OnClose are as for a PublishRequest.
 	OnCandidate func(Candidate)
 	OnClose     func(error)
+	// OnRestraint is told when overload of this node begins to do something else to
+	// the video of a publication. It may be nil, and must not block.
+	OnRestraint func(PubID, Restraint)
 }
 
 // Selection is what a subscriber wants of a publication; nil leaves a choice as
@@ -53,9 +56,10 @@ type Subscriber struct {
 	name    string // of the group
 	nonce   string // of the names of its tracks
 	group   *group
-	order   uint64              // of those of the engine: later ones are higher
-	channel *webrtc.DataChannel // nil without
-	open    chan struct{}       // closed when the channel is open
+	order   uint64                 // of those of the engine: later ones are higher
+	told    func(PubID, Restraint) // OnRestraint
+	channel *webrtc.DataChannel    // nil without
+	open    chan struct{}          // closed when the channel is open
 
 	established atomic.Bool // subs and their tracks are complete, and packets flow
 	negotiation sync.Mutex  // one at a time
@@ -100,7 +104,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 		return nil, "", err
 	}
 	c.pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(out.follow)
-	s := &Subscriber{conn: c, e: e, egress: out, name: r.Group, open: make(chan struct{}), nonce: rand.Text()}
+	s := &Subscriber{conn: c, e: e, egress: out, name: r.Group, told: r.OnRestraint, open: make(chan struct{}), nonce: rand.Text()}
 	if err := s.register(); err != nil {
 		_ = s.Close()
 		return nil, "", err
@@ -239,6 +243,7 @@ func (s *Subscriber) add(pub Publication) error {
 		if err != nil {
 			return fmt.Errorf("media: track: %w", err)
 		}
+		d.onRestraint = s.told
 		d.rebind(f, t.Index)
 		sub.tracks = append(sub.tracks, d)
 		sender := transceiver.Sender()

@@ -264,3 +264,16 @@ func TestRoomFails(t *testing.T) {
 		t.Errorf("snapshot %v", s)
 	}
 }
+
+// Only clients that list it hear of video that is left out: to others the event
+// is unknown.
+func TestShedIsForWhoAsks(t *testing.T) {
+	h := lonely(t)
+	for feature, want := range map[string]int{wire.ClientMove: 0, wire.ClientShed: 1} {
+		s := h.newSession("s", identity{features: []string{feature}}, 1)
+		s.Shed(wire.Shed{SessionID: "other", RoomType: wire.RoomTypeVideo, SID: "1", State: wire.ShedPaused})
+		if len(s.queue) != want {
+			t.Errorf("feature %q: %d events", feature, len(s.queue))
+		}
+	}
+}

@@ -324,6 +324,13 @@ func (s *Session) Withdraw(id media.PubID) {
 	}
 }
 
+// Shed is for the desk: video is left out, or no longer.
+func (s *Session) Shed(m wire.Shed) {
+	if slices.Contains(s.who.features, wire.ClientShed) {
+		s.say(wire.ShedEvent(m))
+	}
+}
+
 // Await is for the desk: it waits for what another session publishes.
 func (s *Session) Await(ctx context.Context, publisher store.SessionID, kind string) (media.Publication, error) {
 	seat := s.currentSeat()

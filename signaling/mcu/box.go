@@ -12,17 +12,18 @@ import (
 type what uint8
 
 const (
-	offer     what = iota + 1 // the client publishes
-	ask                       // the client, or a sharer, wants an offer for the client
-	answer                    // the client answers an offer
-	candidate                 // the client has a candidate
-	choose                    // the client chooses layers
-	local                     // the engine has a candidate
-	failed                    // the engine's connection has failed
-	expired                   // a deadline of a connection has passed
-	announced                 // there is a new publication
-	withdrawn                 // a publication is over
-	end                       // everything is over
+	offer      what = iota + 1 // the client publishes
+	ask                        // the client, or a sharer, wants an offer for the client
+	answer                     // the client answers an offer
+	candidate                  // the client has a candidate
+	choose                     // the client chooses layers
+	local                      // the engine has a candidate
+	failed                     // the engine's connection has failed
+	restrained                 // the engine leaves out video, or no longer does
+	expired                    // a deadline of a connection has passed
+	announced                  // there is a new publication
+	withdrawn                  // a publication is over
+	end                        // everything is over
 )
 
 // fromClient requests count against the bound of a box, as do the engine's
@@ -34,9 +35,10 @@ type request struct {
 	what  what
 	m     *wire.MediaMessage // offer, answer, candidate, choose; ask: nil unless by the client
 	reply func(error)        // the same; never nil there
-	c     *connection        // local, failed, expired
+	c     *connection        // local, failed, restrained, expired
 	cand  media.Candidate    // local
 	err   error              // failed
+	left  media.Restraint    // restrained
 	pub   media.Publication  // announced
 	id    media.PubID        // withdrawn
 	again bool               // ask: made by the link itself, which keeps the first deadline
@@ -91,6 +93,8 @@ func (b *box) addLocked(r request, bound int) (replaced []request, ok bool) {
 				return nil, true
 			}
 		}
+	case r.what == restrained:
+		b.takeLocked(func(old request) bool { return old.what == restrained && old.c == r.c })
 	case r.what == withdrawn:
 		b.takeLocked(func(old request) bool { return old.what == withdrawn && !newer(old.id, r.id) })
 	}

@@ -50,6 +50,10 @@ func (l *downlink) handle(ctx context.Context, r request) {
 			l.d.log.Debug("subscriber closed", keyPublication, r.c.pub.ID.String(), keyError, r.err)
 			l.drop() // the client asks again
 		}
+	case restrained:
+		if r.c == l.now {
+			l.d.host.Shed(wire.Shed{SessionID: l.key.publisher, RoomType: l.key.kind, SID: r.c.sid, State: shedStates[r.left]})
+		}
 	case expired:
 		if r.c == l.now && !r.c.deadline.IsZero() && !time.Now().Before(r.c.deadline) {
 			l.d.log.Debug("subscriber given up", keyPublication, r.c.pub.ID.String(), "answered", r.c.answered)
@@ -143,6 +147,7 @@ func (l *downlink) subscribe(ctx context.Context, pub media.Publication) error {
 		DataChannel: l.key.kind == media.KindVideo,
 		OnCandidate: onCandidate,
 		OnClose:     onClose,
+		OnRestraint: func(_ media.PubID, r media.Restraint) { d.add(&l.box, l, request{what: restrained, c: next, left: r}) },
 	})
 	if err != nil {
 		return fmt.Errorf("subscribing: %w", err)
@@ -307,6 +312,11 @@ func (l *downlink) setLive(live bool) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	l.live = live
+}
+
+// shedStates are the words for what overload does.
+var shedStates = map[media.Restraint]string{
+	media.Unrestrained: wire.ShedNothing, media.Lowered: wire.ShedLowered, media.Paused: wire.ShedPaused,
 }
 
 // causeOf is why ctx ended, if it has, else err.

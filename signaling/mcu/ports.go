@@ -55,6 +55,8 @@ type Host interface {
 	// another is announced before the other is withdrawn.
 	Announce(media.Publication)
 	Withdraw(media.PubID)
+	// Shed says that this node leaves out video of a publisher, or no longer does.
+	Shed(wire.Shed)
 }
 
 // Real makes an Engine of the engine of package media, whose connections are

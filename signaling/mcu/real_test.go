@@ -132,6 +132,9 @@ func (c *client) Send(sender store.SessionID, m wire.MediaMessage) {
 	c.in <- heard{from: sender, m: got}
 }
 
+// Shed is of no interest here.
+func (c *client) Shed(wire.Shed) {}
+
 func (c *client) Announce(pub media.Publication) {
 	c.hall.dir.put(pub)
 	for _, other := range c.hall.all() {

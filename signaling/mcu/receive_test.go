@@ -19,6 +19,48 @@ func pass(seconds int) {
 	synctest.Wait()
 }
 
+// The client is told when its node leaves out video, of the connection that it
+// has, and not of each step while it hears nothing of any.
+func TestShed(t *testing.T) {
+	run(t, mcu.Config{}, func(t *testing.T, s *stage) {
+		s.announce(publication(alice, "video", 1))
+		s.say(alice, requestOffer("video", ""))
+		s.say(alice, answer("video", s.lastSID()))
+		s.wantSaid("alice: offer video #1 offer-of-alice/video/0.1")
+		first := s.engine.subscriber(t, 0).req
+		tell := func(r media.Restraint) { first.OnRestraint(first.Publications[0].ID, r) }
+		tell(media.Paused)
+		s.wantSaid("alice: shed video #1 paused")
+		tell(media.Lowered)
+		s.wantSaid("alice: shed video #1 lowered")
+		tell(media.Unrestrained)
+		s.wantSaid("alice: shed video #1 none")
+
+		s.say(alice, requestOffer("video", ""))
+		s.wantSaid("alice: offer video #2 offer-of-alice/video/0.1")
+		tell(media.Paused)
+		s.wantSaid()
+	})
+}
+
+// What waits to be told is the newest.
+func TestShedOfABusyLink(t *testing.T) {
+	run(t, mcu.Config{}, func(t *testing.T, s *stage) {
+		s.announce(publication(alice, "video", 1))
+		s.say(alice, requestOffer("video", ""))
+		s.wantSaid("alice: offer video #1 offer-of-alice/video/0.1")
+		busy := make(chan struct{})
+		s.engine.onAnswer = func() { <-busy }
+		s.say(alice, answer("video", s.lastSID()))
+		req := s.engine.subscriber(t, 0).req
+		for _, r := range []media.Restraint{media.Lowered, media.Paused, media.Unrestrained, media.Paused} {
+			req.OnRestraint(req.Publications[0].ID, r)
+		}
+		close(busy)
+		s.wantSaid("alice: shed video #1 paused")
+	})
+}
+
 func TestReceive(t *testing.T) {
 	run(t, mcu.Config{}, func(t *testing.T, s *stage) {
 		s.announce(publication(alice, "video", 1))

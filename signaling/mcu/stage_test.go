@@ -224,6 +224,12 @@ func (h *fakeHost) Announce(pub media.Publication) { h.note("announce", pub.ID) 
 
 func (h *fakeHost) Withdraw(id media.PubID) { h.note("withdraw", id) }
 
+func (h *fakeHost) Shed(m wire.Shed) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines = append(h.lines, fmt.Sprintf("%s: shed %s #%d %s", m.SessionID, m.RoomType, slices.Index(h.sids, m.SID)+1, m.State))
+}
+
 func (h *fakeHost) note(verb string, id media.PubID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

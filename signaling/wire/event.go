@@ -11,6 +11,7 @@ const (
 	TargetRoom         = "room"
 	TargetRoomList     = "roomlist"
 	TargetParticipants = "participants"
+	TargetMedia        = "media" // of the session; only for clients with ClientShed
 )
 
 // Types of events. Not every target has every type.
@@ -22,6 +23,7 @@ const (
 	EventUpdate    = "update"
 	EventInvite    = "invite"
 	EventDisinvite = "disinvite"
+	EventShed      = "shed"
 )
 
 // Event tells a client what happened. Which field is set follows from Type.
@@ -36,6 +38,7 @@ type Event struct {
 	Update    *Update           `json:"update,omitempty"`
 	Invite    *RoomEntry        `json:"invite,omitempty"`
 	Disinvite *RoomEntry        `json:"disinvite,omitempty"`
+	Shed      *Shed             `json:"shed,omitempty"`
 }
 
 // SessionEntry is a session in a room, as the others see it. Guests have no
@@ -85,6 +88,22 @@ type SwitchTo struct {
 	Details json.RawMessage `json:"details,omitempty"`
 }
 
+// What an overloaded node does to a video.
+const (
+	ShedNothing = "none"    // all of it is sent, again
+	ShedLowered = "lowered" // a worse layer is sent
+	ShedPaused  = "paused"  // nothing is sent
+)
+
+// Shed tells what an overloaded node does to the video that a connection
+// receives.
+type Shed struct {
+	SessionID store.SessionID `json:"sessionid"` // who publishes
+	RoomType  string          `json:"roomType"`
+	SID       string          `json:"sid"`
+	State     string          `json:"state"`
+}
+
 // JoinEvent tells who came into the room.
 func JoinEvent(entries ...SessionEntry) ServerMessage {
 	return event(Event{Target: TargetRoom, Type: EventJoin, Join: entries})
@@ -129,6 +148,11 @@ func HomeEvent(room string, home store.NodeID) ServerMessage {
 // InviteEvent tells that a room came into the client's list.
 func InviteEvent(room string, properties json.RawMessage) ServerMessage {
 	return event(Event{Target: TargetRoomList, Type: EventInvite, Invite: &RoomEntry{RoomID: room, Properties: properties}})
+}
+
+// ShedEvent tells of video that is left out, or no longer.
+func ShedEvent(s Shed) ServerMessage {
+	return event(Event{Target: TargetMedia, Type: EventShed, Shed: &s})
 }
 
 // Reasons of a DisinviteEvent.

@@ -17,6 +17,9 @@ const (
 	// ClientResumeMedia: the client publishes anew when a resumed session has
 	// lost its media.
 	ClientResumeMedia = "resume-media"
+	// ClientShed: the client wants to know when video is left out because its node
+	// is overloaded.
+	ClientShed = "shed"
 	// ClientMove: the client goes on at another node without a gap when it is
 	// asked to.
 	ClientMove = "move"

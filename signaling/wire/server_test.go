@@ -39,6 +39,8 @@ func TestEncode(t *testing.T) {
 		{"roomlist update", RoomUpdateEvent("r", properties), `{"type":"event","event":{"target":"roomlist","type":"update","update":{"roomid":"r","properties":{"name":"Team"}}}}`},
 		{"invite", InviteEvent("r", properties), `{"type":"event","event":{"target":"roomlist","type":"invite","invite":{"roomid":"r","properties":{"name":"Team"}}}}`},
 		{"disinvite", DisinviteEvent("r", ReasonDisinvited), `{"type":"event","event":{"target":"roomlist","type":"disinvite","disinvite":{"roomid":"r","reason":"disinvited"}}}`},
+		{"shed", ShedEvent(Shed{SessionID: "s", RoomType: RoomTypeVideo, SID: "c", State: ShedPaused}),
+			`{"type":"event","event":{"target":"media","type":"shed","shed":{"sessionid":"s","roomType":"video","sid":"c","state":"paused"}}}`},
 		{"error", ErrorReply("1", ErrHelloExpected), `{"id":"1","type":"error","error":{"code":"hello_expected","message":"hello expected"}}`},
 	}
 	for _, c := range cases {

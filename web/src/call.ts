@@ -12,7 +12,7 @@ import { KINDS, type Kind, type MediaSet, type Own } from './mediaset';
 import { nickOf, type PeerDeps, type StatusMessage } from './peer';
 import { Presence, type Participant } from './presence';
 import { Sets, type Wanted } from './sets';
-import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type PeerData, type Sender } from './wire';
+import { IN_CALL, WITH_AUDIO, WITH_VIDEO, type PeerData, type Sender, type Shed } from './wire';
 
 export interface CallDeps extends PeerDeps {
   newStream(): MediaStream;
@@ -223,6 +223,12 @@ export class Call extends Emitter<CallEvents> {
     }
   }
 
+  /** The node leaves out video, or no longer does. */
+  shed(shed: Shed): void {
+    for (const set of this.media?.all() ?? []) set.shed(shed);
+    if (this.refresh()) this.emit('change', null);
+  }
+
   receiveControl(data: PeerData): void {
     if (data.action === 'forceMute' && data.peerId === this.own.session) this.emit('muted', null);
   }
@@ -277,6 +283,9 @@ export class Call extends Emitter<CallEvents> {
         const feed = p[feedOf(kind)];
         if (!media || !feed) continue;
         feed.problem = media.current.troubled(p.session, kind);
+        const paused = media.current.paused(p.session, kind);
+        if (paused !== feed.paused) changed = true;
+        feed.paused = paused;
         const picture = media.track(p.session, kind, 'video', !feed.shown);
         if (picture && feed.show(picture)) changed = true;
         const sounds = media.tracks(p.session, kind, 'audio');

@@ -13,6 +13,8 @@ export interface Voice {
 export class Feed {
   /** Its connection has trouble. */
   problem = false;
+  /** Its node has no strength for the picture, which stands still. */
+  paused = false;
   /**
    * Sound changes from one connection to another by muting and unmuting what
    * plays already: exchanging the track of one element takes long, and a track

@@ -8,7 +8,7 @@
 import type { PeerDeps, StatusMessage } from './peer';
 import { Publisher } from './publisher';
 import { Subscriber, type Inbound } from './subscriber';
-import type { PeerData, Sender } from './wire';
+import type { PeerData, Sender, Shed } from './wire';
 
 /** The two things a participant may publish, as data about media name them. */
 export type Kind = 'video' | 'screen';
@@ -120,6 +120,14 @@ export class MediaSet {
 
   troubled(session: string, kind: Kind): boolean {
     return this.subscribers.get(`${kind} ${session}`)?.problem ?? false;
+  }
+
+  paused(session: string, kind: Kind): boolean {
+    return this.subscribers.get(`${kind} ${session}`)?.paused ?? false;
+  }
+
+  shed({ sessionid, roomType, sid, state }: Shed): void {
+    this.subscribers.get(`${roomType} ${sessionid}`)?.shed(sid, state);
   }
 
   drop(session: string, kind: Kind): void {

@@ -156,7 +156,7 @@ test('a resumed session goes on as if nothing had been', async () => {
   asked = [];
   sockets.at(-1)?.drop();
   const s = await through('s1');
-  expect(s.sent).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r-s1","features":["redirect","resume-media","move"]}}']);
+  expect(s.sent).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r-s1","features":["redirect","resume-media","move","shed"]}}']);
   expect([asked, peers.length, m.reconnecting]).toEqual([[], made, false]);
   m.leave();
 });

@@ -131,6 +131,7 @@ export class Meeting extends Emitter<{ change: null; muted: null }> {
     signaling.on('ended', () => this.end('ended'));
     signaling.on('removed', () => this.end('removed'));
     signaling.on('data', ({ sender, data }) => call.receive(sender, data));
+    signaling.on('shed', (shed) => call.shed(shed));
     signaling.on('control', ({ data }) => call.receiveControl(data));
     call.on('change', changed);
     call.on('muted', () => this.emit('muted', null));

@@ -78,9 +78,10 @@ export class Move {
     return this.early.splice(0);
   }
 
-  // The room speaks on the first link until the end: here it would be double.
+  // The room speaks on the first link until the end: here it would be double. What
+  // the node does to the new connections counts when they do.
   private receive(m: ServerMessage): void {
     if (m.type === 'message' && m.message?.sender && m.message.data && aboutMedia(m.message.data)) this.ondata(m.message);
-    else if (this.finishing) this.early.push(m);
+    else if (this.finishing || m.event?.target === 'media') this.early.push(m);
   }
 }

@@ -15,7 +15,7 @@ const hello = (id: string, session = 's1', resume = 'r1') =>
 const resumed = (id: string, what: string) => hello(id, 's1', 'r2').replace('"node":"n1"', '"node":"n2"').replace('"userid"', `"resumed":${what},"userid"`);
 
 const FULL_HELLO =
-  '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"url":"http://n1:8080/backend","params":{"userid":"ada","ticket":"t1"}}}}';
+  '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move","shed"],"auth":{"url":"http://n1:8080/backend","params":{"userid":"ada","ticket":"t1"}}}}';
 
 let sockets: FakeSocket[] = [];
 let asked: string[] = [];
@@ -151,7 +151,7 @@ test('follows a redirect with the ticket and keeps the session', async () => {
   const socket = await welcomed();
   expect(socket.url).toBe('ws://n2:8080/spreed');
   expect(socket.take()).toEqual([
-    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
+    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move","shed"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
   ]);
   // The old node says goodbye before the new one has answered: no reason to reconnect.
   old.say('{"type":"bye","bye":{}}');
@@ -170,7 +170,7 @@ test('follows a redirect with the ticket and keeps the session', async () => {
   socket.drop();
   const again = await welcomed();
   expect(again.url).toBe('ws://n2:8080/spreed');
-  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r2","features":["redirect","resume-media","move"]}}']);
+  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r2","features":["redirect","resume-media","move","shed"]}}']);
 });
 
 test('a redirect that fails ends on the node it came from, which is asked not to redirect again', async () => {
@@ -183,7 +183,7 @@ test('a redirect that fails ends on the node it came from, which is asked not to
   await refused;
   const socket = await welcomed();
   expect(socket.url).toBe('ws://n1:8080/spreed?redirect=0');
-  expect(socket.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move"]}}']);
+  expect(socket.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move","shed"]}}']);
   expect(s.state).toBe('reconnecting');
 });
 
@@ -193,7 +193,7 @@ test('resumes after a cut and sends what had to wait', async () => {
   expect(s.state).toBe('reconnecting');
   s.send({ type: 'session', sessionid: 'b' }, { type: 'mute', to: 'b', payload: { name: 'audio' } });
   const again = await welcomed();
-  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move"]}}']);
+  expect(again.take()).toEqual(['{"id":"1","type":"hello","hello":{"version":"1.0","resumeid":"r1","features":["redirect","resume-media","move","shed"]}}']);
   again.say(hello('1', 's1', 'r2'));
   await settle();
   expect(again.take()).toEqual([
@@ -385,7 +385,7 @@ async function moving(): Promise<{ s: Signaling; old: FakeSocket; socket: FakeSo
   const socket = await welcomed();
   expect(socket.url).toBe('ws://n2:8080/spreed');
   expect(socket.take()).toEqual([
-    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
+    '{"id":"1","type":"hello","hello":{"version":"1.0","features":["redirect","resume-media","move","shed"],"auth":{"type":"ticket","params":{"ticket":"once"}}}}',
   ]);
   socket.say(hello('1', 's1', 'r2').replace('"node":"n1"', '"node":"n2"').replace('"userid"', '"moving":true,"userid"'));
   await settle();

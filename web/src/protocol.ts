@@ -27,6 +27,7 @@ import {
   type RoomReply,
   type Sender,
   type ServerMessage,
+  type Shed,
 } from './wire';
 
 export type SignalingState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
@@ -51,6 +52,8 @@ export interface SignalingEvents {
   removed: string;
   data: { sender: Sender; data: PeerData };
   control: { sender: Sender; data: PeerData };
+  /** The node leaves out video of somebody, or no longer does. */
+  shed: Shed;
 }
 
 const BACKOFF_FIRST = 500;
@@ -349,6 +352,9 @@ export class Signaling extends Emitter<SignalingEvents> {
       case 'participants/update':
         if (e?.update?.all && e.update.incall === 0) this.emit('ended', null);
         else if (e?.update?.users) this.emit('users', e.update.users);
+        break;
+      case 'media/shed':
+        if (e?.shed) this.emit('shed', e.shed);
         break;
       case 'roomlist/disinvite':
         this.emit('removed', e?.disinvite?.reason ?? '');

@@ -360,3 +360,20 @@ test('two moves after each other', async () => {
   expect(peers.map((p) => p.closed)).toEqual([true, true, true, true, false, false]);
   expect(shown(camera('b'))).toBe('audio 5, video 5');
 });
+
+test('video that the node leaves out is told as long as its connection lasts', async () => {
+  await withB();
+  const shed = (sid: string, state: 'none' | 'lowered' | 'paused') => call.shed({ sessionid: 'b', roomType: 'video', sid, state });
+  let changes = 0;
+  call.on('change', () => changes++);
+  shed('another', 'paused');
+  expect([camera('b')?.paused, changes]).toEqual([false, 0]);
+  shed('b-1', 'paused');
+  expect([camera('b')?.paused, changes]).toEqual([true, 1]);
+  shed('b-1', 'lowered');
+  expect([camera('b')?.paused, changes]).toEqual([false, 2]);
+  shed('b-1', 'paused');
+  await offered('b');
+  await wait(1000);
+  expect(camera('b')?.paused).toBe(false);
+});

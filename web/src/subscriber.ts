@@ -8,7 +8,7 @@ import {
   type PeerDeps,
   type StatusMessage,
 } from './peer';
-import type { CandidateInit } from './wire';
+import type { CandidateInit, Shed } from './wire';
 
 /** A track that is received. */
 export interface Inbound {
@@ -34,6 +34,8 @@ export class Subscriber {
   /** Packets of this kind have begun to arrive. */
   onmedia: (kind: 'audio' | 'video') => void = () => {};
   problem = false;
+  /** The node sends no video as it is overloaded. */
+  paused = false;
 
   private sid = '';
   private pc: RTCPeerConnection | null = null;
@@ -94,6 +96,10 @@ export class Subscriber {
     else this.early.add(sid, c);
   }
 
+  shed(sid: string, state: Shed['state']): void {
+    if (sid === this.sid) this.paused = state === 'paused';
+  }
+
   close(): void {
     this.closed = true;
     clearTimeout(this.retry);
@@ -123,6 +129,7 @@ export class Subscriber {
   private connect(sid: string): void {
     this.drop();
     this.sid = sid;
+    this.paused = false;
     const pc = (this.pc = this.deps.peer());
     // Created before the offer is applied: the offer has a section for it, and
     // some publishers' messages come over a channel that the node opens.

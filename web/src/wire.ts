@@ -100,6 +100,14 @@ export interface WireError {
   details?: { roomid?: string; url?: string; ticket?: string; room?: RoomReply };
 }
 
+/** What an overloaded node does to the video that a connection receives. */
+export interface Shed {
+  sessionid: string;
+  roomType: 'video' | 'screen';
+  sid: string;
+  state: 'none' | 'lowered' | 'paused';
+}
+
 export interface EventMessage {
   target: string;
   type: string;
@@ -114,6 +122,7 @@ export interface EventMessage {
     properties?: RoomReply['properties'];
   };
   disinvite?: { roomid?: string; reason?: string };
+  shed?: Shed;
 }
 
 export interface ServerMessage {
@@ -144,7 +153,7 @@ export type ClientMessage =
   | { type: 'message'; message: { recipient: Recipient; data: PeerData } };
 
 /** What we ask of a server that knows it, in every hello. */
-export const FEATURES = ['redirect', 'resume-media', 'move'];
+export const FEATURES = ['redirect', 'resume-media', 'move', 'shed'];
 
 const ABOUT_MEDIA = new Set(['offer', 'answer', 'candidate', 'endOfCandidates', 'requestoffer', 'sendoffer']);
 

@@ -30,9 +30,10 @@ export function shown(meeting: Meeting, media: LocalMedia) {
       video: p.video === true,
       speaking: p.speaking && p.audio !== false,
       problem: p.camera?.problem ?? false,
+      paused: p.camera?.paused ?? false,
     })),
     screens: people.flatMap((p) =>
-      p.screen && p.screen.stream.getTracks().length > 0 ? [{ session: p.session, name: p.name || t('call.guest'), stream: p.screen.stream }] : [],
+      p.screen && p.screen.stream.getTracks().length > 0 ? [{ session: p.session, name: p.name || t('call.guest'), stream: p.screen.stream, paused: p.screen.paused }] : [],
     ),
   };
 }
