@@ -28,7 +28,7 @@ type traffic struct {
 // rates is what a node measures of itself over the last interval.
 type rates struct {
 	cpu        float64 // share of the machine that is used, 0–1
-	own        float64 // share of it that this process uses
+	own        float64 // share of the cores that this process may use that it uses, 0–1
 	ingressBps float64
 	egressBps  float64
 	egressPps  float64
@@ -55,7 +55,7 @@ type measure struct {
 }
 
 func newMeter(count func() traffic, limits func() cluster.Load, shed func(share float64) media.Shed) *meter {
-	m := &meter{count: count, limits: limits, shed: shed, capacity: capacity{cores: float64(runtime.GOMAXPROCS(0))}}
+	m := &meter{count: count, limits: limits, shed: shed, capacity: capacity{cores: cores()}}
 	m.latest.Store(new(measure))
 	return m
 }
@@ -74,7 +74,7 @@ func (m *meter) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now, after, cpuNow := time.Now(), m.count(), readCPU()
-		r := ratesBetween(now.Sub(at).Seconds(), before, after, cpu, cpuNow)
+		r := ratesBetween(now.Sub(at).Seconds(), before, after, cpu, cpuNow, m.capacity.cores)
 		m.latest.Store(m.judge(now, r))
 		at, before, cpu = now, after, cpuNow
 	}
@@ -100,12 +100,15 @@ func (m *meter) judge(now time.Time, r rates) *measure {
 	return found
 }
 
-func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) rates {
+func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes, cores float64) rates {
 	var r rates
 	if seconds > 0 {
 		r.ingressBps = float64(b.inBytes-a.inBytes) * 8 / seconds
 		r.egressBps = float64(b.outBytes-a.outBytes) * 8 / seconds
 		r.egressPps = float64(b.outPackets-a.outPackets) / seconds
+		if cpuB.own > cpuA.own {
+			r.own = min(1, float64(cpuB.own-cpuA.own)/(userHZ*seconds*cores))
+		}
 	}
 	if lost := b.lost - a.lost; lost > 0 {
 		r.loss = float64(lost) / float64(lost+b.outPackets-a.outPackets)
@@ -115,14 +118,13 @@ func ratesBetween(seconds float64, a, b traffic, cpuA, cpuB cpuTimes) rates {
 	}
 	if total := cpuB.total - cpuA.total; total > 0 {
 		r.cpu = min(1, max(0, float64(cpuB.busy-cpuA.busy)/float64(total)))
-		r.own = min(1, max(0, float64(cpuB.own-cpuA.own)/float64(total)*allowed()))
 	}
 	return r
 }
 
-// allowed is how many times the cores of the machine are those that this
-// process may use: a container may have fewer.
-func allowed() float64 { return float64(runtime.NumCPU()) / float64(runtime.GOMAXPROCS(0)) }
+// userHZ is how many of the kernel's clock ticks are a second (proc(5)); it is the
+// same on all of Go's platforms.
+const userHZ = 100
 
 // cpuTimes are clock ticks of the whole machine since its boot, and of this
 // process since its start.
