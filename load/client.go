@@ -54,6 +54,7 @@ type Client struct {
 	answers map[string]chan wire.ServerMessage // guarded by mu; by the id of the question
 	peers   map[peerKey]*peer                  // guarded by mu
 	inCall  map[store.SessionID]int            // guarded by mu; flags
+	shed    map[string]string                  // guarded by mu; what the node does to video, by sid
 	allIn   int                                // guarded by mu; flags of all that are not listed
 	news    chan struct{}                      // guarded by mu; closed and replaced when inCall changes
 }
@@ -75,6 +76,7 @@ func newClient(n Network, clock Clock, s *socket) *Client {
 		answers: make(map[string]chan wire.ServerMessage),
 		peers:   make(map[peerKey]*peer),
 		inCall:  make(map[store.SessionID]int),
+		shed:    make(map[string]string),
 		news:    make(chan struct{}),
 	}
 	c.ctx, c.end = context.WithCancelCause(context.Background())
@@ -100,7 +102,7 @@ func (c *Client) Session() store.SessionID { return c.session }
 // Hello says who the client is.
 func (c *Client) Hello(ctx context.Context, who Credentials) error {
 	s := c.current()
-	answer, err := s.greet(ctx, wire.Hello{Version: wire.Version, Auth: &wire.Auth{URL: who.URL, Params: who.Params}})
+	answer, err := s.greet(ctx, wire.Hello{Version: wire.Version, Features: []string{wire.ClientShed}, Auth: &wire.Auth{URL: who.URL, Params: who.Params}})
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
@@ -271,6 +273,8 @@ func (c *Client) handle(m wire.ServerMessage) error {
 		return c.mediaLocked(m.Message)
 	case m.Event != nil && m.Event.Target == wire.TargetParticipants && m.Event.Update != nil:
 		return c.participantsLocked(m.Event.Update)
+	case m.Event != nil && m.Event.Shed != nil:
+		c.shed[m.Event.Shed.SID] = m.Event.Shed.State
 	}
 	return nil
 }

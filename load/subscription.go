@@ -75,6 +75,15 @@ func (s *Subscription) Streams() []*Stream {
 	return all
 }
 
+// Shed is what the node says that it does to the video, "" before it has said
+// anything.
+func (s *Subscription) Shed() string {
+	sid := s.currentSID()
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.c.shed[sid]
+}
+
 // request begins to listen to a session.
 func (c *Client) request(from peerKey, sinks func(Kind) sink) (*Subscription, error) {
 	p, err := c.newPeer(from)

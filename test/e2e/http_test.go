@@ -13,15 +13,24 @@ import (
 
 // ask asks a node over HTTP, and reads the answer into what may be nil.
 func ask(ctx context.Context, method, url, token string, body, into any) error {
+	b, err := fetch(ctx, method, url, token, body)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
+}
+
+// fetch is ask for an answer of any form.
+func fetch(ctx context.Context, method, url, token string, body any) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	payload, err := json.Marshal(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(payload))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
@@ -31,20 +40,17 @@ func ask(ctx context.Context, method, url, token string, body, into any) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return fmt.Errorf("%s: %s", resp.Status, b)
+		return nil, fmt.Errorf("%s: %s", resp.Status, b)
 	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(b, into)
+	return b, nil
 }
 
 // post says something to the Talk API and unpacks the envelope of the answer.
