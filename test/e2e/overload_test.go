@@ -29,7 +29,7 @@ func TestSaturatedNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := saturated{t: t, nc: signalingtest.NewNextcloud(t, secret), clock: load.NewClock()}
-	s.nc.SetRoom(crowd, signalingtest.Room{})
+	s.nc.SetRoom(saturatedRoom, signalingtest.Room{})
 	s.cluster = startCluster(t, 1, "--config", file, "--backend", s.nc.URL()+"="+secret)
 
 	speaker := s.enter("speaker")
@@ -39,7 +39,7 @@ func TestSaturatedNode(t *testing.T) {
 		user := fmt.Sprintf("listener-%d", i)
 		listeners, seats = append(listeners, s.enter(user)), append(seats, seatOf(user))
 	}
-	s.nc.InCall(s.server().HTTP, crowd, callers([]wire.RoomSessionID{seatOf("speaker")}, seats)...)
+	s.nc.InCall(s.server().HTTP, saturatedRoom, callers([]wire.RoomSessionID{seatOf("speaker")}, seats)...)
 	pub, err := speaker.Publish(t.Context(), 1, load.Camera())
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ func TestSaturatedNode(t *testing.T) {
 	}
 }
 
-// crowd is the room of a saturated node.
-const crowd = "crowd"
+// saturatedRoom is where it all happens.
+const saturatedRoom = "saturatedRoom"
 
 func seatOf(user string) wire.RoomSessionID { return wire.RoomSessionID("seat-" + user) }
 
@@ -140,7 +140,7 @@ func (s *saturated) try(user string) (*load.Client, error) {
 		return nil, err
 	}
 	if err = c.Hello(ctx, load.Credentials{URL: s.nc.AuthURL(), Params: s.nc.AddUser(user, user)}); err == nil {
-		err = c.Join(ctx, crowd, seatOf(user))
+		err = c.Join(ctx, saturatedRoom, seatOf(user))
 	}
 	if err != nil {
 		c.Close()
