@@ -222,6 +222,10 @@ func askLeader[R leaderReply](
 	}
 	if again == idempotent {
 		ctx = leads // the next leader is asked the same
+	} else {
+		var done func()
+		ctx, done = c.untilReplaced(ctx, leader)
+		defer done()
 	}
 	reply, err = remote(ctx, node)
 	return reply, true, err
@@ -239,21 +243,38 @@ func (c *Cluster) reach(ctx context.Context, id store.NodeID) (clusterpb.Cluster
 	return clusterpb.NewClusterClient(conn), nil
 }
 
-// whileLeads ends when this node hears that another leads: a leader that died or
-// hangs must not be waited for. done must be called.
+// whileLeads ends when this node does not see any more that a leader leads. done
+// must be called.
 func (c *Cluster) whileLeads(ctx context.Context, leader store.NodeID) (_ context.Context, done func()) {
+	return c.untilLeader(ctx, 0, func(now store.NodeID) bool { return now != leader })
+}
+
+// untilReplaced ends when this node hears that another leads, and the one before
+// has had the time to say what became of that which it was asked: one that hangs
+// must not be waited for. done must be called.
+func (c *Cluster) untilReplaced(ctx context.Context, leader store.NodeID) (_ context.Context, done func()) {
+	return c.untilLeader(ctx, lastWord, func(now store.NodeID) bool { return now != leader && now != "" })
+}
+
+// untilLeader ends when what this node knows of the leader is over, and a while
+// has gone by.
+func (c *Cluster) untilLeader(ctx context.Context, while time.Duration, over func(now store.NodeID) bool) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	changes, unwatch := c.leaders.watch()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for c.leader() == leader {
+		defer cancel()
+		for !over(c.leader()) {
 			select {
 			case <-ctx.Done():
 				return
 			case <-changes:
 			}
 		}
-		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(while):
+		}
 	})
 	return ctx, func() {
 		cancel()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/talkd/talkd/store"
 )
@@ -118,7 +119,12 @@ func (q quorum) start(fresh bool) (func(), error) {
 	return stop, nil
 }
 
-func (q quorum) work(ctx context.Context) error { return q.c.lead(ctx) }
+func (q quorum) work(ctx context.Context) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return q.heedSilence(ctx) })
+	work.Go(func() error { return q.c.lead(ctx) })
+	return work.Wait()
+}
 
 // handOver gives leadership to another server.
 func (q quorum) handOver() {

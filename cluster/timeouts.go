@@ -29,12 +29,14 @@ import (
 //	2.0-3.2 nobody has heard from it: dead
 //	2.6-3.2 its lease has run out for certain as well: rooms are placed anew
 //
-//	0 s    SIGKILL of the leader
-//	0.5-1.0 a follower has not heard of it: election
-//	0.6-1.2 another one leads: new rooms are placed again; 0.7-1.4 s later if two
-//	        stood at the same time, which one election in twenty does
-//	3.2-3.8 rooms of the dead one are placed anew: the new leader counts from its
-//	        election, as it cannot know what was granted
+//	0 s    SIGKILL or SIGSTOP of the leader
+//	0.6    a follower has not heard of it and asks whether it would be elected: no,
+//	       say those who have not missed it yet
+//	0.7    the next one has not heard of it either, and is elected
+//	0.7-1.0 new rooms are placed again; 0.6-1.2 s later if two stood within the
+//	       moments that an election takes, which one in a hundred does
+//	3.3-3.6 rooms of the dead one are placed anew: the new leader counts from its
+//	       election, as it cannot know what was granted
 //
 //	0 s    SIGSTOP of a home, or its way to the leader is cut
 //	2.0    its lease has run out: it takes nobody in
@@ -46,9 +48,11 @@ import (
 // whether it would be elected (pre-vote); the others refuse while they hear the
 // leader, so one starved follower deposes nobody. If a majority is starved an
 // election is held: it costs new decisions a second, leases survive it, and
-// running rooms notice nothing. An election itself costs eight fsyncs, hence
-// raftElection is longer than raftHeartbeat: candidates that wait for slow disks
-// must not start over at the same time.
+// running rooms notice nothing. Raft's own dice would let a follower look only
+// 0.6 to 1.8 s after the last message: with the order of heedSilence raftHeartbeat
+// can be that long, and an election still come so soon. An election itself costs
+// eight fsyncs, for which the one who stood first and was refused leaves
+// raftElection - raftStagger before it starts over: 60 ms for each.
 const (
 	// Gossip. A node is probed every gossipProbe by each of n-1 others in
 	// turn; an answer takes milliseconds in a region, gossipProbeTimeout also
@@ -87,11 +91,13 @@ const (
 	// loadSettle is how long a new room takes until its load is measured.
 	loadSettle = 10 * time.Second
 
-	// Raft. A follower misses the leader after 1-2 raftHeartbeat; a candidate
-	// starts over after 1-2 raftElection; a leader without a majority steps down
-	// after raftLeaderLease, before another can be elected.
-	raftHeartbeat   = 500 * time.Millisecond
-	raftElection    = 700 * time.Millisecond
+	// Raft. A follower misses the leader after raftHeartbeat, each of the others
+	// raftStagger later (heedSilence); a candidate starts over after 1-2
+	// raftElection; a leader without a majority steps down after raftLeaderLease,
+	// before another can be elected.
+	raftHeartbeat   = 600 * time.Millisecond
+	raftStagger     = 100 * time.Millisecond
+	raftElection    = 600 * time.Millisecond
 	raftLeaderLease = 500 * time.Millisecond
 	// raftCommit, 1-2 of it, is when followers learn that the last entry is
 	// committed if none follows it: whoever proposed at a follower waits for that.
@@ -181,7 +187,10 @@ const (
 	leaderPatience = 3 * time.Second
 	proposeTimeout = 10 * time.Second       // when the caller's context has no deadline
 	proposeRetry   = 100 * time.Millisecond // between attempts to find the leader
-	forwardConnect = time.Second            // to the leader
+	// lastWord is how long a leader that another one has replaced may take to tell
+	// whether it did what it was asked once: one that lives knows at once.
+	lastWord       = 250 * time.Millisecond
+	forwardConnect = time.Second // to the leader
 
 	// Nodes that are no servers. A server that is out of touch with the leader
 	// for longer than an election takes, or that says nothing for four beats, is
