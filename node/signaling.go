@@ -93,7 +93,7 @@ func (n nodes) Nodes() []signaling.Node {
 		list = append(list, signaling.Node{
 			ID: m.ID, URL: m.PublicURL,
 			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Suspect: m.State == cluster.StateSuspect,
-			Draining: m.State == cluster.StateDraining, Full: m.Load.Full() || m.Load.Crowded, Overloaded: m.Load.Overloaded(),
+			Draining: m.State == cluster.StateDraining, Full: m.Load.Full(), Crowded: m.Load.Crowded, Overloaded: m.Load.Overloaded(),
 		})
 	}
 	return list

@@ -120,6 +120,7 @@ type Node struct {
 	URL                   string // from the record that the node wrote when it joined
 	Alive, Draining, Full bool
 	Suspect               bool // not alive, but perhaps only slow
+	Crowded               bool // much busier than the others
 	Overloaded            bool // it leaves out video of its people
 }
 

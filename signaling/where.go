@@ -10,7 +10,7 @@ import (
 )
 
 // fit tells whether clients may be sent to the node.
-func (n Node) fit() bool { return n.takes() && !n.Full }
+func (n Node) fit() bool { return n.takes() && !n.Full && !n.Crowded }
 
 // takes tells whether the node is there for clients, though perhaps full just now.
 func (n Node) takes() bool { return n.Alive && n.mayTake() }
@@ -19,32 +19,49 @@ func (n Node) takes() bool { return n.Alive && n.mayTake() }
 func (n Node) mayTake() bool { return (n.Alive || n.Suspect) && !n.Draining && n.URL != "" }
 
 // Elsewhere is the node that clients of the room should go to: its home, if
-// that is another node that takes traffic. If it is full, another node of the
-// room is as good, unless this is one. From a node that is overloaded they go to
-// any other, even if it is the home. It looks up and never places.
+// that is another node that takes traffic. While it is full or crowded they stay
+// here, if others of the room are here, or go to another node of the room. If
+// this node and those are crowded as well, nothing is won by tearing the room
+// apart: they go to the home, unless it is full. From a node that is overloaded
+// they go to any other, even if it is the home. It looks up and never places.
 func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
 	home, ok := h.deps.Places.Lookup(room)
 	nodes := h.deps.Nodes.Nodes()
+	self, _ := named(nodes, h.deps.Self)
 	if !ok || home.Node == h.deps.Self {
-		if !slices.ContainsFunc(nodes, func(n Node) bool { return n.ID == h.deps.Self && n.Overloaded }) {
+		if !self.Overloaded {
 			return Node{}, false
 		}
 		return bestOf(room, nodes, func(n Node) bool { return n.fit() && n.ID != h.deps.Self })
 	}
-	i := slices.IndexFunc(nodes, func(n Node) bool { return n.ID == home.Node })
+	to, ok := named(nodes, home.Node)
 	switch {
-	case i < 0:
+	case !ok:
 		return Node{}, false
-	case nodes[i].fit():
+	case to.fit():
+		return to, true
+	case !to.Full && !to.Crowded || h.deps.EdgesOf == nil:
+		return Node{}, false
+	}
+	edges, spare := h.deps.EdgesOf(room), !self.Full && !self.Crowded
+	if spare && (h.replica(room) != nil || slices.Contains(edges, h.deps.Self)) {
+		return Node{}, false
+	}
+	if n, ok := bestOf(room, nodes, func(n Node) bool { return n.fit() && slices.Contains(edges, n.ID) }); ok {
+		return n, true
+	}
+	if !spare && to.takes() && !to.Full {
+		return to, true
+	}
+	return Node{}, false
+}
+
+// named is the node of that id.
+func named(nodes []Node, id store.NodeID) (Node, bool) {
+	if i := slices.IndexFunc(nodes, func(n Node) bool { return n.ID == id }); i >= 0 {
 		return nodes[i], true
-	case !nodes[i].Full || h.replica(room) != nil || h.deps.EdgesOf == nil:
-		return Node{}, false
 	}
-	edges := h.deps.EdgesOf(room)
-	if slices.Contains(edges, h.deps.Self) {
-		return Node{}, false
-	}
-	return bestOf(room, nodes, func(n Node) bool { return n.fit() && slices.Contains(edges, n.ID) })
+	return Node{}, false
 }
 
 // refuges are the nodes that people of this one may go to now: those that are fit.

@@ -40,6 +40,54 @@ func TestOverloaded(t *testing.T) {
 	}
 }
 
+// TestCrowdedHome: a room is spread over its nodes while its home is crowded, as
+// long as there is one that is not, and else stays together.
+func TestCrowdedHome(t *testing.T) {
+	const url = "https://n.example"
+	room := store.RoomID{Name: "room"}
+	for name, c := range map[string]struct {
+		home, self, other Node
+		edges             []store.NodeID
+		want              store.NodeID
+	}{
+		"nobody is crowded":                  {Node{}, Node{}, Node{}, []store.NodeID{"home"}, "home"},
+		"only here":                          {Node{}, Node{Crowded: true}, Node{}, []store.NodeID{"home"}, "home"},
+		"only the home":                      {Node{Crowded: true}, Node{}, Node{}, []store.NodeID{"home"}, ""},
+		"the home, others are elsewhere":     {Node{Crowded: true}, Node{}, Node{}, []store.NodeID{"home", "other"}, "other"},
+		"the home, others are here":          {Node{Crowded: true}, Node{}, Node{}, []store.NodeID{"home", "other", "n1"}, ""},
+		"the home and here":                  {Node{Crowded: true}, Node{Crowded: true}, Node{}, []store.NodeID{"home"}, "home"},
+		"the home and here, others are here": {Node{Crowded: true}, Node{Crowded: true}, Node{}, []store.NodeID{"home", "n1"}, "home"},
+		"the home and here, not another":     {Node{Crowded: true}, Node{Crowded: true}, Node{}, []store.NodeID{"home", "other", "n1"}, "other"},
+		"all":                                {Node{Crowded: true}, Node{Crowded: true}, Node{Crowded: true}, []store.NodeID{"home", "other"}, "home"},
+		"all, the home is full":              {Node{Full: true}, Node{Crowded: true}, Node{Crowded: true}, []store.NodeID{"home", "other"}, ""},
+		"all, the home drains":               {Node{Crowded: true, Draining: true}, Node{Crowded: true}, Node{Crowded: true}, []store.NodeID{"home", "other"}, ""},
+		"here is full":                       {Node{Crowded: true}, Node{Full: true}, Node{Crowded: true}, []store.NodeID{"home", "other"}, "home"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := lonely(t)
+			h.deps.Places = placed{h.deps.Places, "home"}
+			for id, n := range map[store.NodeID]*Node{"home": &c.home, h.deps.Self: &c.self, "other": &c.other} {
+				n.ID, n.URL, n.Alive = id, url, true
+			}
+			h.deps.Nodes = others{nodes: []Node{c.home, c.self, c.other}}
+			h.deps.EdgesOf = func(store.RoomID) []store.NodeID { return c.edges }
+			if to, _ := h.Elsewhere(room); to.ID != c.want {
+				t.Errorf("sent to %q, want %q", to.ID, c.want)
+			}
+		})
+	}
+}
+
+// placed are places where each room has its home at one node.
+type placed struct {
+	Places
+	home store.NodeID
+}
+
+func (p placed) Lookup(store.RoomID) (store.Home, bool) {
+	return store.Home{Node: p.home, Epoch: 1}, true
+}
+
 // TestRefuges: full nodes count only for people who are cut off otherwise, and a
 // node that stops goes on hoping while another one may take them yet.
 func TestRefuges(t *testing.T) {

@@ -28,7 +28,8 @@ type node struct {
 	dead    bool
 	streams float64 // forwarded now
 	said    float64 // when it last spoke
-	crowded bool    // as it told the others
+	crowded bool    // as it told the others, and so is full
+	full    bool
 }
 
 // room is one room. There are hundreds of thousands.
@@ -166,25 +167,10 @@ func (w *world) land(dice *rand.Rand, r *room) int {
 	return w.living[region][dice.IntN(len(w.living[region]))]
 }
 
-// join lets one more person into a room that has a home. It is served there;
-// when the home takes no more, where it is if others of the room are there too,
-// else at another node of the room that does, else where it is: the rule of
-// signaling.Hub.Elsewhere.
+// join lets one more person into a room that has a home.
 func (w *world) join(dice *rand.Rand, i int) {
 	r := &w.rooms[i]
-	at := int32(w.land(dice, r))
-	here := slices.ContainsFunc(r.edges, func(e edge) bool { return e.node == at })
-	switch {
-	case !w.full(r.home):
-		at = r.home
-	case !here:
-		for _, e := range r.edges {
-			if !w.full(e.node) {
-				at = e.node
-				break
-			}
-		}
-	}
+	at := w.elsewhere(r, int32(w.land(dice, r)))
 	if w.nodes[at].streams >= full*w.capacity {
 		w.refused++
 		return
@@ -198,8 +184,29 @@ func (w *world) join(dice *rand.Rand, i int) {
 	w.count(r, 1)
 }
 
-// full says that nobody is sent to a node, as the others know it.
-func (w *world) full(i int32) bool { return w.nodes[i].dead || w.nodes[i].crowded }
+// elsewhere is where somebody is served who has landed at a node: the rule of
+// signaling.Hub.Elsewhere.
+func (w *world) elsewhere(r *room, at int32) int32 {
+	if w.fit(r.home) {
+		return r.home
+	}
+	here := slices.ContainsFunc(r.edges, func(e edge) bool { return e.node == at })
+	if here && w.fit(at) {
+		return at
+	}
+	for _, e := range r.edges {
+		if w.fit(e.node) {
+			return e.node
+		}
+	}
+	if home := &w.nodes[r.home]; !w.fit(at) && !home.dead && !home.full {
+		return r.home
+	}
+	return at
+}
+
+// fit says that people are sent to a node, as the others know it.
+func (w *world) fit(i int32) bool { n := &w.nodes[i]; return !n.dead && !n.crowded && !n.full }
 
 // count adds what a room costs its nodes, or takes it away: what their people
 // receive, and what each node sends to the others of the room. In a large room
@@ -241,7 +248,7 @@ func (w *world) tellCrowded() {
 	mean := sum / float64(max(n, 1))
 	for i := range w.nodes {
 		l := cluster.Load{CPU: w.nodes[i].streams / w.capacity}
-		w.nodes[i].crowded = l.CrowdedAmong(mean) || l.CPU >= full
+		w.nodes[i].crowded, w.nodes[i].full = l.CrowdedAmong(mean), l.CPU >= full
 	}
 }
 
