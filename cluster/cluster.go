@@ -67,6 +67,7 @@ type Cluster struct {
 	members   *tickers // changes of members, leader and load
 	leaders   *tickers // changes of the leader
 	leading   *leadership
+	herald    *herald // of a server; nil until raft is there
 	hearing   *hearing
 	placing   *placements
 	removals  removals

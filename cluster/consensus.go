@@ -91,11 +91,13 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 		return nil, nil, fmt.Errorf("raft: %w", err)
 	}
 	c.logStart = r.LastIndex()
+	c.herald = newHerald(raft.Server{ID: config.LocalID, Address: transport.LocalAddr()}, transport)
 	return r, func() {
 		if err := r.Shutdown().Error(); err != nil {
 			c.log.Warn("raft did not stop cleanly", "error", err)
 		}
 		stopTransport()
+		c.herald.close()
 	}, nil
 }
 

@@ -90,6 +90,7 @@ func (c *Cluster) apply(cmd store.Command, data []byte) (store.Result, uint64, e
 	}
 	// Without a majority Raft steps down within raftLeaderLease and answers,
 	// so the caller's context need not end this wait.
+	term := r.CurrentTerm()
 	f := r.Apply(data, raftApply)
 	switch err := f.Error(); {
 	case err == nil:
@@ -97,6 +98,11 @@ func (c *Cluster) apply(cmd store.Command, data []byte) (store.Result, uint64, e
 		return store.Result{}, 0, fmt.Errorf("%w: %w", errNotLeader, err)
 	default:
 		return store.Result{}, 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	// The next entry, if there is one already, tells of this one too. The term did
+	// not change: it is the entry's.
+	if r.LastIndex() == f.Index() && r.CurrentTerm() == term {
+		c.herald.committed(f.Index(), term, c.servers())
 	}
 	response, ok := f.Response().(response)
 	if !ok {
