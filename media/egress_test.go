@@ -60,7 +60,7 @@ func TestClientsOpenEverything(t *testing.T) {
 			t.Parallel()
 			registry := prometheus.NewRegistry()
 			e := engine(t, media.Config{}, media.Deps{Registerer: registry})
-			sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 40})
+			sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 40, Uneven: true})
 			c, s := subscribe(t, e, mediatest.SubscriberConfig{
 				Options: mediatest.Options{NoRTX: o.noRTX, Settings: func(s *webrtc.SettingEngine) {
 					s.SetSRTPProtectionProfiles(profiles[o.profile])

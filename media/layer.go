@@ -204,6 +204,7 @@ func (l *layer) light(n int) bool {
 
 // forward owns the references of the batch. flush is for what it has sealed.
 func (l *layer) forward(batch []*Packet, flush func(burst)) {
+	even(batch)
 	fresh := batch[:0]
 	var bytes int
 	for _, p := range batch {

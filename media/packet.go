@@ -35,6 +35,7 @@ type Packet struct {
 	pool    *Pool
 	n       int // length of the packet in buf
 	payload int // offset of the payload in buf
+	padding int // bytes behind the packet, see even
 	ext     int // offset of the extension's data, 0 without extension
 	extEnd  int
 	buf     [MaxPacket]byte
@@ -52,7 +53,7 @@ func (p *Pool) Get() *Packet {
 		pkt = &Packet{pool: p}
 	}
 	pkt.refs.Store(1)
-	pkt.n = 0
+	pkt.n, pkt.padding = 0, 0
 	pkt.hasPicture = false
 	return pkt
 }

@@ -29,10 +29,14 @@ const (
 // payload, which all subscribers share, is read where it is; it is copied only
 // where something in it differs for this one.
 func (d *downTrack) send(b burst, p *Packet, seq uint16, ts uint32, as sending) (bytes int, ok bool) {
-	payload := p.Payload()
-	room := b.Room(maxHeader + originalLen + len(payload) + srtp.MaxOverhead)
+	payload, stream := p.Payload(), d.out.stream
+	room := b.Room(maxHeader + originalLen + len(payload) + maxPadding + srtp.MaxOverhead)
 	head := d.header(room, p, seq, ts)
-	at, stream := head, d.out.stream
+	if p.padding > 0 && stream != nil && as != retransmitted {
+		payload = p.padded()
+		room[0] |= paddingBit
+	}
+	at := head
 	if as == retransmitted {
 		stream = d.out.repairStream
 		at += d.retransmission(room, head, seq)

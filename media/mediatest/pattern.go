@@ -57,6 +57,8 @@ type Generator struct {
 	// Size is the length of a payload; PerFrame the packets of a video frame.
 	Size     int
 	PerFrame int
+	// Uneven makes the first packet of a frame a byte shorter, as encoders do.
+	Uneven bool
 
 	base   uint16
 	baseTS uint32
@@ -123,7 +125,11 @@ func (g *Generator) Frame() []Unit {
 }
 
 func (g *Generator) payload(first bool, ts uint32) []byte {
-	b := make([]byte, max(g.Size, minPayload))
+	size := max(g.Size, minPayload)
+	if g.Uneven && first {
+		size = max(size-1, minPayload)
+	}
+	b := make([]byte, size)
 	rest := b
 	if g.Kind == Video {
 		b[0] = 0x80

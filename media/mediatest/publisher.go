@@ -23,6 +23,8 @@ type PublisherConfig struct {
 	// FrameSize is the payload of a video packet, PerFrame the packets of a
 	// frame; 25 frames are sent per second. 0 is 1000 bytes, 3 packets.
 	FrameSize, PerFrame int
+	// Uneven makes the first packet of a frame of video a byte shorter.
+	Uneven bool
 	// Layers above 1 makes video a simulcast with rids l, m and h. Layer i has
 	// Stream*2+1+1000*i as its number.
 	Layers int
@@ -83,6 +85,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) error {
 	t := &publisherTrack{gen: NewGenerator(kind, stream)}
 	if kind == Video {
+		t.gen.Uneven = cfg.Uneven
 		if cfg.FrameSize > 0 {
 			t.gen.Size = cfg.FrameSize
 		}
@@ -111,7 +114,7 @@ func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) e
 	p.wg.Go(t.listen)
 	for i := 1; i < layers; i++ {
 		l := &publisherTrack{gen: NewGenerator(kind, stream+uint32(1000*i)), sender: t.sender, mid: t.mid, rid: rids[i]}
-		l.gen.Size, l.gen.PerFrame = t.gen.Size, t.gen.PerFrame
+		l.gen.Size, l.gen.PerFrame, l.gen.Uneven = t.gen.Size, t.gen.PerFrame, t.gen.Uneven
 		if l.local, err = webrtc.NewTrackLocalStaticRTP(
 			webrtc.RTPCodecCapability{MimeType: mime}, kind, "client", webrtc.WithRTPStreamID(l.rid),
 		); err != nil {
