@@ -12,8 +12,11 @@ const (
 	// arenaSize is the memory of a Burst. It is to stay in the cache of a core,
 	// and holds 400 packets of video.
 	arenaSize = 512 << 10
-	// maxMessages go to the kernel by one system call.
+	// maxMessages go to the kernel by one system call, and fewer if they have
+	// enough bytes: whoever is first does not wait until all others are sealed, and
+	// what was written is still near the core when the kernel copies it.
 	maxMessages = 64
+	enough      = 64 << 10
 	// maxSegments is how many datagrams every kernel that joins any takes as one
 	// message (UDP_SEGMENT), and maxJoined their bytes: with its headers a message
 	// is at most an IP packet.
@@ -101,7 +104,7 @@ func (b *Burst) Add(to netip.AddrPort, n int) {
 		b.end += n
 		return
 	}
-	if b.count == maxMessages {
+	if b.count == maxMessages || b.end >= enough {
 		from := b.end
 		b.send()
 		copy(b.arena[:n], b.arena[from:from+n])

@@ -238,6 +238,30 @@ func TestBurstOverflows(t *testing.T) {
 	}
 }
 
+// Who is first does not wait for the last, and no message is torn for that.
+func TestBurstIsSentOnTheWay(t *testing.T) {
+	var k kernel
+	b := k.burst(t)
+	at := 0
+	for range 20 {
+		for _, to := range []netip.AddrPort{alice, bob} {
+			for range 8 {
+				b.addNumber(to, at, 1200)
+				at++
+			}
+		}
+	}
+	if waiting := at - len(k.got); waiting > enough/1200+2*8 {
+		t.Errorf("%d of %d datagrams wait", waiting, at)
+	}
+	b.Flush()
+	for _, n := range k.counts {
+		if n != 8 {
+			t.Fatalf("messages of %v", k.counts)
+		}
+	}
+}
+
 // What is not added is not sent.
 func TestRoomUnused(t *testing.T) {
 	var k kernel
