@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
+	piondtls "github.com/pion/dtls/v3"
 	"github.com/pion/rtp"
 
 	"github.com/talkd/talkd/media"
@@ -34,18 +36,25 @@ func cases() map[string]Case {
 }
 
 func TestEveryPacketIsCounted(t *testing.T) {
-	w := Window{WarmUp: 20 * time.Millisecond, Measure: 100 * time.Millisecond}
 	for name, c := range cases() {
 		for _, v := range variants {
 			t.Run(name+"/"+v, func(t *testing.T) {
 				t.Parallel()
-				s, err := measure(t.Context(), c, v, w, anyCore)
+				s, err := connect(t.Context(), c, v, anyCore, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = s.Close() }()
+				if err := s.deafen(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				got, err := s.slice(t.Context(), 100*time.Millisecond)
 				if err != nil {
 					t.Fatal(err)
 				}
 				// Without a queue in the way nothing can be lost.
-				if s.Packets == 0 || !c.paced() && s.Loss != 0 || s.Nanoseconds <= 0 {
-					t.Errorf("%+v", s)
+				if got.Packets == 0 || !c.paced() && got.Packets != got.Sent || got.User+got.System <= 0 {
+					t.Errorf("%+v", got)
 				}
 			})
 		}
@@ -72,7 +81,7 @@ func TestEveryPacketIsChecked(t *testing.T) {
 
 func TestSourceNeverRepeats(t *testing.T) {
 	for _, kind := range []string{media.Audio, media.Video} {
-		s := newSource(kind, 1, 200, 4, 0)
+		s := newSource(kind, 1, Shape{Size: 200, Burst: 4}, 0)
 		checker := mediatest.NewChecker(kind)
 		seen := map[string]bool{}
 		var last rtp.Packet
@@ -105,34 +114,57 @@ func TestSourceNeverRepeats(t *testing.T) {
 
 func picture(p rtp.Packet) uint16 { return binary.BigEndian.Uint16(p.Payload[2:]) }
 
-// What the floor seals is what the library opens, beyond the wrap of the
-// sequence numbers as well.
+// What the floor seals is what the library opens, and the other way, beyond the
+// wrap of the sequence numbers as well.
 func TestFloorSealsSRTP(t *testing.T) {
-	secret := newSecret()
-	k, err := secret.sealing()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := secret.context()
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := append([]byte{0x80, 96, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, "some words"...)
-	binary.BigEndian.PutUint32(plain[8:], secret.SSRC)
-	var nonce [12]byte
-	for index := range uint32(70000) {
-		binary.BigEndian.PutUint16(plain[2:], uint16(index))
-		k.nonce(&nonce, secret.SSRC, index)
-		sealed := k.aead.Seal(plain[:rtpHeader:rtpHeader], nonce[:], plain[rtpHeader:], plain[:rtpHeader])
-		open, err := c.DecryptRTP(nil, sealed, nil)
-		if err != nil || string(open) != string(plain) {
-			t.Fatalf("packet %d: %q, %v", index, open, err)
+	for _, p := range []piondtls.SRTPProtectionProfile{
+		piondtls.SRTP_AEAD_AES_256_GCM, piondtls.SRTP_AEAD_AES_128_GCM, piondtls.SRTP_AES128_CM_HMAC_SHA1_80,
+	} {
+		secret := newSecret(p)
+		k, err := secret.sealing()
+		if err != nil {
+			t.Fatal(err)
+		}
+		opens, err := secret.context()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seals, err := secret.context()
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := append([]byte{0x80, 96, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, "some words"...)
+		binary.BigEndian.PutUint32(plain[8:], secret.SSRC)
+		for index := range uint32(70000) {
+			binary.BigEndian.PutUint16(plain[2:], uint16(index))
+			sealed := make([]byte, len(plain)+k.overhead())
+			copy(sealed, plain[:rtpHeader])
+			k.seal(sealed, plain[rtpHeader:], secret.SSRC, index)
+			open, err := opens.DecryptRTP(nil, sealed, nil)
+			if err != nil || string(open) != string(plain) {
+				t.Fatalf("%v, packet %d: %q, %v", p, index, open, err)
+			}
+			sealed, err = seals.EncryptRTP(nil, plain, nil)
+			if err == nil {
+				err = k.open(sealed, secret.SSRC, index)
+			}
+			if err != nil || string(sealed[:len(plain)]) != string(plain) {
+				t.Fatalf("%v, packet %d: %q, %v", p, index, sealed, err)
+			}
+		}
+		sealed, err := seals.EncryptRTP(nil, plain, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed[len(sealed)-1] ^= 1
+		if k.open(sealed, secret.SSRC, 70000) == nil {
+			t.Errorf("%v: forged", p)
 		}
 	}
 }
 
 func TestDeafReceiverCountsRTPOnly(t *testing.T) {
-	r, err := newReceiver(Floor, media.Video)
+	r, err := newReceiver(Floor, tight("", media.Video, 1200, 8, 1, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +261,57 @@ func TestRatiosAreOfRounds(t *testing.T) {
 		Talkd: {{Nanoseconds: 110}, {Nanoseconds: 240}, {Nanoseconds: 150}},
 	}}
 	r.summarise()
-	if v := r.Variants[Talkd]; v.Ratio != 1.2 || v.Lowest != 1.1 || v.Highest != 1.5 || v.Nanoseconds != 150 {
+	if v := r.Variants[Talkd]; v.Ratio != (Quotient{1.2, 1.1, 1.5}) || v.Nanoseconds != 150 {
 		t.Errorf("%+v", v)
+	}
+}
+
+// A turn counts for all or for none, by what the machine was like before and
+// after each of them.
+func TestDisturbedTurnsAreLeftOut(t *testing.T) {
+	y := &yardstick{fastest: 100}
+	turns := []turn{{slowest: 105}, {slowest: 130}, {slowest: 109, stolen: true}, {slowest: 110}}
+	if good := y.good(turns); len(good) != 2 || good[0].slowest != 105 || good[1].slowest != 110 {
+		t.Errorf("%+v", good)
+	}
+	y.fastest = 99 // what counted when it was found may count no more
+	if good := y.good(turns); len(good) != 1 {
+		t.Errorf("%+v", good)
+	}
+}
+
+func TestYardstick(t *testing.T) {
+	y, err := newYardstick(t.Context(), anyCore, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = y.Close() }()
+	if _, err := stolen(y.core); err != nil {
+		t.Error(err)
+	}
+	if took, err := y.probe(); err != nil || took <= 0 || took < y.fastest {
+		t.Errorf("%v, %v", took, err)
+	}
+}
+
+func TestMessagesAreOfOneSize(t *testing.T) {
+	for _, c := range []struct{ sizes, runs []int }{
+		{[]int{100}, []int{1}},
+		{[]int{100, 100, 100}, []int{3}},
+		{[]int{100, 100, 99, 99, 100}, []int{3, 1, 1}},
+		{[]int{99, 100}, []int{1, 1}},
+	} {
+		var packets [][]byte
+		for _, n := range c.sizes {
+			packets = append(packets, make([]byte, n))
+		}
+		var runs []int
+		for len(packets) > 0 {
+			n := joined(packets)
+			runs, packets = append(runs, n), packets[n:]
+		}
+		if !slices.Equal(runs, c.runs) {
+			t.Errorf("%v: %v", c.sizes, runs)
+		}
 	}
 }

@@ -6,17 +6,21 @@ import (
 	"runtime"
 	"time"
 
+	piondtls "github.com/pion/dtls/v3"
+
 	"github.com/talkd/talkd/media"
 )
 
 // Case is one line of the table.
 type Case struct {
-	Name      string
-	Kind      string
-	Size      int // of an RTP packet
-	Burst     int
+	Name string
+	Kind string
+	Shape
 	Receivers int // of each stream
 	Streams   int
+	// Profile is what receivers and publishers agree to, and so is the same for
+	// every variant.
+	Profile piondtls.SRTPProtectionProfile
 	// Interval makes it paced: a publisher in the other process sends a burst each
 	// interval. Otherwise the packets are made where they are forwarded, as fast as
 	// they are taken.
@@ -25,10 +29,34 @@ type Case struct {
 	Limit    float64 // of talkd to the floor, as the project has it; 0: none
 }
 
+// Shape is how large packets are, and how many are there at once.
+type Shape struct {
+	Size  int // of an RTP packet
+	Burst int
+	// Frames are the sizes of the packets of one burst after the other, over and
+	// over, instead of Size and Burst.
+	Frames [][]int `json:",omitempty"`
+}
+
+// frame is the sizes of the packets of a burst.
+func (s Shape) frame(i int) []int {
+	if len(s.Frames) > 0 {
+		return s.Frames[i%len(s.Frames)]
+	}
+	sizes := make([]int, s.Burst)
+	for i := range sizes {
+		sizes[i] = s.Size
+	}
+	return sizes
+}
+
 func (c Case) paced() bool { return c.Interval > 0 }
 
 func tight(name, kind string, size, burst, receivers int, limit float64) Case {
-	return Case{Name: name, Kind: kind, Size: size, Burst: burst, Receivers: receivers, Streams: 1, Limit: limit}
+	return Case{
+		Name: name, Kind: kind, Shape: Shape{Size: size, Burst: burst}, Receivers: receivers, Streams: 1,
+		Profile: piondtls.SRTP_AEAD_AES_256_GCM, Limit: limit,
+	}
 }
 
 // quickCases are what to look at while working on the code.
@@ -48,26 +76,46 @@ func pacedCase() Case {
 
 // checkCases are sent to receivers that look at every packet.
 func checkCases() []Case {
-	c := tight("check", media.Video, 1200, 8, checkReceivers, 0)
-	p := c
-	p.Interval = checkInterval
-	return []Case{c, p}
+	c := tight("tight, AES_256_GCM", media.Video, 1200, 8, checkReceivers, 0)
+	paced, gcm, cm, uneven := c, c, c, unevenCase()
+	paced.Name, paced.Interval = "paced, AES_256_GCM", checkInterval
+	gcm.Name, gcm.Profile = "tight, AES_128_GCM", piondtls.SRTP_AEAD_AES_128_GCM
+	cm.Name, cm.Profile = "tight, AES_CM_128_HMAC_SHA1_80", piondtls.SRTP_AES128_CM_HMAC_SHA1_80
+	uneven.Name, uneven.Receivers = "tight, sizes as Chromium's", checkReceivers
+	return []Case{c, paced, gcm, cm, uneven}
+}
+
+// unevenCase is what a browser sends.
+func unevenCase() Case {
+	c := tight("tight, sizes and bursts of Chromium's VP8, 50 receivers", media.Video, 0, 0, 50, 1.25)
+	c.Frames = chromium()
+	return c
+}
+
+// profileCases are for receivers without AES-256-GCM.
+func profileCases() []Case {
+	gcm := tight("tight, bursts of 8, 50 receivers, AES_128_GCM", media.Video, 1200, 8, 50, 1.25)
+	gcm.Profile = piondtls.SRTP_AEAD_AES_128_GCM
+	cm := tight("tight, bursts of 8, 50 receivers, AES_CM_128_HMAC_SHA1_80", media.Video, 1200, 8, 50, 1.25)
+	cm.Profile = piondtls.SRTP_AES128_CM_HMAC_SHA1_80
+	return []Case{gcm, cm}
 }
 
 // allCases are what docs/performance.md tells of.
 func allCases() []Case {
 	one := tight("paced, bursts of 8, 1 receiver, 2 k/s", media.Video, 1200, 8, 1, 0)
 	one.Interval = 4 * time.Millisecond
-	many := tight("paced, bursts of 8, 200 receivers, 100 k/s", media.Video, 1200, 8, 200, 0)
+	many := tight("paced, bursts of 8, 200 receivers, 100 k/s", media.Video, 1200, 8, 200, 1.6)
 	many.Interval = 16 * time.Millisecond
 	wide := tight("all cores, bursts of 8, a stream to 50 for each", media.Video, 1200, 8, 50, 0)
 	wide.Streams, wide.AllCores = runtime.NumCPU(), true
-	return append(quickCases(),
+	all := append(quickCases(),
 		tight("tight, bursts of 8, 200 receivers", media.Video, 1200, 8, 200, 1.25),
 		tight("tight, bursts of 1, 200 receivers", media.Video, 1200, 1, 200, 1.25),
 		tight("tight, bursts of 8, 1 receiver", media.Video, 1200, 8, 1, 0),
 		tight("tight, bursts of 1, 1 receiver", media.Video, 1200, 1, 1, 0),
 		tight("tight, audio of 100 B, bursts of 4, 50 receivers", media.Audio, 100, 4, 50, 1.25),
-		one, many, wide,
+		unevenCase(),
 	)
+	return append(append(all, profileCases()...), one, many, wide)
 }

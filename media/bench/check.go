@@ -22,7 +22,7 @@ const (
 // Checked is what receivers found who decrypt and look at every packet.
 type Checked struct {
 	Variant string
-	Paced   bool
+	Name    string
 	Packets int
 	Missing int
 	Late    int // out of order
@@ -35,7 +35,7 @@ func (c Checked) good() bool { return c.Missing+c.Late+c.Doubled+c.Altered == 0 
 
 // check sends at a rate that receivers can take, and has every packet checked.
 func check(ctx context.Context, c Case, variant string, core int, d time.Duration) (Checked, error) {
-	out := Checked{Variant: variant, Paced: c.paced()}
+	out := Checked{Variant: variant, Name: c.Name}
 	ctx, cancel := context.WithTimeout(ctx, measureWithin)
 	defer cancel()
 	s, err := connect(ctx, c, variant, core, checkLimit)

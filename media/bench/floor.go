@@ -16,9 +16,8 @@ import (
 
 const (
 	vector   = 64        // messages a system call
-	inVector = 32        // of them, when receiving: what a run of segments may have
+	inVector = 32        // of them, when receiving
 	arena    = 512 << 10 // what a system call may send
-	sealed   = 16        // by what a packet grows
 )
 
 // lane forwards one stream as well as this kernel can: each packet is sealed
@@ -28,7 +27,6 @@ const (
 type lane struct {
 	fd      int
 	flows   atomic.Pointer[[]*flow]
-	nonce   [12]byte
 	arena   []byte
 	used    int
 	out     [vector]message
@@ -61,7 +59,7 @@ func newLane() (*lane, error) {
 	return l, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
 }
 
-func (l *lane) add(to netip.AddrPort, k sealing, ssrc uint32) {
+func (l *lane) subscribe(to netip.AddrPort, k sealing, ssrc uint32) {
 	f := &flow{key: k, ssrc: ssrc}
 	f.to.Family, f.to.Addr = unix.AF_INET, to.Addr().As4()
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&f.to.Port))[:], to.Port())
@@ -69,33 +67,45 @@ func (l *lane) add(to netip.AddrPort, k sealing, ssrc uint32) {
 	l.flows.Store(&flows)
 }
 
-// forward sends packets of one length to every receiver.
+// forward sends packets to every receiver.
 func (l *lane) forward(packets [][]byte) error {
-	size := len(packets[0]) + sealed
+	even(packets)
 	for _, f := range *l.flows.Load() {
-		if l.n == vector || l.used+size*len(packets) > len(l.arena) {
-			if err := l.flush(); err != nil {
+		for rest := packets; len(rest) > 0; {
+			n := joined(rest)
+			if err := l.add(f, rest[:n]); err != nil {
 				return err
 			}
-		}
-		m := &l.out[l.n]
-		m.Name = (*byte)(unsafe.Pointer(&f.to))
-		m.split(&l.segment[l.n], size, len(packets))
-		l.iov[l.n].Base = &l.arena[l.used]
-		l.iov[l.n].SetLen(size * len(packets))
-		l.n++
-		for _, p := range packets {
-			to := l.arena[l.used : l.used+size]
-			copy(to, p[:rtpHeader])
-			binary.BigEndian.PutUint16(to[2:], uint16(f.next))
-			binary.BigEndian.PutUint32(to[8:], f.ssrc)
-			f.key.nonce(&l.nonce, f.ssrc, f.next)
-			f.key.aead.Seal(to[rtpHeader:rtpHeader], l.nonce[:], p[rtpHeader:], to[:rtpHeader])
-			f.next++
-			l.used += size
+			rest = rest[n:]
 		}
 	}
 	return l.flush()
+}
+
+// add seals packets of one message for a receiver.
+func (l *lane) add(f *flow, packets [][]byte) error {
+	size := len(packets[0]) + f.key.overhead()
+	if l.n == vector || l.used+size*len(packets) > len(l.arena) {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	m, start := &l.out[l.n], l.used
+	m.Name = (*byte)(unsafe.Pointer(&f.to))
+	m.split(&l.segment[l.n], size, len(packets))
+	for _, p := range packets {
+		to := l.arena[l.used:][:len(p)+f.key.overhead()]
+		copy(to, p[:rtpHeader])
+		binary.BigEndian.PutUint16(to[2:], uint16(f.next))
+		binary.BigEndian.PutUint32(to[8:], f.ssrc)
+		f.key.seal(to, p[rtpHeader:], f.ssrc, f.next)
+		f.next++
+		l.used += len(to)
+	}
+	l.iov[l.n].Base = &l.arena[start]
+	l.iov[l.n].SetLen(l.used - start)
+	l.n++
+	return nil
 }
 
 func (l *lane) flush() error {
@@ -128,11 +138,10 @@ func (l *lane) relay(k sealing) error {
 		for i := range n {
 			p := buf[i*media.MaxPacket:][:in[i].length]
 			last += uint32(binary.BigEndian.Uint16(p[2:]) - uint16(last))
-			k.nonce(&l.nonce, binary.BigEndian.Uint32(p[8:]), last)
-			if _, err := k.aead.Open(p[rtpHeader:rtpHeader], l.nonce[:], p[rtpHeader:], p[:rtpHeader]); err != nil {
+			if err := k.open(p, binary.BigEndian.Uint32(p[8:]), last); err != nil {
 				return err
 			}
-			packets[i] = p[:len(p)-sealed]
+			packets[i] = p[:len(p)-k.overhead()]
 		}
 		if err := l.forward(packets[:n]); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	piondtls "github.com/pion/dtls/v3"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,11 +20,11 @@ import (
 type Setup struct {
 	Variant string
 	Kind    string // of the stream, media.Audio or media.Video
-	Size    int    // of an RTP packet
-	Burst   int    // packets that are there at once
-	Streams int    // published side by side, each with receivers of its own
-	Tight   bool   // the packets are made in the process, not published to it
-	Limit   int    // packets that a checker is to see, at most
+	Shape
+	Profile piondtls.SRTPProtectionProfile
+	Streams int  // published side by side, each with receivers of its own
+	Tight   bool // the packets are made in the process, not published to it
+	Limit   int  // packets that a checker is to see, at most
 }
 
 // forwarder is one way to bring the packets of each stream to its receivers.
@@ -67,7 +68,7 @@ func forward(setup string) error {
 	n := &Node{}
 	if s.Tight {
 		for i := range s.Streams {
-			n.feeds = append(n.feeds, newFeed(newSource(s.Kind, uint32(1+i), s.Size, s.Burst, s.Limit)))
+			n.feeds = append(n.feeds, newFeed(newSource(s.Kind, uint32(1+i), s.Shape, s.Limit)))
 		}
 	}
 	var err error
@@ -89,6 +90,7 @@ func forward(setup string) error {
 type Node struct {
 	f     forwarder
 	feeds []*feed
+	works []*work // see Work
 }
 
 // Offer is to be answered under its id.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 
+	piondtls "github.com/pion/dtls/v3"
 	"golang.org/x/sys/unix"
 
 	"github.com/talkd/talkd/media"
@@ -16,8 +17,9 @@ import (
 // lanes is the floor as a forwarder: what offer and answer are for WebRTC, keys
 // and an address are here.
 type lanes struct {
-	lanes []*lane
-	subs  handles[pending]
+	lanes   []*lane
+	profile piondtls.SRTPProtectionProfile
+	subs    handles[pending]
 }
 
 type pending struct {
@@ -26,7 +28,7 @@ type pending struct {
 }
 
 func newFloor(s Setup, feeds []*feed) (*lanes, error) {
-	f := &lanes{}
+	f := &lanes{profile: s.Profile}
 	for range s.Streams {
 		l, err := newLane()
 		if err != nil {
@@ -35,21 +37,21 @@ func newFloor(s Setup, feeds []*feed) (*lanes, error) {
 		f.lanes = append(f.lanes, l)
 	}
 	for i, feed := range feeds {
-		go f.lanes[i].pump(feed, s.Burst)
+		go f.lanes[i].pump(feed)
 	}
 	return f, nil
 }
 
-func (l *lane) pump(f *feed, burst int) {
-	buf := make([]byte, burst*media.MaxPacket)
-	packets := make([][]byte, burst)
+func (l *lane) pump(f *feed) {
+	buf := make([]byte, maxBurst*media.MaxPacket)
+	var packets [maxBurst][]byte
 	for {
-		f.wait()
-		for i := range packets {
+		n := f.wait()
+		for i := range n {
 			b := buf[i*media.MaxPacket:][:media.MaxPacket]
 			packets[i] = b[:f.put(b)]
 		}
-		fatal(l.forward(packets))
+		fatal(l.forward(packets[:n]))
 	}
 }
 
@@ -62,7 +64,7 @@ func fatal(err error) {
 }
 
 func (f *lanes) subscribe(stream int, _ bool) (int, string, error) {
-	p := pending{stream, newSecret()}
+	p := pending{stream, newSecret(f.profile)}
 	offer, err := json.Marshal(p.secret)
 	return f.subs.add(p), string(offer), err
 }
@@ -77,7 +79,7 @@ func (f *lanes) answer(id int, answer string) error {
 	if err != nil {
 		return err
 	}
-	f.lanes[p.stream].add(to, key, p.secret.SSRC)
+	f.lanes[p.stream].subscribe(to, key, p.secret.SSRC)
 	return nil
 }
 

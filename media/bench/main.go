@@ -11,13 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	piondtls "github.com/pion/dtls/v3"
 )
-
-// profile is what receivers and publishers agree to, and so is the same for
-// every variant.
-const profile = piondtls.SRTP_AEAD_AES_256_GCM
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -40,9 +34,9 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	b := Bench{}
 	flags.BoolVar(&b.Quick, "quick", false, "only the most important cases, in about a minute")
-	flags.StringVar(&b.Only, "only", "", "only this `part`: cpu, check, delay or memory")
+	flags.StringVar(&b.Only, "only", "", "only this `part`: cpu, growth, check, delay or memory")
 	flags.StringVar(&b.Cases, "cases", "", "of the part cpu, only the cases with this `text` in their names")
-	flags.IntVar(&b.Rounds, "rounds", 0, "how often each case is measured; 0 is 5 times, 3 when quick")
+	flags.IntVar(&b.Rounds, "rounds", 0, "how many rounds count; 0 is 5, 3 when quick")
 	flags.IntVar(&b.Core, "core", 0, "the core that forwards")
 	rest := flags.Int("rest", 1, "the core of publishers and receivers")
 	out := flags.String("json", "", "write all samples to this `file`")
@@ -83,6 +77,7 @@ func (b Bench) run(ctx context.Context) (r Result, err error) {
 		run   func(context.Context, *Result) error
 	}{
 		{"cpu", true, b.cpu},
+		{"growth", false, b.growth},
 		{"check", true, b.check},
 		{"delay", false, b.delay},
 		{"memory", false, b.memory},
@@ -96,25 +91,46 @@ func (b Bench) run(ctx context.Context) (r Result, err error) {
 	return r, nil
 }
 
-func (b Bench) cpu(ctx context.Context, r *Result) error {
-	cases, w := allCases(), Window{Rounds: 5, WarmUp: 500 * time.Millisecond, Measure: 700 * time.Millisecond}
+func (b Bench) window() Window {
+	w := Window{Rounds: 5, WarmUp: 500 * time.Millisecond, Turns: 14, Turn: 50 * time.Millisecond}
 	if b.Quick {
-		cases, w = quickCases(), Window{Rounds: 3, WarmUp: 300 * time.Millisecond, Measure: 500 * time.Millisecond}
+		w.Rounds, w.WarmUp, w.Turns = 3, 300*time.Millisecond, 10
 	}
 	if b.Rounds > 0 {
 		w.Rounds = b.Rounds
+	}
+	return w
+}
+
+func (b Bench) cpu(ctx context.Context, r *Result) error {
+	cases := allCases()
+	if b.Quick {
+		cases = quickCases()
 	}
 	fmt.Print(cpuHead)
 	for _, c := range cases {
 		if !strings.Contains(c.Name, b.Cases) {
 			continue
 		}
-		row, err := compare(ctx, c, w, b.Core)
+		row, err := compare(ctx, c, b.window(), b.Core)
 		if err != nil {
 			return err
 		}
 		r.CPU = append(r.CPU, row)
 		fmt.Print(row)
+	}
+	return nil
+}
+
+func (b Bench) growth(ctx context.Context, r *Result) error {
+	fmt.Print(growthHead)
+	for _, burst := range []int{8, 1} {
+		g, err := growth(ctx, burst, b.window(), b.Core)
+		if err != nil {
+			return err
+		}
+		r.Growth = append(r.Growth, g)
+		fmt.Print(g)
 	}
 	return nil
 }

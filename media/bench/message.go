@@ -39,6 +39,53 @@ func (m *message) split(s *segment, size, datagrams int) {
 	m.SetControllen(unix.CmsgSpace(2))
 }
 
+// maxRun is how many datagrams are one message, which is at most an IP packet.
+const maxRun = 50
+
+// joined is how many packets the kernel takes as one message: they are of one size,
+// only the last one may be shorter.
+func joined(packets [][]byte) int {
+	n := 1
+	for n < len(packets) && n < maxRun && len(packets[n]) == len(packets[0]) {
+		n++
+	}
+	if n < len(packets) && n < maxRun && len(packets[n]) < len(packets[0]) {
+		n++
+	}
+	return n
+}
+
+// maxPadding is what a packet may grow by to be as long as the one after it.
+const maxPadding = 8
+
+// even pads packets (RFC 3550 5.1), each of which has room behind it: a browser's
+// differ by a byte, the shorter ones first.
+func even(packets [][]byte) {
+	for i := len(packets) - 2; i >= 0; i-- {
+		p := packets[i]
+		n := len(packets[i+1]) - len(p)
+		if n <= 0 || n > maxPadding {
+			continue
+		}
+		p[0] |= paddingBit
+		p = p[:len(p)+n]
+		clear(p[len(p)-n:])
+		p[len(p)-1] = byte(n)
+		packets[i] = p
+	}
+}
+
+const paddingBit = 0x20 // in the first byte of an RTP packet
+
+// unpadded is a packet's payload.
+func unpadded(packet []byte) []byte {
+	end := len(packet)
+	if packet[0]&paddingBit != 0 {
+		end -= int(packet[end-1])
+	}
+	return packet[rtpHeader:end]
+}
+
 // messages sends or receives with one system call, and returns how many.
 func messages(call uintptr, fd int, m []message, flags uintptr) (int, error) {
 	for {

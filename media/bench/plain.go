@@ -58,16 +58,15 @@ func newPlain(s Setup, feeds []*feed) (*plain, error) {
 		p.tracks = append(p.tracks, t)
 	}
 	for i, f := range feeds {
-		go p.pump(p.tracks[i], f, s)
+		go pump(p.tracks[i], f)
 	}
 	return p, nil
 }
 
-func (p *plain) pump(t *webrtc.TrackLocalStaticRTP, f *feed, s Setup) {
+func pump(t *webrtc.TrackLocalStaticRTP, f *feed) {
 	buf := make([]byte, media.MaxPacket)
 	for {
-		f.wait()
-		for range s.Burst {
+		for range f.wait() {
 			_, _ = t.Write(buf[:f.put(buf)]) // a receiver that is gone is missed by the count
 		}
 	}

@@ -40,11 +40,11 @@ func newPublisher(c Case, variant string, stream uint32, limit int) (p publisher
 		return p, err
 	}
 	if variant == Floor {
-		p.sender, err = newBareSender(p.timed, newSource(c.Kind, stream, c.Size, c.Burst, limit))
+		p.sender, err = newBareSender(p.timed, c, newSource(c.Kind, stream, c.Shape, limit))
 		return p, err
 	}
 	p.sender, err = mediatest.NewPublisher(mediatest.PublisherConfig{
-		Options: options(p.timed),
+		Options: options(p.timed, c.Profile),
 		Video:   true, Stream: stream, FrameSize: c.Size - rtpHeader, PerFrame: c.Burst,
 	})
 	return p, err
@@ -72,8 +72,8 @@ type bareSender struct {
 	sealed []byte
 }
 
-func newBareSender(t *timed, s *source) (*bareSender, error) {
-	b := &bareSender{socket: t, source: s, secret: newSecret(), buf: make([]byte, media.MaxPacket), sealed: make([]byte, media.MaxPacket)}
+func newBareSender(t *timed, c Case, s *source) (*bareSender, error) {
+	b := &bareSender{socket: t, source: s, secret: newSecret(c.Profile), buf: make([]byte, media.MaxPacket), sealed: make([]byte, media.MaxPacket)}
 	var err error
 	b.seal, err = b.secret.context()
 	return b, err
@@ -96,7 +96,13 @@ func (b *bareSender) Connected(context.Context) error { return nil }
 
 // Frames implements sender.
 func (b *bareSender) Frames(_ string, n int) {
-	for range n * b.source.burst {
+	for range n {
+		b.frame()
+	}
+}
+
+func (b *bareSender) frame() {
+	for range b.source.next() {
 		plain := b.buf[:b.source.put(b.buf, false)]
 		sealed, err := b.seal.EncryptRTP(b.sealed[:0], plain, nil)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"unsafe"
 
+	piondtls "github.com/pion/dtls/v3"
 	pionice "github.com/pion/ice/v4"
 	pionlog "github.com/pion/logging"
 	"github.com/pion/rtp"
@@ -37,15 +38,15 @@ type client interface {
 	Close() error
 }
 
-func newReceiver(variant, kind string) (*receiver, error) {
+func newReceiver(variant string, c Case) (*receiver, error) {
 	socket, err := newTimed()
 	if err != nil {
 		return nil, err
 	}
 	if variant == Floor {
-		return &receiver{client: &bare{socket: socket, checker: mediatest.NewChecker(kind)}, socket: socket}, nil
+		return &receiver{client: &bare{socket: socket, checker: mediatest.NewChecker(c.Kind)}, socket: socket}, nil
 	}
-	s, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{Options: options(socket)})
+	s, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{Options: options(socket, c.Profile)})
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func newReceiver(variant, kind string) (*receiver, error) {
 }
 
 // options are for connections over one socket.
-func options(socket net.PacketConn) mediatest.Options {
+func options(socket net.PacketConn, profile piondtls.SRTPProtectionProfile) mediatest.Options {
 	return mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
 		s.SetICEUDPMux(pionice.NewUDPMuxDefault(pionice.UDPMuxParams{UDPConn: socket, Logger: silent.NewLogger("")}))
 		s.SetSRTPProtectionProfiles(profile)
@@ -155,7 +156,7 @@ func (b *bare) Answer(offer string) (string, error) {
 				continue // the checker misses it
 			}
 			b.mu.Lock()
-			b.checker.Packet(h.SequenceNumber, h.Timestamp, plain[rtpHeader:])
+			b.checker.Packet(h.SequenceNumber, h.Timestamp, unpadded(plain))
 			b.mu.Unlock()
 		}
 	}()

@@ -14,6 +14,7 @@ import (
 // Result is all that came of a run.
 type Result struct {
 	CPU    []Row
+	Growth []Growth
 	Checks []Checked
 	Memory []Memory
 	Delays []Delay
@@ -24,12 +25,16 @@ const (
 	cpuHead = `| CPU per forwarded packet, ns | floor | talkd | × floor | goal | Pion | × floor | talkd cheaper by | allocations: talkd, Pion | |
 |---|---|---|---|---|---|---|---|---|---|
 `
+	growthHead = `
+| from 50 to 200 receivers, CPU per packet × | floor | talkd | goal | |
+|---|---|---|---|---|
+`
 	checkHead = `
 | every packet decrypted and looked at | packets | missing | out of order | doubled | altered |
 |---|---|---|---|---|---|
 `
 	delayHead = `
-| delay from socket to socket, 50 receivers | busy | packets/s out | p50 | p99 | max |
+| delay from socket to socket, first, middle and last of 50 receivers | busy | packets/s out | p50 | p99 | max |
 |---|---|---|---|---|---|
 `
 	memoryHead = `
@@ -44,25 +49,25 @@ func (r Row) String() string {
 	if r.Case.Limit > 0 {
 		goal = fmt.Sprintf("≤ %.2f", r.Case.Limit)
 	}
-	void := ""
+	remark := r.Left.String()
 	if len(r.Void) > 0 {
-		void = "void: " + strings.Join(r.Void, ", ")
+		remark = "**void**: " + strings.Join(r.Void, ", ") + "; " + remark
 	}
 	return fmt.Sprintf("| %s | %.0f | %.0f | %v | %s | %.0f | %v | %.1f × | %.3f, %.1f | %s |\n",
-		r.Case.Name, floor.Nanoseconds, talkd.Nanoseconds, talkd, goal, plain.Nanoseconds, plain,
-		plain.Ratio/talkd.Ratio, talkd.Allocations, plain.Allocations, void)
+		r.Case.Name, floor.Nanoseconds, talkd.Nanoseconds, talkd.Ratio, goal, plain.Nanoseconds, plain.Ratio,
+		plain.Ratio.Median/talkd.Ratio.Median, talkd.Allocations, plain.Allocations, remark)
 }
 
-func (v Variant) String() string {
-	return fmt.Sprintf("**%.2f** (%.2f–%.2f)", v.Ratio, v.Lowest, v.Highest)
+func (g Growth) String() string {
+	void := ""
+	if g.Void != "" {
+		void = "**void**: " + g.Void + "; "
+	}
+	return fmt.Sprintf("| %s | %v | %v | ≤ %.2f | %s%v |\n", g.Name, g.Floor, g.Talkd, g.Limit, void, g.Left)
 }
 
 func (c Checked) String() string {
-	how := "tight"
-	if c.Paced {
-		how = "paced"
-	}
-	return fmt.Sprintf("| %s, %s | %d | %d | %d | %d | %d |\n", c.Variant, how, c.Packets, c.Missing, c.Late, c.Doubled, c.Altered)
+	return fmt.Sprintf("| %s, %s | %d | %d | %d | %d | %d |\n", c.Variant, c.Name, c.Packets, c.Missing, c.Late, c.Doubled, c.Altered)
 }
 
 func (m Memory) String() string {
@@ -75,8 +80,8 @@ func (m Memory) String() string {
 
 func (d Delay) String() string {
 	ms := func(t time.Duration) float64 { return float64(t) / float64(time.Millisecond) }
-	if d.Lost != 0 {
-		return fmt.Sprintf("| %s | %.0f %% | %.0f k | void: %d lost | | |\n", d.Variant, 100*d.Busy, d.Rate/1000, d.Lost)
+	if d.Void != "" {
+		return fmt.Sprintf("| %s | %.0f %% | %.0f k | **void**: %s | | |\n", d.Variant, 100*d.Busy, d.Rate/1000, d.Void)
 	}
 	return fmt.Sprintf("| %s | %.0f %% | %.0f k | %.2f ms | %.2f ms | %.2f ms |\n",
 		d.Variant, 100*d.Busy, d.Rate/1000, ms(d.P50), ms(d.P99), ms(d.Max))

@@ -18,12 +18,16 @@ type session struct {
 	p          *process
 	publishers []publisher
 	receivers  []*receiver
+	idle       idling
 }
+
+// measureWithin bounds what is done with one session.
+const measureWithin = 60 * time.Second
 
 // connect starts a variant of the forwarder and all that a case needs.
 func connect(ctx context.Context, c Case, variant string, core, limit int) (*session, error) {
 	p, err := start(ctx, Setup{
-		Variant: variant, Kind: c.Kind, Size: c.Size, Burst: c.Burst, Streams: c.Streams, Tight: !c.paced(), Limit: limit,
+		Variant: variant, Kind: c.Kind, Shape: c.Shape, Profile: c.Profile, Streams: c.Streams, Tight: !c.paced(), Limit: limit,
 	}, core)
 	if err != nil {
 		return nil, err
@@ -71,7 +75,7 @@ func (s *session) subscribe(ctx context.Context, variant string, wish Subscribe,
 	g.SetLimit(atOnce)
 	for range n {
 		g.Go(func() error {
-			r, err := newReceiver(variant, s.c.Kind)
+			r, err := newReceiver(variant, s.c)
 			if err != nil {
 				return err
 			}
@@ -149,7 +153,8 @@ func (s *session) deafen(ctx context.Context) error {
 	}
 }
 
-// settle returns what each receiver was sent when nothing more comes.
+// settle returns what each receiver was sent when nothing more comes. What was
+// made where it is forwarded has come when it was forwarded.
 func (s *session) settle(ctx context.Context) ([]uint32, error) {
 	last, still := uint64(0), 0
 	for {
@@ -166,10 +171,10 @@ func (s *session) settle(ctx context.Context) ([]uint32, error) {
 		if still++; sum != last {
 			last, still = sum, 0
 		}
-		if still == 5 || ctx.Err() != nil {
+		if still == 5 || !s.c.paced() || ctx.Err() != nil {
 			return counts, nil
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

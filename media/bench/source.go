@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,30 +16,55 @@ import (
 // sending it. They fit the second cache of a core.
 const cycle = 512
 
+// maxBurst is how many packets are there at once, at most.
+const maxBurst = 64
+
 // source makes the packets of one stream, no two alike. The first limit of them
 // are what a mediatest.Checker wants to see; those after repeat their content
 // with numbers that go on.
 type source struct {
 	payload byte // the payload type
 	units   []mediatest.Unit
-	burst   int
-	packets int // made so far
+	bursts  []int // the packets of each
+	frames  int   // of which the units are
+	packets int   // made so far
+	burst   int   // those made so far
 }
 
-func newSource(kind string, stream uint32, size, burst, limit int) *source {
+func newSource(kind string, stream uint32, shape Shape, limit int) *source {
 	g := mediatest.NewGenerator(kind, stream)
-	g.Size, g.PerFrame = size-rtpHeader, burst
-	s := &source{payload: media.PayloadVP8, burst: burst}
+	s := &source{payload: media.PayloadVP8}
 	if kind == media.Audio {
-		s.payload, g.PerFrame = media.PayloadOpus, 1
+		s.payload = media.PayloadOpus
 	}
 	for len(s.units) < max(limit, cycle) {
-		s.units = append(s.units, g.Frame()...)
+		sizes := shape.frame(len(s.bursts))
+		g.Size, g.PerFrame = slices.Max(sizes)-rtpHeader, len(sizes)
+		if kind == media.Audio {
+			g.PerFrame = 1
+		}
+		var units []mediatest.Unit
+		for len(units) < len(sizes) {
+			units = append(units, g.Frame()...)
+			s.frames++
+		}
+		for i, n := range sizes {
+			units[i].Payload = units[i].Payload[:n-rtpHeader]
+		}
+		s.units = append(s.units, units...)
+		s.bursts = append(s.bursts, len(sizes))
 	}
 	return s
 }
 
 const rtpHeader = 12
+
+// next begins a burst and returns how many packets it has.
+func (s *source) next() int {
+	n := s.bursts[s.burst%len(s.bursts)]
+	s.burst++
+	return n
+}
 
 // put writes the next packet in the cluster's form and returns its length; key
 // makes it the first of a keyframe.
@@ -50,11 +76,11 @@ func (s *source) put(b []byte, key bool) int {
 	if u.Marker {
 		b[1] |= 0x80
 	}
-	perFrame, ticks := 1, uint32(960)
+	ticks := uint32(960)
 	if s.payload == media.PayloadVP8 {
-		perFrame, ticks = s.burst, 3600
+		ticks = 3600
 	}
-	frames := pass * len(s.units) / perFrame
+	frames := pass * s.frames
 	binary.BigEndian.PutUint16(b[2:], u.Sequence+uint16(pass*len(s.units)))
 	binary.BigEndian.PutUint32(b[4:], u.Timestamp+uint32(frames)*ticks)
 	binary.BigEndian.PutUint32(b[8:], 1)
@@ -88,6 +114,7 @@ type feed struct {
 	end     time.Time
 	next    time.Time
 	running bool
+	begun   bool // nothing of this burst was put yet
 }
 
 // Run is how long a feed goes, and how long it takes from one burst to the
@@ -103,13 +130,14 @@ func newFeed(s *source) *feed {
 
 // put writes the next packet, see source.
 func (f *feed) put(b []byte) int {
-	first := f.source.packets%f.source.burst == 0
-	return f.source.put(b, first && f.key.Load() && f.key.Swap(false))
+	key := f.begun && f.key.Load() && f.key.Swap(false)
+	f.begun = false
+	return f.source.put(b, key)
 }
 
-// wait returns when the next burst is due. Whoever forwards calls it again only
-// when it has sent the last one.
-func (f *feed) wait() {
+// wait returns when the next burst is due, and of how many packets it is. Whoever
+// forwards calls it again only when it has sent the last one.
+func (f *feed) wait() int {
 	for {
 		now := time.Now()
 		if f.running && now.Before(f.end) {
@@ -117,7 +145,8 @@ func (f *feed) wait() {
 				time.Sleep(f.next.Sub(now))
 				f.next = f.next.Add(f.run.Interval)
 			}
-			return
+			f.begun = true
+			return f.source.next()
 		}
 		if f.running {
 			f.running = false

@@ -27,7 +27,7 @@ func newTalkd(s Setup, feeds []*feed) (*talkd, error) {
 	remote := remote{}
 	for i, f := range feeds {
 		t.pubs[i] = publication(i, s.Kind)
-		remote[t.pubs[i].ID] = &tapped{feed: f, burst: s.Burst}
+		remote[t.pubs[i].ID] = &tapped{feed: f}
 	}
 	var err error
 	t.engine, err = media.NewEngine(
@@ -94,19 +94,18 @@ func (r remote) Pull(ctx context.Context, pub media.Publication) (*media.Relayed
 
 // tapped is a feed as a media.Source, and the way back to it.
 type tapped struct {
-	feed  *feed
-	burst int
-	pool  media.Pool
+	feed *feed
+	pool media.Pool
 }
 
 // Read implements media.Source.
 func (t *tapped) Read(batch []*media.Packet) (int, error) {
-	if len(batch) < t.burst {
-		return 0, errors.New("a burst does not fit")
+	if len(batch) < maxBurst {
+		return 0, errors.New("a burst may not fit")
 	}
-	t.feed.wait()
+	n := t.feed.wait()
 	now := time.Now()
-	for i := range t.burst {
+	for i := range n {
 		p := t.pool.Get()
 		if err := p.Parse(t.feed.put(p.Buffer())); err != nil {
 			return 0, err
@@ -114,7 +113,7 @@ func (t *tapped) Read(batch []*media.Packet) (int, error) {
 		p.Arrival = now
 		batch[i] = p
 	}
-	return t.burst, nil
+	return n, nil
 }
 
 // Close implements media.Source. The process ends before its sources do.

@@ -1,0 +1,43 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/talkd/talkd/media"
+)
+
+// Growth is by what a packet costs more when there are more receivers of it, in
+// rounds in which few and many take turns.
+type Growth struct {
+	Name         string
+	Floor, Talkd Quotient
+	Limit        float64
+	Void         string
+	Left         Left
+}
+
+const maxGrowth = 1.15
+
+func growth(ctx context.Context, burst int, w Window, core int) (Growth, error) {
+	g := Growth{Name: fmt.Sprintf("tight, bursts of %d", burst), Limit: maxGrowth}
+	few := tight(g.Name, media.Video, 1200, burst, 50, 0)
+	many := few
+	many.Receivers = 200
+	samples, left, err := rounds(ctx, []contender{{few, Floor}, {many, Floor}, {few, Talkd}, {many, Talkd}}, w, core)
+	if err != nil && !errors.Is(err, errDisturbed) {
+		return g, err
+	}
+	g.Left = left
+	if err != nil {
+		g.Void = err.Error()
+	}
+	g.Floor, g.Talkd = ratio(samples[1], samples[0]), ratio(samples[3], samples[2])
+	if s := max(spread(samples[0]), spread(samples[1])); s > maxSpread {
+		g.Void = fmt.Sprintf("the floor spreads by %.0f %%", 100*s)
+	}
+	return g, nil
+}
