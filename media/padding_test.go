@@ -71,3 +71,18 @@ func TestPaddingEndsWithThePacket(t *testing.T) {
 		t.Errorf("%d bytes", b.padding)
 	}
 }
+
+func BenchmarkEven(b *testing.B) {
+	var pool Pool
+	var batch []*Packet
+	for _, n := range []int{1022, 1022, 1023, 1023} {
+		batch = append(batch, sized(&pool, n))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, p := range batch {
+			p.padding = 0
+		}
+		even(batch)
+	}
+}
