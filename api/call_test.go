@@ -131,7 +131,7 @@ func TestCallPermissions(t *testing.T) {
 		t.Errorf("flags %d: video without the permission", got)
 	}
 	e, err := f.AuthorizeJoin(t.Context(), c.Token, Identity{UserID: "ben"}, bens)
-	if diff := cmp.Diff([]string{"publish-audio"}, e.Permissions); diff != "" || err != nil {
+	if diff := cmp.Diff([]string{"publish-audio", "transient-data"}, e.Permissions); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 }

@@ -110,6 +110,7 @@ func (v seat) grants() []string {
 			list = append(list, g.name)
 		}
 	}
+	list = append(list, "transient-data")
 	if moderates(v.role) {
 		list = append(list, "control")
 	}

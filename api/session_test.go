@@ -210,7 +210,7 @@ func TestAuthorizeJoin(t *testing.T) {
 	f.ok("POST", rooms+"/"+closed+"/participants", ada, map[string]string{"newParticipant": "ben"})
 	adas, bens := f.join(ada, public, "").SessionID, f.join(ben, closed, "").SessionID
 	gina, nameless := f.join("", public, "Gina"), f.join("", public, "")
-	publish := []string{"publish-audio", "publish-video", "publish-screen"}
+	publish := []string{"publish-audio", "publish-video", "publish-screen", "transient-data"}
 	for _, c := range []struct {
 		name, room  string
 		who         Identity

@@ -177,7 +177,7 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		}
 		return
 	}
-	if s.warm.Load() && (m.Type == wire.TypeRoom || m.Type == wire.TypeControl) {
+	if s.warm.Load() && (m.Type == wire.TypeRoom || m.Type == wire.TypeControl || m.Type == wire.TypeTransient) {
 		s.fail(m.ID, errWarm)
 		return
 	}
@@ -195,6 +195,8 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		s.control(m)
 	case wire.TypeMove:
 		s.move(m)
+	case wire.TypeTransient:
+		s.transient(m)
 	}
 }
 
@@ -213,6 +215,8 @@ func Features() []string {
 		wire.FeatureResumeMedia,
 		wire.FeatureSimulcast,
 		wire.FeatureSwitchTo,
+		wire.FeatureTransientData,
+		wire.FeatureTransientSessionData,
 		wire.FeatureUpdateSDP,
 		wire.FeatureWelcome,
 	}

@@ -54,6 +54,8 @@ func FuzzFrame(f *testing.F) {
 		{Body: &signalpb.Frame_Moved{Moved: &signalpb.Member{Session: "s", Edge: "n3", Incarnation: 2}}},
 		{Body: &signalpb.Frame_Announce{Announce: pub}},
 		{Body: &signalpb.Frame_Say{Say: &signalpb.Say{Session: "s", To: "room", Data: []byte(`1`), Number: 1}}},
+		{Body: &signalpb.Frame_Say{Say: &signalpb.Say{Session: "s", To: "transient", Transient: &signalpb.Transient{Key: "sd:s", Value: []byte(`1`)}, Number: 2}}},
+		{Body: &signalpb.Frame_Transient{Transient: &signalpb.Transient{Key: "k", Value: []byte(`{}`), Number: 1}}},
 		{Body: &signalpb.Frame_Snapshot{Snapshot: &signalpb.Snapshot{Members: []*signalpb.Member{member}}}},
 		{Body: &signalpb.Frame_Refused{Refused: &signalpb.Refused{Reason: signalpb.Refused_REASON_STALE_EPOCH}}},
 		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}}}},

@@ -53,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
 		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),
 		moves:           counters("moves_total", "Sessions that were to move with their media, by what happened: asked here to go and then late, aborted or failed, or done at the node that they came to.", "result"),
-		overflows:       counters("overflows_total", "What was refused or given up because of a bound: of a client that is slow, away or says too much, of an address, a room, a backend, a peer, a frame for it.", "queue"),
+		overflows:       counters("overflows_total", "What was refused or given up because of a bound: of a client that is slow, away or says too much, of an address, a room, its transient data, a backend, a peer, a frame for it.", "queue"),
 		backendRequests: counters("backend_requests_total", "Requests of backends, by status.", "status"),
 	}
 	if reg == nil {

@@ -32,7 +32,7 @@ func (c *cut[T]) partFor(n int) T {
 
 func cutSnapshot(s *signalpb.Snapshot) []*signalpb.Snapshot {
 	c := cut[*signalpb.Snapshot]{fresh: func() *signalpb.Snapshot {
-		return &signalpb.Snapshot{CallSince: s.GetCallSince(), Life: s.GetLife()}
+		return &signalpb.Snapshot{CallSince: s.GetCallSince(), Life: s.GetLife(), TransientVersion: s.GetTransientVersion()}
 	}}
 	c.partFor(0)
 	for _, m := range s.GetMembers() {
@@ -42,6 +42,10 @@ func cutSnapshot(s *signalpb.Snapshot) []*signalpb.Snapshot {
 	for _, p := range s.GetPublications() {
 		part := c.partFor(len(p))
 		part.Publications = append(part.Publications, p)
+	}
+	for _, t := range s.GetTransient() {
+		part := c.partFor(proto.Size(t))
+		part.Transient = append(part.Transient, t)
 	}
 	for _, f := range s.GetMissed() {
 		part := c.partFor(proto.Size(f))
@@ -55,7 +59,7 @@ func cutSnapshot(s *signalpb.Snapshot) []*signalpb.Snapshot {
 
 func cutAttach(a *signalpb.Attach) []*signalpb.Attach {
 	c := cut[*signalpb.Attach]{fresh: func() *signalpb.Attach {
-		return &signalpb.Attach{CallSince: a.GetCallSince(), Seq: a.GetSeq(), SeqEpoch: a.GetSeqEpoch(), SeqLife: a.GetSeqLife(), Life: a.GetLife(), Watching: a.GetWatching()}
+		return &signalpb.Attach{CallSince: a.GetCallSince(), Seq: a.GetSeq(), SeqEpoch: a.GetSeqEpoch(), SeqLife: a.GetSeqLife(), Life: a.GetLife(), Watching: a.GetWatching(), TransientVersion: a.GetTransientVersion()}
 	}}
 	c.partFor(0)
 	for _, m := range a.GetOwn() {
@@ -73,6 +77,10 @@ func cutAttach(a *signalpb.Attach) []*signalpb.Attach {
 	for _, p := range a.GetKnownPublications() {
 		part := c.partFor(len(p))
 		part.KnownPublications = append(part.KnownPublications, p)
+	}
+	for _, t := range a.GetTransient() {
+		part := c.partFor(proto.Size(t))
+		part.Transient = append(part.Transient, t)
 	}
 	for _, s := range a.GetUnheard() {
 		part := c.partFor(proto.Size(s))

@@ -380,7 +380,10 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 			h.toEdge(from, answer)
 		}
 	case nil:
-		// The greeting, a beat, or something of a newer version.
+		if f.GetSeq() > 0 {
+			return h.fromHome(from, f) // it counts: it tells what was heard, or something of a newer version
+		}
+		// The greeting, or a beat.
 	default:
 		return h.fromHome(from, f)
 	}

@@ -43,6 +43,7 @@ type replica struct {
 	heard     seen                                         // guarded by mu; what others said
 	members   map[store.SessionID]*signalpb.Member         // guarded by mu; values are never changed
 	pubs      map[pubKey]media.Publication                 // guarded by mu
+	data      transients                                   // guarded by mu
 	local     map[store.SessionID]*Session                 // guarded by mu; our sessions in the room
 	claims    claims                                       // guarded by mu
 	ahead     map[store.SessionID]time.Time                // guarded by mu; whom other edges have claimed, unheard by the home
@@ -229,6 +230,9 @@ func (r *replica) attachLocked() {
 		case r.local[k.session] != nil:
 			a.OwnPublications = append(a.OwnPublications, raw)
 		}
+	}
+	if len(r.local)+len(a.Known) > 0 { // otherwise everybody has left since
+		a.Transient, a.TransientVersion = r.data.all()
 	}
 	for _, part := range cutAttach(a) {
 		if !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Attach{Attach: part}}) {

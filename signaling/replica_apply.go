@@ -87,6 +87,8 @@ func (r *replica) eventLocked(f *signalpb.Frame) effects {
 		return r.switchToLocked(body.SwitchTo)
 	case *signalpb.Frame_Moved:
 		return r.movedLocked(body.Moved)
+	case *signalpb.Frame_Transient:
+		return r.changedLocked(body.Transient)
 	}
 	return nil
 }
@@ -168,6 +170,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 	if users := participants(r.orderedLocked()); len(users) > 0 {
 		messages = append(messages, wire.ParticipantsEvent(r.id.Name, users))
 	}
+	messages = append(messages, r.data.messages()...)
 	return effects{func() {
 		if !p.session.sit(p.seat) {
 			r.leave(p.session) // it ended meanwhile
@@ -200,6 +203,7 @@ func (r *replica) leftLocked(ids []string) effects {
 		return nil
 	}
 	after := append(r.tellLocked(wire.LeaveEvent(left...), ""), r.coolLocked(left)...)
+	after = append(after, r.forgottenLocked(left)...)
 	return append(after, r.desksLocked("", func(s *Session) {
 		for _, id := range left {
 			s.desk.Gone(id)

@@ -44,7 +44,7 @@ func (r *replica) say(say *signalpb.Say) {
 	r.number++
 	say.Number = r.number
 	r.unheard = append(r.unheard, say)
-	r.unheard = newest(r.unheard, maxUnheard, maxUnheardBytes, func(s *signalpb.Say) int { return len(s.GetData()) })
+	r.unheard = newest(r.unheard, maxUnheard, maxUnheardBytes, func(s *signalpb.Say) int { return len(s.GetData()) + len(s.GetTransient().GetValue()) })
 	var after effects
 	if !r.attached || !r.toHomeLocked(&signalpb.Frame{Body: &signalpb.Frame_Say{Say: say}}) {
 		after = r.sayUnheardLocked()
@@ -59,7 +59,9 @@ func (r *replica) say(say *signalpb.Say) {
 func (r *replica) sayUnheardLocked() (after effects) {
 	for _, say := range r.unheard {
 		if say.GetNumber() > r.direct {
-			after = append(after, r.sayToEdgesLocked(say)...)
+			if say.GetTo() != toTransient { // nobody but a home puts those in order
+				after = append(after, r.sayToEdgesLocked(say)...)
+			}
 			r.direct = say.GetNumber()
 		}
 	}

@@ -79,6 +79,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		after = append(after, r.tellLocked(wire.JoinEvent(joined...), "")...)
 	}
 	after = append(after, r.usersEventLocked(changed)...)
+	after = append(after, r.dataOfSnapshotLocked(s)...)
 	after = append(after, r.desksLocked("", func(s *Session) {
 		for _, id := range left {
 			s.desk.Gone(id)

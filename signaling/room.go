@@ -32,6 +32,7 @@ type room struct {
 	began     time.Time
 	members   map[store.SessionID]*signalpb.Member
 	pubs      map[pubKey]media.Publication
+	data      transients
 	edges     map[store.NodeID]*edge
 	gone      map[store.SessionID]struct{}  // who left in this epoch; only while known members are taken
 	out       map[store.SessionID]out       // who was thrown out in this epoch
@@ -290,6 +291,13 @@ func (r *room) say(from store.NodeID, say *signalpb.Say) {
 	e.heard = say.GetNumber()
 	m := r.members[store.SessionID(say.GetSession())]
 	if m == nil || m.GetEdge() != string(from) || m.GetUserId() != say.GetUserId() {
+		return
+	}
+	if say.GetTo() == toTransient {
+		r.changeOf(m, say.GetTransient())
+		if e.attached {
+			r.emit(from, e, &signalpb.Frame{}) // also if nothing has changed
+		}
 		return
 	}
 	f := &signalpb.Frame{Body: &signalpb.Frame_Said{Said: say}}

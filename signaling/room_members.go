@@ -56,6 +56,7 @@ func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
 	}
 	r.takeKnown(from, a)
 	kicked := r.takeOwn(from, a)
+	r.takeData(from, a)
 	if r.callSince.IsZero() {
 		r.callSince = fromMillis(a.GetCallSince())
 	}
@@ -75,6 +76,7 @@ func (r *room) attach(from store.NodeID, a *signalpb.Attach) {
 	for _, p := range r.pubs {
 		snapshot.Publications = append(snapshot.Publications, encodePublication(p))
 	}
+	snapshot.Transient, snapshot.TransientVersion = r.data.all()
 	for _, part := range cutSnapshot(snapshot) {
 		ok := r.hub.toEdge(from, &signalpb.Frame{
 			Room: roomOf(r.id), Epoch: r.home.Epoch, Seq: e.seq, Heard: e.heard,
@@ -333,6 +335,7 @@ func (r *room) remove(ids []store.SessionID, tellBackend bool) {
 		delete(r.orphans, id)
 		delete(r.moved, id)
 		r.gone[id] = struct{}{}
+		r.data.forget(id)
 		for k := range r.pubs {
 			if k.session == id {
 				delete(r.pubs, k) // that goes without saying
@@ -351,6 +354,7 @@ func (r *room) remove(ids []store.SessionID, tellBackend bool) {
 	r.noteCall()
 	if len(r.members) == 0 {
 		r.empty = time.Now()
+		r.data.clear(r.home.Epoch)
 	}
 }
 

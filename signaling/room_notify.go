@@ -38,6 +38,8 @@ func (r *room) notify(req backend.Request) (out []store.SessionID, err error) {
 		r.kick(out, &signalpb.Kick{Disinvited: wire.ReasonDisinvited})
 	case backend.TypeSwitchTo:
 		r.switchTo(req.SwitchTo)
+	case backend.TypeTransient:
+		return nil, r.changeOfBackend(req.Transient)
 	}
 	return out, nil
 }

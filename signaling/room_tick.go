@@ -32,6 +32,7 @@ func (r *room) deadlines() {
 	r.giveUpEdges(now)
 	r.giveUpOrphans(now)
 	r.dropOldPublications(now)
+	r.dropExpired(now)
 	if now.Sub(r.began) > 2*r.hub.cfg.ResumeTimeout {
 		clear(r.gone) // known members are not taken any more
 	}

@@ -98,6 +98,7 @@ func (r *replica) pictureLocked() []wire.ServerMessage {
 		entries = append(entries, entryOf(m))
 	}
 	picture := append([]wire.ServerMessage{wire.JoinEvent(entries...)}, r.callLocked()...)
+	picture = append(picture, r.data.messages()...)
 	return append(picture, wire.HomeEvent(r.id.Name, r.home.Node)) // it may have changed while the client was away
 }
 

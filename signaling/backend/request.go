@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/talkd/talkd/signaling/wire"
 )
@@ -22,6 +23,7 @@ const (
 	TypeParticipants = "participants"
 	TypeMessage      = "message"
 	TypeSwitchTo     = "switchto"
+	TypeTransient    = "transient"
 )
 
 // Request is what an instance tells about a room. The field named like Type is
@@ -36,6 +38,7 @@ type Request struct {
 	Participants *Participants `json:"participants,omitempty"`
 	Message      *Message      `json:"message,omitempty"`
 	SwitchTo     *SwitchTo     `json:"switchto,omitempty"`
+	Transient    *Transient    `json:"transient,omitempty"`
 }
 
 // Invite tells who was invited to the room.
@@ -88,6 +91,35 @@ type Message struct {
 type SwitchTo struct {
 	RoomID   string         `json:"roomid"`
 	Sessions SwitchSessions `json:"sessions"`
+}
+
+// Transient changes what those in the room share. TTL is in nanoseconds.
+type Transient struct {
+	Action string          `json:"action"`
+	Key    string          `json:"key"`
+	Value  json.RawMessage `json:"value,omitempty"`
+	TTL    time.Duration   `json:"ttl,omitempty"`
+}
+
+// What a Transient does.
+const (
+	TransientSet    = "set"
+	TransientDelete = "delete"
+)
+
+// Removes tells whether there is no value afterwards: null is none.
+func (t *Transient) Removes() bool {
+	return t.Action == TransientDelete || len(t.Value) == 0 || string(t.Value) == "null"
+}
+
+func (t *Transient) validate() error {
+	if t.Action != TransientSet && t.Action != TransientDelete {
+		return fmt.Errorf("%w: transient action %.32q", ErrBadRequest, t.Action)
+	}
+	if err := wire.CheckTransient(t.Key, t.Value, t.TTL); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	return nil
 }
 
 // SwitchSessions has the details for each session, or nil. Instances send a
@@ -171,6 +203,10 @@ func (r Request) Validate() error {
 		}
 	case TypeSwitchTo:
 		if b := r.SwitchTo; b != nil {
+			return b.validate()
+		}
+	case TypeTransient:
+		if b := r.Transient; b != nil {
 			return b.validate()
 		}
 	case "":

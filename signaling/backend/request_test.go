@@ -90,6 +90,14 @@ func TestDecodeOthers(t *testing.T) {
 	if r := decode(t, `{"type":"update","update":{"userids":["a"],"properties":{}}}`); r.Update.UserIDs[0] != "a" {
 		t.Errorf("%+v", r.Update)
 	}
+	if r := decode(t, `{"type":"transient","transient":{"action":"set","key":"k","value":[1],"ttl":1000}}`); r.Transient.TTL != 1000 || string(r.Transient.Value) != "[1]" || r.Transient.Removes() {
+		t.Errorf("%+v", r.Transient)
+	}
+	for _, body := range []string{`{"action":"delete","key":"k"}`, `{"action":"set","key":"k","value":null}`} {
+		if r := decode(t, `{"type":"transient","transient":`+body+`}`); !r.Transient.Removes() {
+			t.Errorf("%+v", r.Transient)
+		}
+	}
 	for body, want := range map[string]SwitchSessions{
 		`["a","b"]`:              {"a": nil, "b": nil},
 		`[]`:                     {},
@@ -129,6 +137,9 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"incall of a wrong type", `{"type":"incall","incall":{"incall":"x"}}`, ErrBadRequest},
 		{"incall beyond all numbers", `{"type":"incall","incall":{"incall":1e99}}`, ErrBadRequest},
 		{"users of a wrong type", `{"type":"incall","incall":{"users":["u"]}}`, ErrBadRequest},
+		{"transient without action", `{"type":"transient","transient":{"key":"k","value":1}}`, ErrBadRequest},
+		{"transient without key", `{"type":"transient","transient":{"action":"delete"}}`, ErrBadRequest},
+		{"transient, value too long", `{"type":"transient","transient":{"action":"set","key":"k","value":"` + strings.Repeat("v", wire.MaxTransientValue) + `"}}`, ErrBadRequest},
 		{"user id too long", `{"type":"delete","delete":{"userids":["` + long + `"]}}`, ErrBadRequest},
 		{"too many user ids", `{"type":"update","update":{"userids":` + many + `}}`, ErrBadRequest},
 		{"session id too long", `{"type":"incall","incall":{"users":[{"sessionId":"` + long + `"}]}}`, ErrBadRequest},

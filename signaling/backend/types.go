@@ -37,6 +37,7 @@ const (
 	PermissionPublishVideo  = "publish-video"
 	PermissionPublishScreen = "publish-screen"
 	PermissionControl       = "control"
+	PermissionTransientData = "transient-data"
 )
 
 // PingEntry names a participant that is still there.

@@ -145,11 +145,17 @@ func (n names) matchObject(at string, want map[string]any, got any) error {
 		return mismatch(at, want, got)
 	}
 	// In order, as the first of two equal placeholders is the one that learns.
+	named := make(map[string]bool, len(want))
 	for _, k := range slices.Sorted(maps.Keys(want)) {
 		if k == anything {
 			continue
 		}
-		value, ok := object[k]
+		name, err := n.fillString(k)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		named[name] = true
+		value, ok := object[name]
 		if !ok {
 			return fmt.Errorf("%s.%s: missing", at, k)
 		}
@@ -161,7 +167,7 @@ func (n names) matchObject(at string, want map[string]any, got any) error {
 		return nil
 	}
 	for k := range object {
-		if _, ok := want[k]; !ok {
+		if !named[k] {
 			return fmt.Errorf("%s.%s: not expected", at, k)
 		}
 	}

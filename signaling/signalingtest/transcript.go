@@ -39,7 +39,7 @@ type Stage struct {
 //
 // In what is expected, "*" matches anything and {"*":"*"} allows further
 // members; "<name>" matches any text at first, and the same text from then on.
-// In what is sent it stands for that text. The browser's tests read the same
+// In what is sent, and in names of members, it stands for that text. The browser's tests read the same
 // files.
 func Play(t *testing.T, file string, stage Stage) {
 	t.Helper()

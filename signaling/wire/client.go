@@ -19,6 +19,8 @@ const (
 	TypePong    = "pong"
 	TypeMove    = "move"
 	TypeError   = "error"
+
+	TypeTransient = "transient"
 )
 
 // ClientMessage is what a client says. The field named like Type is set.
@@ -31,6 +33,8 @@ type ClientMessage struct {
 	Message *Send      `json:"message,omitempty"`
 	Control *Send      `json:"control,omitempty"`
 	Move    *MoveState `json:"move,omitempty"`
+
+	Transient *ChangeTransient `json:"transient,omitempty"`
 }
 
 // Bye ends a session. Reason is for the server's side only.
@@ -83,6 +87,10 @@ func (m *ClientMessage) Validate() error {
 	case TypeMove:
 		if m.Move != nil {
 			return m.Move.validate()
+		}
+	case TypeTransient:
+		if m.Transient != nil {
+			return m.Transient.validate()
 		}
 	case "":
 		return fmt.Errorf("%w: no type", ErrFormat)

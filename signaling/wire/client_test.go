@@ -23,6 +23,9 @@ func TestDecodeTakesTheProtocol(t *testing.T) {
 		"to a room":           `{"type":"message","message":{"recipient":{"type":"room"},"data":[1]}}`,
 		"to a call":           `{"type":"message","message":{"recipient":{"type":"call"},"data":{}}}`,
 		"control":             `{"type":"control","control":{"recipient":{"type":"session","sessionid":"s"},"data":{"type":"mute"}}}`,
+		"set":                 `{"type":"transient","transient":{"type":"set","key":"k","value":{"a":1},"ttl":1000000000}}`,
+		"set to nothing":      `{"type":"transient","transient":{"type":"set","key":"k","value":null}}`,
+		"remove":              `{"type":"transient","transient":{"type":"remove","key":"sd:s"}}`,
 		"unknown members":     `{"type":"bye","bye":{"x":1},"y":[{}]}`,
 		"as deep as may be":   `{"type":"message","message":{"recipient":{"type":"room"},"data":` + nest(MaxDepth-2) + `}}`,
 	}
@@ -90,6 +93,14 @@ func TestDecodeRefuses(t *testing.T) {
 		{"roomid does not print", `{"id":"7","type":"room","room":{"roomid":"a\nb"}}`, ErrFormat, "7"},
 		{"room sessionid too long", `{"id":"7","type":"room","room":{"roomid":"a","sessionid":"` + strings.Repeat("s", maxSessionID+1) + `"}}`, ErrFormat, "7"},
 		{"federation", `{"id":"7","type":"room","room":{"roomid":"a","federation":{"url":"https://x.example"}}}`, ErrFederation, "7"},
+
+		{"transient without a body", `{"id":"7","type":"transient"}`, ErrFormat, "7"},
+		{"transient of another type", `{"id":"7","type":"transient","transient":{"type":"initial","key":"k"}}`, ErrFormat, "7"},
+		{"transient without a key", `{"id":"7","type":"transient","transient":{"type":"set","value":1}}`, ErrFormat, "7"},
+		{"transient, key too long", `{"id":"7","type":"transient","transient":{"type":"set","key":"` + strings.Repeat("k", MaxTransientKey+1) + `","value":1}}`, ErrFormat, "7"},
+		{"transient, value too long", `{"id":"7","type":"transient","transient":{"type":"set","key":"k","value":"` + strings.Repeat("v", MaxTransientValue) + `"}}`, ErrTransientLimit, "7"},
+		{"transient, ttl below zero", `{"id":"7","type":"transient","transient":{"type":"set","key":"k","value":1,"ttl":-1}}`, ErrFormat, "7"},
+		{"transient, ttl of a wrong type", `{"id":"7","type":"transient","transient":{"type":"set","key":"k","value":1,"ttl":"1s"}}`, ErrFormat, "7"},
 
 		{"message without a body", `{"id":"7","type":"message"}`, ErrFormat, "7"},
 		{"message without data", `{"id":"7","type":"message","message":{"recipient":{"type":"room"}}}`, ErrFormat, "7"},

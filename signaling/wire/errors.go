@@ -35,6 +35,7 @@ const (
 	CodeFederation       Code = "federation_unsupported"
 	CodeNotInRoom        Code = "not_in_room"
 	CodeNotAllowed       Code = "not_allowed"
+	CodeTransientLimit   Code = "transient_limit_exceeded"
 	CodeClientNotFound   Code = "client_not_found"
 	CodeProcessingFailed Code = "processing_failed"
 	CodeNoSDP            Code = "no_sdp"
@@ -71,6 +72,7 @@ var (
 	ErrFederation       = errors.New("federation not supported")
 	ErrNotInRoom        = errors.New("not in a room")
 	ErrNotAllowed       = errors.New("not allowed")
+	ErrTransientLimit   = errors.New("too much transient data")
 	ErrClientNotFound   = errors.New("no media connection for this message")
 	ErrProcessingFailed = errors.New("processing failed")
 	ErrNoSDP            = errors.New("no session description in the payload")
@@ -110,6 +112,7 @@ var codes = []struct {
 	{ErrFederation, CodeFederation},
 	{ErrNotInRoom, CodeNotInRoom},
 	{ErrNotAllowed, CodeNotAllowed},
+	{ErrTransientLimit, CodeTransientLimit},
 	{ErrClientNotFound, CodeClientNotFound},
 	{ErrProcessingFailed, CodeProcessingFailed},
 	{ErrNoSDP, CodeNoSDP},

@@ -38,6 +38,8 @@ const (
 	FeatureResumeMedia           = "resume-media"
 	FeatureSimulcast             = "simulcast"
 	FeatureSwitchTo              = "switchto"
+	FeatureTransientData         = "transient-data"
+	FeatureTransientSessionData  = "transient-sessiondata"
 	FeatureUpdateSDP             = "update-sdp"
 	FeatureWelcome               = "welcome"
 )

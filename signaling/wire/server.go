@@ -19,6 +19,8 @@ type ServerMessage struct {
 	Control *Deliver    `json:"control,omitempty"`
 	Event   *Event      `json:"event,omitempty"`
 	Move    *Move       `json:"move,omitempty"`
+
+	Transient *Transient `json:"transient,omitempty"`
 }
 
 // Encode writes m as one frame. Whoever sends to many encodes once and shares

@@ -134,7 +134,7 @@ func (x Refused_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refused_Reason.Descriptor instead.
 func (Refused_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16, 0}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type Room struct {
@@ -220,6 +220,7 @@ type Frame struct {
 	//	*Frame_Refused
 	//	*Frame_Moved
 	//	*Frame_Warming
+	//	*Frame_Transient
 	//	*Frame_User
 	//	*Frame_Direct
 	Body          isFrame_Body `protobuf_oneof:"body"`
@@ -490,6 +491,15 @@ func (x *Frame) GetWarming() *Warming {
 	return nil
 }
 
+func (x *Frame) GetTransient() *Transient {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Transient); ok {
+			return x.Transient
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetUser() *User {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_User); ok {
@@ -603,6 +613,10 @@ type Frame_Warming struct {
 	Warming *Warming `protobuf:"bytes,33,opt,name=warming,proto3,oneof"` // from an edge to the others, of a session of its own
 }
 
+type Frame_Transient struct {
+	Transient *Transient `protobuf:"bytes,34,opt,name=transient,proto3,oneof"` // a change of the transient data
+}
+
 type Frame_User struct {
 	// beside the rooms
 	User *User `protobuf:"bytes,40,opt,name=user,proto3,oneof"`
@@ -655,6 +669,8 @@ func (*Frame_Refused) isFrame_Body() {}
 func (*Frame_Moved) isFrame_Body() {}
 
 func (*Frame_Warming) isFrame_Body() {}
+
+func (*Frame_Transient) isFrame_Body() {}
 
 func (*Frame_User) isFrame_Body() {}
 
@@ -819,6 +835,8 @@ type Attach struct {
 	More              bool                   `protobuf:"varint,11,opt,name=more,proto3" json:"more,omitempty"`
 	Life              uint64                 `protobuf:"varint,12,opt,name=life,proto3" json:"life,omitempty"`         // drawn when the edge begins: what it has forgotten has not left
 	Watching          bool                   `protobuf:"varint,13,opt,name=watching,proto3" json:"watching,omitempty"` // as Watch
+	Transient         []*Transient           `protobuf:"bytes,14,rep,name=transient,proto3" json:"transient,omitempty"`
+	TransientVersion  *TransientVersion      `protobuf:"bytes,15,opt,name=transient_version,json=transientVersion,proto3" json:"transient_version,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -944,6 +962,151 @@ func (x *Attach) GetWatching() bool {
 	return false
 }
 
+func (x *Attach) GetTransient() []*Transient {
+	if x != nil {
+		return x.Transient
+	}
+	return nil
+}
+
+func (x *Attach) GetTransientVersion() *TransientVersion {
+	if x != nil {
+		return x.TransientVersion
+	}
+	return nil
+}
+
+// Transient is a value that those in a room share, or a change of it.
+type Transient struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`      // JSON; none: the key is removed
+	Expires       int64                  `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"` // Unix time in ms; 0: it stays until the room is empty
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`   // of a change, at its home; 0: it is part of a larger one
+	Id            string                 `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`            // of the message of a client, if that is to be refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transient) Reset() {
+	*x = Transient{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transient) ProtoMessage() {}
+
+func (x *Transient) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transient.ProtoReflect.Descriptor instead.
+func (*Transient) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Transient) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Transient) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Transient) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Transient) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Transient) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// TransientVersion is the last change of the transient data: of two copies the
+// later one is whole.
+type TransientVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the home that made it
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransientVersion) Reset() {
+	*x = TransientVersion{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransientVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransientVersion) ProtoMessage() {}
+
+func (x *TransientVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransientVersion.ProtoReflect.Descriptor instead.
+func (*TransientVersion) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TransientVersion) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *TransientVersion) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type Watch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -952,7 +1115,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1127,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1140,7 @@ func (x *Watch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watch.ProtoReflect.Descriptor instead.
 func (*Watch) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
 }
 
 // Warming says that a session is about to go to a node, which may have the media
@@ -992,7 +1155,7 @@ type Warming struct {
 
 func (x *Warming) Reset() {
 	*x = Warming{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1167,7 @@ func (x *Warming) String() string {
 func (*Warming) ProtoMessage() {}
 
 func (x *Warming) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1180,7 @@ func (x *Warming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warming.ProtoReflect.Descriptor instead.
 func (*Warming) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Warming) GetSession() string {
@@ -1043,7 +1206,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1218,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1231,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Leave) GetSession() string {
@@ -1090,7 +1253,7 @@ type PubID struct {
 
 func (x *PubID) Reset() {
 	*x = PubID{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1265,7 @@ func (x *PubID) String() string {
 func (*PubID) ProtoMessage() {}
 
 func (x *PubID) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1278,7 @@ func (x *PubID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubID.ProtoReflect.Descriptor instead.
 func (*PubID) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PubID) GetSession() string {
@@ -1151,19 +1314,20 @@ type Say struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"` // session, room or call
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"` // session, room, call, or transient: it changes the transient data
 	ToSession     string                 `protobuf:"bytes,4,opt,name=to_session,json=toSession,proto3" json:"to_session,omitempty"`
 	Control       bool                   `protobuf:"varint,5,opt,name=control,proto3" json:"control,omitempty"`
 	Data          []byte                 `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"`      // JSON
 	Offer         string                 `protobuf:"bytes,7,opt,name=offer,proto3" json:"offer,omitempty"`    // a sendoffer: the kind of publication
 	Number        uint64                 `protobuf:"varint,8,opt,name=number,proto3" json:"number,omitempty"` // rises at the edge it comes from; what comes twice is heard once
+	Transient     *Transient             `protobuf:"bytes,9,opt,name=transient,proto3" json:"transient,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Say) Reset() {
 	*x = Say{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1339,7 @@ func (x *Say) String() string {
 func (*Say) ProtoMessage() {}
 
 func (x *Say) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1352,7 @@ func (x *Say) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Say.ProtoReflect.Descriptor instead.
 func (*Say) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Say) GetSession() string {
@@ -1247,22 +1411,31 @@ func (x *Say) GetNumber() uint64 {
 	return 0
 }
 
+func (x *Say) GetTransient() *Transient {
+	if x != nil {
+		return x.Transient
+	}
+	return nil
+}
+
 type Snapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	Publications  [][]byte               `protobuf:"bytes,2,rep,name=publications,proto3" json:"publications,omitempty"`
-	CallSince     int64                  `protobuf:"varint,3,opt,name=call_since,json=callSince,proto3" json:"call_since,omitempty"`
-	Missed        []*Frame               `protobuf:"bytes,4,rep,name=missed,proto3" json:"missed,omitempty"` // events that are not in the state, and whom the home does not let in again
-	Life          uint64                 `protobuf:"varint,5,opt,name=life,proto3" json:"life,omitempty"`    // drawn when the home begins: a node that restarts keeps its epoch
-	Part          uint32                 `protobuf:"varint,6,opt,name=part,proto3" json:"part,omitempty"`    // as of an Attach
-	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Members          []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Publications     [][]byte               `protobuf:"bytes,2,rep,name=publications,proto3" json:"publications,omitempty"`
+	CallSince        int64                  `protobuf:"varint,3,opt,name=call_since,json=callSince,proto3" json:"call_since,omitempty"`
+	Missed           []*Frame               `protobuf:"bytes,4,rep,name=missed,proto3" json:"missed,omitempty"` // events that are not in the state, and whom the home does not let in again
+	Life             uint64                 `protobuf:"varint,5,opt,name=life,proto3" json:"life,omitempty"`    // drawn when the home begins: a node that restarts keeps its epoch
+	Part             uint32                 `protobuf:"varint,6,opt,name=part,proto3" json:"part,omitempty"`    // as of an Attach
+	More             bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
+	Transient        []*Transient           `protobuf:"bytes,8,rep,name=transient,proto3" json:"transient,omitempty"`
+	TransientVersion *TransientVersion      `protobuf:"bytes,9,opt,name=transient_version,json=transientVersion,proto3" json:"transient_version,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1447,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1460,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Snapshot) GetMembers() []*Member {
@@ -1339,6 +1512,20 @@ func (x *Snapshot) GetMore() bool {
 	return false
 }
 
+func (x *Snapshot) GetTransient() []*Transient {
+	if x != nil {
+		return x.Transient
+	}
+	return nil
+}
+
+func (x *Snapshot) GetTransientVersion() *TransientVersion {
+	if x != nil {
+		return x.TransientVersion
+	}
+	return nil
+}
+
 type Left struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sessions      []string               `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
@@ -1348,7 +1535,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1547,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1560,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Left) GetSessions() []string {
@@ -1397,7 +1584,7 @@ type UserState struct {
 
 func (x *UserState) Reset() {
 	*x = UserState{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1596,7 @@ func (x *UserState) String() string {
 func (*UserState) ProtoMessage() {}
 
 func (x *UserState) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1609,7 @@ func (x *UserState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserState.ProtoReflect.Descriptor instead.
 func (*UserState) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UserState) GetSession() string {
@@ -1470,7 +1657,7 @@ type Users struct {
 
 func (x *Users) Reset() {
 	*x = Users{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1669,7 @@ func (x *Users) String() string {
 func (*Users) ProtoMessage() {}
 
 func (x *Users) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1682,7 @@ func (x *Users) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Users.ProtoReflect.Descriptor instead.
 func (*Users) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Users) GetUsers() []*UserState {
@@ -1522,7 +1709,7 @@ type AllInCall struct {
 
 func (x *AllInCall) Reset() {
 	*x = AllInCall{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1721,7 @@ func (x *AllInCall) String() string {
 func (*AllInCall) ProtoMessage() {}
 
 func (x *AllInCall) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1734,7 @@ func (x *AllInCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllInCall.ProtoReflect.Descriptor instead.
 func (*AllInCall) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AllInCall) GetFlags() int32 {
@@ -1576,7 +1763,7 @@ type Kick struct {
 
 func (x *Kick) Reset() {
 	*x = Kick{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1775,7 @@ func (x *Kick) String() string {
 func (*Kick) ProtoMessage() {}
 
 func (x *Kick) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1788,7 @@ func (x *Kick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kick.ProtoReflect.Descriptor instead.
 func (*Kick) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Kick) GetSessions() []string {
@@ -1635,7 +1822,7 @@ type SwitchTo struct {
 
 func (x *SwitchTo) Reset() {
 	*x = SwitchTo{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1834,7 @@ func (x *SwitchTo) String() string {
 func (*SwitchTo) ProtoMessage() {}
 
 func (x *SwitchTo) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1847,7 @@ func (x *SwitchTo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchTo.ProtoReflect.Descriptor instead.
 func (*SwitchTo) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SwitchTo) GetRoomId() string {
@@ -1687,7 +1874,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1886,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1899,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Refused) GetSession() string {
@@ -1742,7 +1929,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1941,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1954,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *User) GetBackend() string {
@@ -1810,7 +1997,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2009,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2022,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Direct) GetSession() string {
@@ -1870,7 +2057,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2069,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2082,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -1929,7 +2116,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2128,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2141,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -1981,7 +2168,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2180,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2193,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -2034,7 +2221,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2233,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2246,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -2093,7 +2280,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2292,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2305,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2146,7 +2333,7 @@ type WarmRequest struct {
 
 func (x *WarmRequest) Reset() {
 	*x = WarmRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2345,7 @@ func (x *WarmRequest) String() string {
 func (*WarmRequest) ProtoMessage() {}
 
 func (x *WarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2358,7 @@ func (x *WarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
 func (*WarmRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WarmRequest) GetSession() string {
@@ -2211,7 +2398,7 @@ type WarmReply struct {
 
 func (x *WarmReply) Reset() {
 	*x = WarmReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2410,7 @@ func (x *WarmReply) String() string {
 func (*WarmReply) ProtoMessage() {}
 
 func (x *WarmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2423,7 @@ func (x *WarmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
 func (*WarmReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WarmReply) GetSession() *HandoverReply {
@@ -2310,7 +2497,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2509,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2522,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2405,7 +2592,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2604,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2617,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -2527,7 +2714,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2726,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2739,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -2622,7 +2809,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2821,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2834,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -2693,7 +2880,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2892,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2905,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Resume) GetSession() string {
@@ -2812,7 +2999,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xbc\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xfb\n" +
 	"\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
@@ -2841,7 +3028,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\tswitch_to\x18\x1e \x01(\v2\x1c.talkd.signaling.v1.SwitchToH\x00R\bswitchTo\x127\n" +
 	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x122\n" +
 	"\x05moved\x18  \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x05moved\x127\n" +
-	"\awarming\x18! \x01(\v2\x1b.talkd.signaling.v1.WarmingH\x00R\awarming\x12.\n" +
+	"\awarming\x18! \x01(\v2\x1b.talkd.signaling.v1.WarmingH\x00R\awarming\x12=\n" +
+	"\ttransient\x18\" \x01(\v2\x1d.talkd.signaling.v1.TransientH\x00R\ttransient\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
@@ -2859,7 +3047,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	" \x01(\tR\breplaces\x12\x16\n" +
 	"\x06number\x18\v \x01(\x04R\x06number\x12'\n" +
 	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
-	"\vpermissions\x18\r \x03(\tR\vpermissions\"\xb6\x03\n" +
+	"\vpermissions\x18\r \x03(\tR\vpermissions\"\xc6\x04\n" +
 	"\x06Attach\x12,\n" +
 	"\x03own\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\x03own\x12)\n" +
 	"\x10own_publications\x18\x02 \x03(\fR\x0fownPublications\x120\n" +
@@ -2875,7 +3063,18 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	" \x01(\rR\x04part\x12\x12\n" +
 	"\x04more\x18\v \x01(\bR\x04more\x12\x12\n" +
 	"\x04life\x18\f \x01(\x04R\x04life\x12\x1a\n" +
-	"\bwatching\x18\r \x01(\bR\bwatching\"\a\n" +
+	"\bwatching\x18\r \x01(\bR\bwatching\x12;\n" +
+	"\ttransient\x18\x0e \x03(\v2\x1d.talkd.signaling.v1.TransientR\ttransient\x12Q\n" +
+	"\x11transient_version\x18\x0f \x01(\v2$.talkd.signaling.v1.TransientVersionR\x10transientVersion\"u\n" +
+	"\tTransient\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x03R\aexpires\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\"@\n" +
+	"\x10TransientVersion\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\a\n" +
 	"\x05Watch\"7\n" +
 	"\aWarming\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
@@ -2888,7 +3087,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\rR\n" +
-	"generation\"\xc3\x01\n" +
+	"generation\"\x80\x02\n" +
 	"\x03Say\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x0e\n" +
@@ -2898,7 +3097,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\acontrol\x18\x05 \x01(\bR\acontrol\x12\x12\n" +
 	"\x04data\x18\x06 \x01(\fR\x04data\x12\x14\n" +
 	"\x05offer\x18\a \x01(\tR\x05offer\x12\x16\n" +
-	"\x06number\x18\b \x01(\x04R\x06number\"\xf2\x01\n" +
+	"\x06number\x18\b \x01(\x04R\x06number\x12;\n" +
+	"\ttransient\x18\t \x01(\v2\x1d.talkd.signaling.v1.TransientR\ttransient\"\x82\x03\n" +
 	"\bSnapshot\x124\n" +
 	"\amembers\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\amembers\x12\"\n" +
 	"\fpublications\x18\x02 \x03(\fR\fpublications\x12\x1d\n" +
@@ -2907,7 +3107,9 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x06missed\x18\x04 \x03(\v2\x19.talkd.signaling.v1.FrameR\x06missed\x12\x12\n" +
 	"\x04life\x18\x05 \x01(\x04R\x04life\x12\x12\n" +
 	"\x04part\x18\x06 \x01(\rR\x04part\x12\x12\n" +
-	"\x04more\x18\a \x01(\bR\x04more\"\"\n" +
+	"\x04more\x18\a \x01(\bR\x04more\x12;\n" +
+	"\ttransient\x18\b \x03(\v2\x1d.talkd.signaling.v1.TransientR\ttransient\x12Q\n" +
+	"\x11transient_version\x18\t \x01(\v2$.talkd.signaling.v1.TransientVersionR\x10transientVersion\"\"\n" +
 	"\x04Left\x12\x1a\n" +
 	"\bsessions\x18\x01 \x03(\tR\bsessions\"\xb2\x01\n" +
 	"\tUserState\x12\x18\n" +
@@ -3063,102 +3265,110 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
-	(Outcome)(0),            // 0: talkd.signaling.v1.Outcome
-	(Refused_Reason)(0),     // 1: talkd.signaling.v1.Refused.Reason
-	(*Room)(nil),            // 2: talkd.signaling.v1.Room
-	(*Frame)(nil),           // 3: talkd.signaling.v1.Frame
-	(*Member)(nil),          // 4: talkd.signaling.v1.Member
-	(*Attach)(nil),          // 5: talkd.signaling.v1.Attach
-	(*Watch)(nil),           // 6: talkd.signaling.v1.Watch
-	(*Warming)(nil),         // 7: talkd.signaling.v1.Warming
-	(*Leave)(nil),           // 8: talkd.signaling.v1.Leave
-	(*PubID)(nil),           // 9: talkd.signaling.v1.PubID
-	(*Say)(nil),             // 10: talkd.signaling.v1.Say
-	(*Snapshot)(nil),        // 11: talkd.signaling.v1.Snapshot
-	(*Left)(nil),            // 12: talkd.signaling.v1.Left
-	(*UserState)(nil),       // 13: talkd.signaling.v1.UserState
-	(*Users)(nil),           // 14: talkd.signaling.v1.Users
-	(*AllInCall)(nil),       // 15: talkd.signaling.v1.AllInCall
-	(*Kick)(nil),            // 16: talkd.signaling.v1.Kick
-	(*SwitchTo)(nil),        // 17: talkd.signaling.v1.SwitchTo
-	(*Refused)(nil),         // 18: talkd.signaling.v1.Refused
-	(*User)(nil),            // 19: talkd.signaling.v1.User
-	(*Direct)(nil),          // 20: talkd.signaling.v1.Direct
-	(*NotifyRequest)(nil),   // 21: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),     // 22: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),   // 23: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),     // 24: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil), // 25: talkd.signaling.v1.HandoverRequest
-	(*WarmRequest)(nil),     // 26: talkd.signaling.v1.WarmRequest
-	(*WarmReply)(nil),       // 27: talkd.signaling.v1.WarmReply
-	(*HandoverReply)(nil),   // 28: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),      // 29: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),       // 30: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),     // 31: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),          // 32: talkd.signaling.v1.Resume
-	nil,                     // 33: talkd.signaling.v1.SwitchTo.SessionsEntry
+	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
+	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
+	(*Room)(nil),             // 2: talkd.signaling.v1.Room
+	(*Frame)(nil),            // 3: talkd.signaling.v1.Frame
+	(*Member)(nil),           // 4: talkd.signaling.v1.Member
+	(*Attach)(nil),           // 5: talkd.signaling.v1.Attach
+	(*Transient)(nil),        // 6: talkd.signaling.v1.Transient
+	(*TransientVersion)(nil), // 7: talkd.signaling.v1.TransientVersion
+	(*Watch)(nil),            // 8: talkd.signaling.v1.Watch
+	(*Warming)(nil),          // 9: talkd.signaling.v1.Warming
+	(*Leave)(nil),            // 10: talkd.signaling.v1.Leave
+	(*PubID)(nil),            // 11: talkd.signaling.v1.PubID
+	(*Say)(nil),              // 12: talkd.signaling.v1.Say
+	(*Snapshot)(nil),         // 13: talkd.signaling.v1.Snapshot
+	(*Left)(nil),             // 14: talkd.signaling.v1.Left
+	(*UserState)(nil),        // 15: talkd.signaling.v1.UserState
+	(*Users)(nil),            // 16: talkd.signaling.v1.Users
+	(*AllInCall)(nil),        // 17: talkd.signaling.v1.AllInCall
+	(*Kick)(nil),             // 18: talkd.signaling.v1.Kick
+	(*SwitchTo)(nil),         // 19: talkd.signaling.v1.SwitchTo
+	(*Refused)(nil),          // 20: talkd.signaling.v1.Refused
+	(*User)(nil),             // 21: talkd.signaling.v1.User
+	(*Direct)(nil),           // 22: talkd.signaling.v1.Direct
+	(*NotifyRequest)(nil),    // 23: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),      // 24: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),    // 25: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),      // 26: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil),  // 27: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),      // 28: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),        // 29: talkd.signaling.v1.WarmReply
+	(*HandoverReply)(nil),    // 30: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 31: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 32: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 33: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 34: talkd.signaling.v1.Resume
+	nil,                      // 35: talkd.signaling.v1.SwitchTo.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
 	5,  // 1: talkd.signaling.v1.Frame.attach:type_name -> talkd.signaling.v1.Attach
 	4,  // 2: talkd.signaling.v1.Frame.join:type_name -> talkd.signaling.v1.Member
-	8,  // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
-	9,  // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
-	10, // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
+	10, // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
+	11, // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
+	12, // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
 	4,  // 6: talkd.signaling.v1.Frame.takeover:type_name -> talkd.signaling.v1.Member
-	6,  // 7: talkd.signaling.v1.Frame.watch:type_name -> talkd.signaling.v1.Watch
-	11, // 8: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
+	8,  // 7: talkd.signaling.v1.Frame.watch:type_name -> talkd.signaling.v1.Watch
+	13, // 8: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
 	4,  // 9: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
-	12, // 10: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
-	14, // 11: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
-	15, // 12: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
-	9,  // 13: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
-	10, // 14: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
-	16, // 15: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
-	17, // 16: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
-	18, // 17: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
+	14, // 10: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
+	16, // 11: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
+	17, // 12: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
+	11, // 13: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
+	12, // 14: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
+	18, // 15: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
+	19, // 16: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
+	20, // 17: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
 	4,  // 18: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
-	7,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
-	19, // 20: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	20, // 21: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	4,  // 22: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 23: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	10, // 24: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	4,  // 25: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 26: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	13, // 27: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	33, // 28: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 29: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	2,  // 30: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 31: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 32: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 33: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 34: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	2,  // 35: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	28, // 36: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	0,  // 37: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	30, // 38: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	31, // 39: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 40: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 41: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	21, // 42: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	23, // 43: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	25, // 44: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	29, // 45: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	26, // 46: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	3,  // 47: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	22, // 48: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	24, // 49: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	28, // 50: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	29, // 51: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	27, // 52: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	47, // [47:53] is the sub-list for method output_type
-	41, // [41:47] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	9,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
+	6,  // 20: talkd.signaling.v1.Frame.transient:type_name -> talkd.signaling.v1.Transient
+	21, // 21: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
+	22, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	4,  // 23: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 24: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	12, // 25: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	6,  // 26: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 27: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	6,  // 28: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
+	4,  // 29: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 30: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	6,  // 31: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 32: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	15, // 33: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	35, // 34: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 35: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	2,  // 36: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 37: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 38: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 39: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 40: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 41: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	30, // 42: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	0,  // 43: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	32, // 44: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	33, // 45: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 46: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 47: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	23, // 48: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	25, // 49: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	27, // 50: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	31, // 51: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	28, // 52: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	3,  // 53: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	24, // 54: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	26, // 55: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	30, // 56: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	31, // 57: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	29, // 58: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	53, // [53:59] is the sub-list for method output_type
+	47, // [47:53] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -3189,11 +3399,12 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Refused)(nil),
 		(*Frame_Moved)(nil),
 		(*Frame_Warming)(nil),
+		(*Frame_Transient)(nil),
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
 	}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[11].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[27].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[13].OneofWrappers = []any{}
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[29].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -3205,7 +3416,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

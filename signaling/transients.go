@@ -1,0 +1,166 @@
+package signaling
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// Bounds of the transient data of a room. Values of sessions are one for each
+// session, and count for the bytes only.
+const (
+	maxTransientKeys  = 1000
+	maxTransientBytes = 1 << 20
+	// initialBytes is how much of it goes into one message.
+	initialBytes = 64 << 10
+)
+
+// transients are the values that those who are in a room share, at its home and in
+// every replica. Entries are shared with frames that are being sent, so they are
+// replaced and never changed.
+//
+// The home puts changes in order and numbers them. As a replica has all of them up
+// to its version, of two copies the later one holds: that is how a new home gets
+// the data. Values of sessions go with their session, without saying.
+type transients struct {
+	entries       map[string]*signalpb.Transient
+	shared, bytes int    // keys that are not of sessions; of keys and values
+	epoch, number uint64 // of the last change
+}
+
+func (t *transients) all() ([]*signalpb.Transient, *signalpb.TransientVersion) {
+	return values(t.entries), &signalpb.TransientVersion{Epoch: t.epoch, Number: t.number}
+}
+
+// value is what a key has, nil for nothing.
+func (t *transients) value(key string) json.RawMessage { return t.entries[key].GetValue() }
+
+// put sets a value, or with an empty one removes the key.
+func (t *transients) put(e *signalpb.Transient) {
+	key := e.GetKey()
+	if old := t.entries[key]; old != nil {
+		t.count(old, -1)
+		delete(t.entries, key)
+	}
+	if len(e.GetValue()) == 0 {
+		return
+	}
+	if t.entries == nil {
+		t.entries = make(map[string]*signalpb.Transient)
+	}
+	t.count(e, 1)
+	t.entries[key] = e
+}
+
+func (t *transients) count(e *signalpb.Transient, n int) {
+	t.bytes += n * sizeOf(e)
+	if _, own := wire.SessionDataOf(e.GetKey()); !own {
+		t.shared += n
+	}
+}
+
+func sizeOf(e *signalpb.Transient) int { return len(e.GetKey()) + len(e.GetValue()) }
+
+// fits tells whether there is room for the change.
+func (t *transients) fits(e *signalpb.Transient) bool {
+	old := t.entries[e.GetKey()]
+	_, own := wire.SessionDataOf(e.GetKey())
+	if old == nil && !own && t.shared >= maxTransientKeys {
+		return false
+	}
+	return t.bytes-sizeOf(old)+sizeOf(e) <= maxTransientBytes
+}
+
+// forget drops what belongs to a session, and says whether there was anything.
+func (t *transients) forget(id store.SessionID) (was json.RawMessage) {
+	key := wire.SessionData + string(id)
+	if was = t.value(key); was != nil {
+		t.put(&signalpb.Transient{Key: key})
+	}
+	return was
+}
+
+// clear drops all of it: nobody is there any more.
+func (t *transients) clear(epoch uint64) {
+	if len(t.entries) > 0 {
+		*t = transients{epoch: epoch, number: t.number + 1}
+	}
+}
+
+// older tells whether a copy of that version is later.
+func (t *transients) older(than *signalpb.TransientVersion) bool {
+	if c := cmp.Compare(t.epoch, than.GetEpoch()); c != 0 {
+		return c < 0
+	}
+	return t.number < than.GetNumber()
+}
+
+// takeFrom makes it a copy, of what is of the members only.
+func (t *transients) takeFrom(list []*signalpb.Transient, v *signalpb.TransientVersion, members map[store.SessionID]*signalpb.Member) {
+	*t = transients{epoch: v.GetEpoch(), number: v.GetNumber()}
+	for _, e := range list {
+		if id, own := wire.SessionDataOf(e.GetKey()); own && members[id] == nil {
+			continue
+		}
+		if t.fits(e) {
+			t.put(e)
+		}
+	}
+}
+
+// messages tell somebody who enters what there is.
+func (t *transients) messages() []wire.ServerMessage {
+	var out []wire.ServerMessage
+	data, size := make(map[string]json.RawMessage), 0
+	for key, e := range t.entries {
+		if size += sizeOf(e); size > initialBytes && len(data) > 0 {
+			out = append(out, wire.TransientData(data))
+			data, size = make(map[string]json.RawMessage), sizeOf(e)
+		}
+		data[key] = e.GetValue()
+	}
+	if len(data) > 0 {
+		out = append(out, wire.TransientData(data))
+	}
+	return out
+}
+
+// expired are the keys whose time is over.
+func (t *transients) expired(now time.Time) []string {
+	var keys []string
+	for key, e := range t.entries {
+		if e.GetExpires() != 0 && now.UnixMilli() >= e.GetExpires() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// expiry is the end of a time to live, rounded up; 0 for none.
+func expiry(ttl time.Duration) int64 {
+	if ttl <= 0 {
+		return 0
+	}
+	return time.Now().Add(min(ttl, maxTTL) + time.Millisecond - 1).UnixMilli()
+}
+
+// maxTTL is longer than any meeting.
+const maxTTL = 30 * 24 * time.Hour
+
+// sameJSON tells whether two values mean the same.
+func sameJSON(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
