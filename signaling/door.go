@@ -205,6 +205,7 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 func Features() []string {
 	return []string{
 		wire.FeatureAudioVideoPermissions,
+		wire.FeatureChatRelay,
 		wire.FeatureInCallAll,
 		wire.FeatureJoinFeatures,
 		wire.FeatureMCU,

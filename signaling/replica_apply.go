@@ -74,7 +74,7 @@ func (r *replica) eventLocked(f *signalpb.Frame) effects {
 	case *signalpb.Frame_AllInCall:
 		return r.allInCallLocked(body.AllInCall)
 	case *signalpb.Frame_Message:
-		return r.tellLocked(wire.RoomMessageEvent(r.id.Name, body.Message), "")
+		return r.messageLocked(body.Message)
 	case *signalpb.Frame_Published:
 		return r.publishedLocked(body.Published)
 	case *signalpb.Frame_Withdrawn:

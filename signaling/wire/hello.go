@@ -23,11 +23,14 @@ const (
 	// ClientMove: the client goes on at another node without a gap when it is
 	// asked to.
 	ClientMove = "move"
+	// ClientChatRelay: the client takes comments of the chat as they are written.
+	ClientChatRelay = "chat-relay"
 )
 
 // Features a server may list in its welcome.
 const (
 	FeatureAudioVideoPermissions = "audio-video-permissions"
+	FeatureChatRelay             = "chat-relay"
 	FeatureInCallAll             = "incall-all"
 	FeatureJoinFeatures          = "join-features"
 	FeatureMCU                   = "mcu"
