@@ -93,7 +93,7 @@ func (h *Hub) Notify(ctx context.Context, id store.RoomID, req backend.Request) 
 
 // notifyRoom tells the room, and says which sessions had to leave it.
 func (h *Hub) notifyRoom(ctx context.Context, id store.RoomID, req backend.Request) (out []store.SessionID, err error) {
-	if req.Type == backend.TypeInvite || req.Type == backend.TypeUpdate {
+	if req.Type == backend.TypeInvite || req.Type == backend.TypeUpdate && len(req.Update.Properties) == 0 {
 		return nil, nil // for lists of rooms only
 	}
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)

@@ -87,6 +87,8 @@ func (r *replica) eventLocked(f *signalpb.Frame) effects {
 		return r.switchToLocked(body.SwitchTo)
 	case *signalpb.Frame_Moved:
 		return r.movedLocked(body.Moved)
+	case *signalpb.Frame_Properties:
+		return r.propertiesLocked(body.Properties)
 	case *signalpb.Frame_Transient:
 		return r.changedLocked(body.Transient)
 	}

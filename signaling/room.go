@@ -228,7 +228,7 @@ func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
 	f.Room, f.Epoch, f.Seq, f.Heard = roomOf(r.id), r.home.Epoch, e.seq, e.heard
 	if passing(f) {
 		e.told = append(e.told, told{f, time.Now()})
-		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int { return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) })
+		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int { return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) + len(t.frame.GetProperties()) })
 	}
 	// What leaves no trace is sent also to who is not attached: it may be on the
 	// way here, and hears nothing twice.
@@ -240,7 +240,7 @@ func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
 // passing tells whether an event leaves no trace in the state.
 func passing(f *signalpb.Frame) bool {
 	switch f.GetBody().(type) {
-	case *signalpb.Frame_Said, *signalpb.Frame_Message, *signalpb.Frame_SwitchTo:
+	case *signalpb.Frame_Said, *signalpb.Frame_Message, *signalpb.Frame_SwitchTo, *signalpb.Frame_Properties:
 		return true
 	}
 	return false

@@ -38,6 +38,8 @@ func (r *room) notify(req backend.Request) (out []store.SessionID, err error) {
 		r.kick(out, &signalpb.Kick{Disinvited: wire.ReasonDisinvited})
 	case backend.TypeSwitchTo:
 		r.switchTo(req.SwitchTo)
+	case backend.TypeUpdate:
+		r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Properties{Properties: req.Update.Properties}})
 	case backend.TypeTransient:
 		return nil, r.changeOfBackend(req.Transient)
 	}

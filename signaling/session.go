@@ -71,7 +71,8 @@ type Session struct {
 	departure   departure       // guarded by mu; where the client has been asked to go
 }
 
-// seat is a session's place in a room. Only permissions change.
+// seat is a session's place in a room. It is replaced when permissions or properties
+// change.
 type seat struct {
 	replica     *replica
 	roomSession wire.RoomSessionID
@@ -272,6 +273,23 @@ func (s *Session) permit(permissions []string) {
 		if !now.mayPublish(p) {
 			s.desk.Unpublish(p.ID.Kind)
 		}
+	}
+}
+
+// furnish tells the client that the properties of its room are others.
+func (s *Session) furnish(of *replica, properties json.RawMessage) {
+	s.mu.Lock()
+	if s.seat == nil || s.seat.replica != of || sameJSON(s.seat.properties, properties) {
+		s.mu.Unlock()
+		return
+	}
+	now := *s.seat
+	now.properties = properties
+	s.seat = &now
+	s.mu.Unlock()
+	if !s.warm.Load() {
+		room := of.describe(&now)
+		s.say(wire.ServerMessage{Type: wire.TypeRoom, Room: &room})
 	}
 }
 

@@ -221,6 +221,7 @@ type Frame struct {
 	//	*Frame_Moved
 	//	*Frame_Warming
 	//	*Frame_Transient
+	//	*Frame_Properties
 	//	*Frame_User
 	//	*Frame_Direct
 	Body          isFrame_Body `protobuf_oneof:"body"`
@@ -500,6 +501,15 @@ func (x *Frame) GetTransient() *Transient {
 	return nil
 }
 
+func (x *Frame) GetProperties() []byte {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Properties); ok {
+			return x.Properties
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetUser() *User {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_User); ok {
@@ -617,6 +627,10 @@ type Frame_Transient struct {
 	Transient *Transient `protobuf:"bytes,34,opt,name=transient,proto3,oneof"` // a change of the transient data
 }
 
+type Frame_Properties struct {
+	Properties []byte `protobuf:"bytes,35,opt,name=properties,proto3,oneof"` // of the room, as the backend tells them, JSON
+}
+
 type Frame_User struct {
 	// beside the rooms
 	User *User `protobuf:"bytes,40,opt,name=user,proto3,oneof"`
@@ -671,6 +685,8 @@ func (*Frame_Moved) isFrame_Body() {}
 func (*Frame_Warming) isFrame_Body() {}
 
 func (*Frame_Transient) isFrame_Body() {}
+
+func (*Frame_Properties) isFrame_Body() {}
 
 func (*Frame_User) isFrame_Body() {}
 
@@ -2999,8 +3015,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xfb\n" +
-	"\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x9d\v\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -3029,7 +3044,10 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\arefused\x18\x1f \x01(\v2\x1b.talkd.signaling.v1.RefusedH\x00R\arefused\x122\n" +
 	"\x05moved\x18  \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x05moved\x127\n" +
 	"\awarming\x18! \x01(\v2\x1b.talkd.signaling.v1.WarmingH\x00R\awarming\x12=\n" +
-	"\ttransient\x18\" \x01(\v2\x1d.talkd.signaling.v1.TransientH\x00R\ttransient\x12.\n" +
+	"\ttransient\x18\" \x01(\v2\x1d.talkd.signaling.v1.TransientH\x00R\ttransient\x12 \n" +
+	"\n" +
+	"properties\x18# \x01(\fH\x00R\n" +
+	"properties\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
@@ -3400,6 +3418,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Moved)(nil),
 		(*Frame_Warming)(nil),
 		(*Frame_Transient)(nil),
+		(*Frame_Properties)(nil),
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
 	}

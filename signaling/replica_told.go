@@ -6,6 +6,11 @@ import (
 	"github.com/talkd/talkd/signaling/wire"
 )
 
+// propertiesLocked tells those in the room what the backend says of it.
+func (r *replica) propertiesLocked(properties []byte) effects {
+	return r.desksLocked("", func(s *Session) { s.furnish(r, properties) })
+}
+
 // messageLocked hands on what the backend says to the room. New comments of the
 // chat go to those clients that can take them; the others hear that they have
 // something to fetch.
