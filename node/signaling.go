@@ -29,7 +29,7 @@ func (n *Node) openSignaling() error {
 	if err != nil {
 		return fmt.Errorf("signaling.backends: %w", err)
 	}
-	n.backends, err = backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version}, registry, n.registry)
+	n.backends, err = backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version, Logger: n.log}, registry, n.registry)
 	if err != nil {
 		return err
 	}

@@ -228,7 +228,9 @@ func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
 	f.Room, f.Epoch, f.Seq, f.Heard = roomOf(r.id), r.home.Epoch, e.seq, e.heard
 	if passing(f) {
 		e.told = append(e.told, told{f, time.Now()})
-		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int { return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) + len(t.frame.GetProperties()) })
+		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int {
+			return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) + len(t.frame.GetProperties())
+		})
 	}
 	// What leaves no trace is sent also to who is not attached: it may be on the
 	// way here, and hears nothing twice.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/talkd/talkd/signaling/backend"
@@ -224,6 +225,27 @@ func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
 	case room.Backend == store.Embedded && h.deps.Embedded != nil:
 		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
 	case room.Backend != store.Embedded && h.deps.Backends != nil:
-		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Backends.LeaveRoom(ctx, r) })
+		h.callback(room.Backend, func(ctx context.Context) error { return h.leaveBackend(ctx, r) })
+	}
+}
+
+// leavePatience is how long a Nextcloud that does not answer is waited for, to be
+// told that somebody left. By then it has found out for lack of pings.
+const leavePatience = 2 * time.Minute
+
+// leaveBackend tells a Nextcloud that somebody left, when it answers again, unless
+// the participant is back by then.
+func (h *Hub) leaveBackend(ctx context.Context, r backend.RoomRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, leavePatience)
+	defer cancel()
+	for {
+		err := h.deps.Backends.LeaveRoom(ctx, r)
+		if !errors.Is(err, backend.ErrUnreachable) || !h.deps.Backends.Await(ctx, r.Room.Backend) {
+			return err
+		}
+		status, asked := h.RoomStatus(ctx, r.Room)
+		if asked != nil || slices.ContainsFunc(status.Sessions, func(s SessionStatus) bool { return s.RoomSession == r.SessionID }) {
+			return err
+		}
 	}
 }

@@ -70,6 +70,10 @@ type roomAnswer struct {
 // only if it says why in the form of the protocol: anything else, a redirect
 // among it, comes from something in front of the instance.
 func decodeAnswer(status int, body []byte, limit int64) (*answer, error) {
+	if status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+		// Of what is in front of it, or it is being maintained.
+		return nil, fmt.Errorf("%w: status %d", ErrUnreachable, status)
+	}
 	if err := wire.CheckJSON(body, int(limit)); err != nil {
 		return nil, fmt.Errorf("%w: status %d: %w", ErrBadResponse, status, err)
 	}

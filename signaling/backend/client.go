@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,6 +31,8 @@ type Config struct {
 	MaxConns int
 	// Features are told to the instance with each request.
 	Features []string
+	// Logger tells when an instance is given up; nil: nobody.
+	Logger *slog.Logger
 	// UserAgent names the server.
 	UserAgent string
 	// RootCAs verify instances whose certificates no public authority signed;
@@ -51,6 +54,7 @@ type Client struct {
 	cfg      Config
 	http     *http.Client
 	metrics  *metrics
+	log      *slog.Logger
 }
 
 // NewClient makes a client for the instances of the registry.
@@ -67,11 +71,14 @@ func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Clie
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = defaultUserAgent
 	}
-	m, err := newMetrics(reg)
+	m, err := newMetrics(reg, registry)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m}, nil
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m, log: cfg.Logger}, nil
 }
 
 // Close gives the pooled connections up.
@@ -163,8 +170,14 @@ func (c *Client) ask(ctx context.Context, id store.BackendID, q question, fallba
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", wire.ErrInvalidBackend, err)
 	}
+	try, err := in.breaker.enter()
+	if err != nil {
+		c.metrics.skipped.Inc()
+		return nil, fmt.Errorf("%w: %w: %w", fallback, ErrUnreachable, err)
+	}
 	start := time.Now()
-	a, err := c.post(ctx, in, q)
+	a, err := c.try(ctx, in, q)
+	c.judge(ctx, in, try, err)
 	if err == nil && a.Type == kindError {
 		err = a.refusal(fallback)
 		c.metrics.observe(q.Type, resultRefused, time.Since(start))
@@ -178,6 +191,56 @@ func (c *Client) ask(ctx context.Context, id store.BackendID, q question, fallba
 	return a, nil
 }
 
+// Between two attempts at a question; each attempt is signed anew.
+const (
+	retryFirst = 100 * time.Millisecond
+	attempts   = 3
+)
+
+// try asks again when there was no answer, as long as there is time: each question
+// may come twice.
+func (c *Client) try(ctx context.Context, in *instance, q question) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	for wait, n := retryFirst, 1; ; wait, n = 2*wait, n+1 {
+		a, err := c.post(ctx, in, q)
+		if err == nil || !errors.Is(err, ErrUnreachable) || ctx.Err() != nil || n == attempts {
+			return a, err
+		}
+		c.metrics.retries.Inc()
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// judge tells the breaker of an instance what a question says of it.
+func (c *Client) judge(ctx context.Context, in *instance, try bool, err error) {
+	v := answered
+	switch {
+	case errors.Is(err, ErrUnreachable) && ctx.Err() != nil:
+		v = undecided
+	case errors.Is(err, ErrUnreachable):
+		v = silent
+	}
+	opened, closed := in.breaker.leave(try, v)
+	switch {
+	case opened:
+		c.log.Warn("a Nextcloud does not answer; nobody gets in until it does", "url", in.base.String())
+	case closed:
+		c.log.Info("a Nextcloud answers again", "url", in.base.String())
+	}
+}
+
+// Await waits until an instance that does not answer may be asked again. It is
+// false if ctx ends before, or nobody knows the instance.
+func (c *Client) Await(ctx context.Context, id store.BackendID) bool {
+	in, err := c.registry.get(id)
+	return err == nil && in.breaker.await(ctx)
+}
+
 // endpoint is where instances take questions, below their base URL.
 const endpoint = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
 
@@ -186,8 +249,6 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.base.String()+endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
@@ -196,6 +257,9 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	req.Header.Set("OCS-APIRequest", "true")
+	// Nothing becomes different when a question comes twice. With this, which is not
+	// sent, net/http asks again when the instance has closed an idle connection.
+	req.Header["Idempotency-Key"] = []string{}
 	if len(c.cfg.Features) > 0 {
 		req.Header.Set(HeaderFeatures, strings.Join(c.cfg.Features, ", "))
 	}

@@ -10,6 +10,7 @@ var (
 	ErrConfig         = errors.New("backend configuration not valid")
 	ErrChecksum       = errors.New("checksum does not match")
 	ErrUnreachable    = errors.New("backend does not answer")
+	ErrGivenUp        = errors.New("backend has not answered for a while, and is given up for now")
 	ErrBadResponse    = errors.New("backend answers with something else")
 	ErrBadRequest     = errors.New("not a request of a backend")
 	ErrUnknownRequest = errors.New("unknown type of backend request")

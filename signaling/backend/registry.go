@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/idna"
 
@@ -20,10 +21,23 @@ import (
 type Instance struct {
 	URL    string
 	Secret string
+	Limits
 }
 
-// Registry knows the configured instances. It is read only.
+// Limits of what the people of an instance may have; 0 is none of its own.
+type Limits struct {
+	Sessions         int // in the whole cluster
+	MaxStreamBitrate int // bits per second of a camera
+	MaxScreenBitrate int // and of a screen
+}
+
+// Registry knows the instances that are served. They may change at any time.
 type Registry struct {
+	known atomic.Pointer[instances]
+}
+
+// instances are replaced as a whole.
+type instances struct {
 	byID map[store.BackendID]*instance
 	// ordered has the longest paths first, so that an instance below another
 	// one's path is found before it.
@@ -31,32 +45,67 @@ type Registry struct {
 }
 
 type instance struct {
-	id     store.BackendID
-	base   *url.URL // normalised, no slash at the end
-	secret []byte
+	id      store.BackendID
+	base    *url.URL // normalised, no slash at the end
+	secret  []byte
+	limits  Limits
+	breaker *breaker
 }
 
 // NewRegistry checks the configuration.
 func NewRegistry(configured []Instance) (*Registry, error) {
-	r := &Registry{byID: make(map[store.BackendID]*instance, len(configured))}
+	r := &Registry{}
+	r.known.Store(&instances{})
+	return r, r.Set(configured)
+}
+
+// Set makes these the instances that are served. If they are not valid, nothing
+// changes.
+func (r *Registry) Set(configured []Instance) error {
+	before := r.known.Load()
+	now := &instances{byID: make(map[store.BackendID]*instance, len(configured))}
 	for _, c := range configured {
 		base, err := normalise(c.URL)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 		if c.Secret == "" {
-			return nil, fmt.Errorf("%w: %s has no secret", ErrConfig, base.Redacted())
+			return fmt.Errorf("%w: %s has no secret", ErrConfig, base.Redacted())
 		}
-		in := &instance{id: idOf(base), base: base, secret: []byte(c.Secret)}
-		if _, taken := r.byID[in.id]; taken {
-			return nil, fmt.Errorf("%w: %s is there twice", ErrConfig, base.Redacted())
+		in := &instance{id: idOf(base), base: base, secret: []byte(c.Secret), limits: c.Limits, breaker: newBreaker()}
+		if old := before.byID[in.id]; old != nil {
+			in.breaker = old.breaker
 		}
-		r.byID[in.id] = in
-		r.ordered = append(r.ordered, in)
+		if _, taken := now.byID[in.id]; taken {
+			return fmt.Errorf("%w: %s is there twice", ErrConfig, base.Redacted())
+		}
+		now.byID[in.id] = in
+		now.ordered = append(now.ordered, in)
 	}
-	slices.SortStableFunc(r.ordered, func(a, b *instance) int { return len(b.base.Path) - len(a.base.Path) })
-	return r, nil
+	slices.SortStableFunc(now.ordered, func(a, b *instance) int { return len(b.base.Path) - len(a.base.Path) })
+	r.known.Store(now)
+	return nil
 }
+
+// IDOf is the id of the instance of a base URL, also if it is not served.
+func IDOf(rawURL string) (store.BackendID, error) {
+	base, err := normalise(rawURL)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return idOf(base), nil
+}
+
+// Limits of an instance. One that is not served any more has none.
+func (r *Registry) Limits(id store.BackendID) Limits {
+	if in := r.known.Load().byID[id]; in != nil {
+		return in.limits
+	}
+	return Limits{}
+}
+
+// Serves tells whether an instance is served.
+func (r *Registry) Serves(id store.BackendID) bool { return r.known.Load().byID[id] != nil }
 
 // Resolve finds the instance of a URL that a client or an instance gave: the
 // same origin, and a path at or below the configured one.
@@ -68,8 +117,18 @@ func (r *Registry) Resolve(rawURL string) (store.BackendID, error) {
 	return in.id, nil
 }
 
-// Len says how many instances are configured.
-func (r *Registry) Len() int { return len(r.ordered) }
+// Len says how many instances are served.
+func (r *Registry) Len() int { return len(r.known.Load().ordered) }
+
+// givenUp counts those that do not answer.
+func (r *Registry) givenUp() (n float64) {
+	for _, in := range r.known.Load().ordered {
+		if in.breaker.open() {
+			n++
+		}
+	}
+	return n
+}
 
 // VerifyRequest finds out which instance sent a request with this body, and
 // whether it really did.
@@ -87,8 +146,8 @@ func (r *Registry) VerifyRequest(h http.Header, body []byte) (store.BackendID, e
 // sender finds the instance of a header. Instances of old do not send it; that
 // is unambiguous as long as there is only one.
 func (r *Registry) sender(header string) (*instance, error) {
-	if header == "" && len(r.ordered) == 1 {
-		return r.ordered[0], nil
+	if known := r.known.Load(); header == "" && len(known.ordered) == 1 {
+		return known.ordered[0], nil
 	}
 	return r.resolve(header)
 }
@@ -98,7 +157,7 @@ func (r *Registry) resolve(rawURL string) (*instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknownBackend, err)
 	}
-	for _, in := range r.ordered {
+	for _, in := range r.known.Load().ordered {
 		if u.Scheme == in.base.Scheme && u.Host == in.base.Host && below(u.Path, in.base.Path) {
 			return in, nil
 		}
@@ -107,7 +166,7 @@ func (r *Registry) resolve(rawURL string) (*instance, error) {
 }
 
 func (r *Registry) get(id store.BackendID) (*instance, error) {
-	in, ok := r.byID[id]
+	in, ok := r.known.Load().byID[id]
 	if !ok {
 		return nil, ErrUnknownBackend
 	}

@@ -14,20 +14,20 @@ func TestNewRegistryRefuses(t *testing.T) {
 		name      string
 		instances []Instance
 	}{
-		{"empty URL", []Instance{{"", "s"}}},
-		{"no scheme", []Instance{{"cloud.example", "s"}}},
-		{"other scheme", []Instance{{"ftp://cloud.example", "s"}}},
-		{"plain HTTP", []Instance{{"http://cloud.example", "s"}}},
-		{"plain HTTP, private", []Instance{{"http://10.0.0.1", "s"}}},
-		{"no host", []Instance{{"https:///nextcloud", "s"}}},
-		{"user", []Instance{{"https://u:p@cloud.example", "s"}}},
-		{"query", []Instance{{"https://cloud.example/?a=b", "s"}}},
-		{"fragment", []Instance{{"https://cloud.example/#a", "s"}}},
-		{"dots", []Instance{{"https://cloud.example/a/../b", "s"}}},
-		{"encoded slash", []Instance{{"https://cloud.example/a%2fb", "s"}}},
-		{"no secret", []Instance{{"https://cloud.example", ""}}},
-		{"twice", []Instance{{"https://cloud.example", "s"}, {"https://CLOUD.example:443/", "t"}}},
-		{"endless", []Instance{{"https://cloud.example/" + strings.Repeat("a", maxURL), "s"}}},
+		{"empty URL", []Instance{{URL: "", Secret: "s"}}},
+		{"no scheme", []Instance{{URL: "cloud.example", Secret: "s"}}},
+		{"other scheme", []Instance{{URL: "ftp://cloud.example", Secret: "s"}}},
+		{"plain HTTP", []Instance{{URL: "http://cloud.example", Secret: "s"}}},
+		{"plain HTTP, private", []Instance{{URL: "http://10.0.0.1", Secret: "s"}}},
+		{"no host", []Instance{{URL: "https:///nextcloud", Secret: "s"}}},
+		{"user", []Instance{{URL: "https://u:p@cloud.example", Secret: "s"}}},
+		{"query", []Instance{{URL: "https://cloud.example/?a=b", Secret: "s"}}},
+		{"fragment", []Instance{{URL: "https://cloud.example/#a", Secret: "s"}}},
+		{"dots", []Instance{{URL: "https://cloud.example/a/../b", Secret: "s"}}},
+		{"encoded slash", []Instance{{URL: "https://cloud.example/a%2fb", Secret: "s"}}},
+		{"no secret", []Instance{{URL: "https://cloud.example", Secret: ""}}},
+		{"twice", []Instance{{URL: "https://cloud.example", Secret: "s"}, {URL: "https://CLOUD.example:443/", Secret: "t"}}},
+		{"endless", []Instance{{URL: "https://cloud.example/" + strings.Repeat("a", maxURL), Secret: "s"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := NewRegistry(c.instances); !errors.Is(err, ErrConfig) {
@@ -39,14 +39,14 @@ func TestNewRegistryRefuses(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	instances := []Instance{
-		{"https://cloud.example/", "root"},
-		{"https://cloud.example/team", "team"},
-		{"https://cloud.example/team/a", "team a"},
-		{"https://port.example:8443", "port"},
-		{"https://bücher.example", "umlaut"},
-		{"http://localhost:8080/nc", "local"},
-		{"http://[::1]:8080", "v6"},
-		{"https://192.168.1.2", "private"},
+		{URL: "https://cloud.example/", Secret: "root"},
+		{URL: "https://cloud.example/team", Secret: "team"},
+		{URL: "https://cloud.example/team/a", Secret: "team a"},
+		{URL: "https://port.example:8443", Secret: "port"},
+		{URL: "https://bücher.example", Secret: "umlaut"},
+		{URL: "http://localhost:8080/nc", Secret: "local"},
+		{URL: "http://[::1]:8080", Secret: "v6"},
+		{URL: "https://192.168.1.2", Secret: "private"},
 	}
 	r, err := NewRegistry(instances)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestBackendIDs(t *testing.T) {
-	configured := []Instance{{"https://cloud.example/", "a"}, {"https://other.example", "b"}}
+	configured := []Instance{{URL: "https://cloud.example/", Secret: "a"}, {URL: "https://other.example", Secret: "b"}}
 	r, err := NewRegistry(configured)
 	if err != nil {
 		t.Fatal(err)
@@ -143,8 +143,8 @@ func TestBackendIDs(t *testing.T) {
 }
 
 func TestVerifyRequest(t *testing.T) {
-	one := Instance{"https://cloud.example", "one"}
-	two := Instance{"https://other.example", "two"}
+	one := Instance{URL: "https://cloud.example", Secret: "one"}
+	two := Instance{URL: "https://other.example", Secret: "two"}
 	single, err := NewRegistry([]Instance{one})
 	if err != nil {
 		t.Fatal(err)
