@@ -13,7 +13,7 @@ import (
 // op, a new field of an op, a new meaning of either, and a limit that is drawn
 // elsewhere need a higher one: a binary that knew the version but not the
 // change would apply something else.
-const CommandVersion uint16 = 1
+const CommandVersion uint16 = 2
 
 // MaxCommand bounds an encoded command.
 const MaxCommand = 1 << 20
@@ -46,6 +46,8 @@ const (
 	OpDeleteConversation = "delete_conversation"
 	OpAddAttendee        = "add_attendee"
 	OpRemoveAttendee     = "remove_attendee"
+	OpPutBackend         = "put_backend"
+	OpRemoveBackend      = "remove_backend"
 )
 
 // operation is the typed body of a command.
@@ -100,6 +102,10 @@ func newOperation(op string) (body operation, since uint16) {
 		return &addAttendee{}, 1
 	case OpRemoveAttendee:
 		return &removeAttendee{}, 1
+	case OpPutBackend:
+		return &putBackend{}, 2
+	case OpRemoveBackend:
+		return &removeBackend{}, 2
 	}
 	return nil, 0
 }

@@ -37,6 +37,8 @@ func oneOfEach() []Command {
 		NewDeleteConversation(t0, "abcd"),
 		NewAddAttendee(t0, "abcd", testAttendee("bob")),
 		NewRemoveAttendee(t0, "abcd", ActorUsers, "bob"),
+		NewPutBackend(t0, testBackend("https://cloud.example")),
+		NewRemoveBackend(t0, "https://cloud.example"),
 	}
 }
 

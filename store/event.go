@@ -13,6 +13,7 @@ const (
 	EventHomeReleased        EventKind = "home_released"
 	EventSecretsChanged      EventKind = "secrets_changed"
 	EventKeysChanged         EventKind = "keys_changed"
+	EventBackendsChanged     EventKind = "backends_changed"
 	EventUserPut             EventKind = "user_put"
 	EventUserRemoved         EventKind = "user_removed"
 	EventLoginsRemoved       EventKind = "logins_removed"

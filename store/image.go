@@ -17,6 +17,8 @@ type image struct {
 	Secrets    []Secret            `json:"secrets"`
 	JoinTokens []JoinToken         `json:"join_tokens"`
 	Removed    []Removed           `json:"removed"`
+	// Left out while there are none: an older node reads what it knows.
+	Backends []Backend `json:"backends,omitempty"`
 }
 
 type drainImage struct {
@@ -44,6 +46,7 @@ func newImage(applied uint64, m memory) image {
 		i.Removed = append(i.Removed, r)
 	}
 	slices.SortFunc(i.Removed, func(a, b Removed) int { return cmp.Compare(a.Key, b.Key) })
+	i.Backends = sortedBackends(m.backends)
 	return i
 }
 
@@ -68,6 +71,9 @@ func (i image) memory(homes *homes) memory {
 	}
 	for _, r := range i.Removed {
 		m.removed[r.Key] = r
+	}
+	for _, b := range i.Backends {
+		m.backends[b.URL] = b
 	}
 	return m
 }

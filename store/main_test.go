@@ -186,3 +186,7 @@ func testAttendee(user string) Attendee {
 }
 
 func room(name string) RoomID { return RoomID{Name: name} }
+
+func testBackend(url string) Backend {
+	return Backend{URL: url, Secret: "a secret of the test", MaxSessions: 100, MaxVideoBitrate: 500_000}
+}

@@ -20,6 +20,7 @@ type memory struct {
 	keys      map[KeyKind]KeyRing
 	tokens    map[TokenHash]JoinToken
 	removed   map[string]Removed // by key
+	backends  map[string]Backend // by URL
 }
 
 type secretKey struct {
@@ -29,13 +30,14 @@ type secretKey struct {
 
 func newMemory() memory {
 	return memory{
-		nodes:   map[NodeID]Node{},
-		drains:  map[NodeID]Drain{},
-		homes:   newHomes(),
-		secrets: map[secretKey]Secret{},
-		keys:    map[KeyKind]KeyRing{},
-		tokens:  map[TokenHash]JoinToken{},
-		removed: map[string]Removed{},
+		nodes:    map[NodeID]Node{},
+		drains:   map[NodeID]Drain{},
+		homes:    newHomes(),
+		secrets:  map[secretKey]Secret{},
+		keys:     map[KeyKind]KeyRing{},
+		tokens:   map[TokenHash]JoinToken{},
+		removed:  map[string]Removed{},
+		backends: map[string]Backend{},
 	}
 }
 
@@ -49,6 +51,7 @@ func (m memory) clone() memory {
 	m.keys = maps.Clone(m.keys)
 	m.tokens = maps.Clone(m.tokens)
 	m.removed = maps.Clone(m.removed)
+	m.backends = maps.Clone(m.backends)
 	return m
 }
 

@@ -33,7 +33,7 @@ func script(r *rand.Rand, n int) []Entry {
 	var lastEpoch uint64
 	command := func() Command {
 		at := now.Add(time.Duration(r.IntN(4000)-2000) * time.Millisecond) // clocks differ
-		switch r.IntN(29) {
+		switch r.IntN(31) {
 		case 0:
 			return NewClusterInit(at, testIdentity(), testSecret(r.Uint32N(3)))
 		case 1, 2:
@@ -87,6 +87,10 @@ func script(r *rand.Rand, n int) []Entry {
 			return NewUseKey(at, KeyKinds()[r.IntN(2)], 1+r.Uint32N(4))
 		case 28:
 			return NewDropKey(at, KeyKinds()[r.IntN(2)], 1+r.Uint32N(4))
+		case 29:
+			return NewPutBackend(at, testBackend(pick("https://a.example", "https://b.example")))
+		case 30:
+			return NewRemoveBackend(at, pick("https://a.example", "https://b.example"))
 		default:
 			if r.IntN(4) == 0 {
 				return NewDeleteConversation(at, token())
@@ -162,7 +166,7 @@ func TestScriptsMeetTheState(t *testing.T) {
 		}
 	})
 	for _, c := range oneOfEach() {
-		if accepted[c.Op] == 0 || refused[c.Op] == 0 && c.Op != OpPutNode && c.Op != OpPutUser && c.Op != OpAssignHomes {
+		if accepted[c.Op] == 0 || refused[c.Op] == 0 && c.Op != OpPutNode && c.Op != OpPutUser && c.Op != OpPutBackend && c.Op != OpAssignHomes {
 			t.Errorf("%s: %d accepted, %d refused", c.Op, accepted[c.Op], refused[c.Op])
 		}
 	}
