@@ -64,6 +64,7 @@ type AdminDeps struct {
 	Events     EventSource
 	Tokens     JoinTokens
 	Users      Users // nil: no embedded backend
+	Backends   Backends
 	Operations Operations
 	Ready      func() bool // this node takes traffic
 	Gatherer   prometheus.Gatherer
@@ -88,7 +89,7 @@ func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
 		return nil, errors.New("api: admin token too short")
 	}
 	if deps.Cluster == nil || deps.Rooms == nil || deps.Events == nil || deps.Tokens == nil ||
-		deps.Operations == nil || deps.Ready == nil || deps.Gatherer == nil || deps.Logger == nil {
+		deps.Backends == nil || deps.Operations == nil || deps.Ready == nil || deps.Gatherer == nil || deps.Logger == nil {
 		return nil, errors.New("api: a dependency of the admin listener is missing")
 	}
 	a := &Admin{
@@ -148,6 +149,9 @@ func (a *Admin) table() []adminRoute {
 		{"DELETE", "/admin/v1/nodes/{id}", roleOperate, accepted(a.removeNode)},
 		{"POST", "/admin/v1/rooms/{id}/move", roleOperate, accepted(a.moveRoom)},
 		{"POST", "/admin/v1/keys/{key}/rotate", roleOperate, accepted(a.rotateKey)},
+		{"GET", "/admin/v1/backends", roleView, facts(a.listBackends)},
+		{"POST", "/admin/v1/backends", roleOperate, created(a.putBackend)},
+		{"DELETE", "/admin/v1/backends/{id}", roleOperate, facts(a.removeBackend)},
 	}
 	if a.deps.Users != nil {
 		table = append(table,

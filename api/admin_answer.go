@@ -39,6 +39,8 @@ func adminFailure(err error) *failure {
 		return &failure{status: http.StatusNotFound, message: "no such node, GET /admin/v1/nodes lists them"}
 	case errors.Is(err, ErrNoRoom):
 		return &failure{status: http.StatusNotFound, message: "nobody is in such a room, GET /admin/v1/rooms lists those with somebody"}
+	case errors.Is(err, ErrNoBackend):
+		return &failure{status: http.StatusNotFound, message: "no such Nextcloud is served, GET /admin/v1/backends lists them"}
 	case errors.Is(err, ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return &failure{
 			status:  http.StatusServiceUnavailable,

@@ -111,6 +111,24 @@ func (f *facts) Rotate(_ context.Context, key store.KeyKind) (string, error) {
 	return f.order("rotate %s", key)
 }
 
+func (f *facts) Backends() []BackendView {
+	return []BackendView{{ID: "abc", URL: "https://cloud.example", Source: BackendOfFile, MaxSessions: 10}}
+}
+
+func (f *facts) PutBackend(_ context.Context, b NewBackend) (BackendView, error) {
+	if b.URL == "" {
+		return BackendView{}, fmt.Errorf("%w: url", store.ErrInvalid)
+	}
+	return BackendView{ID: "def", URL: b.URL, Source: BackendOfCluster}, nil
+}
+
+func (f *facts) RemoveBackend(_ context.Context, id string) error {
+	if id != "def" {
+		return ErrNoBackend
+	}
+	return nil
+}
+
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
 	return "join", "talkd serve --join-token join", f.token
@@ -140,7 +158,7 @@ func newAdmin(t testing.TB, change ...func(*AdminDeps)) (*Admin, *facts) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "talkd_test", Help: "A gauge."}))
 	deps := AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Operations: f, Ready: func() bool { return f.ready }, Gatherer: reg,
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: f, Operations: f, Ready: func() bool { return f.ready }, Gatherer: reg,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {

@@ -335,6 +335,9 @@ func (c *Cluster) HomesOf(node store.NodeID) []store.RoomID { return c.state.Hom
 // Node is the record of a node.
 func (c *Cluster) Node(id store.NodeID) (store.Node, bool) { return c.state.Node(id) }
 
+// Backends are the Nextclouds that operators have added.
+func (c *Cluster) Backends() []store.Backend { return c.state.Backends() }
+
 // Nodes are the records of all nodes, ordered by id.
 func (c *Cluster) Nodes() []store.Node { return c.state.Nodes() }
 

@@ -47,13 +47,23 @@ func TestOffersOfBrowsers(t *testing.T) {
 			if !o.data() {
 				t.Error("no data channel")
 			}
-			checkAnswer(t, name, publishSample(t, name))
+			checkAnswer(t, name, publishSample(t, name, 0))
 		})
 	}
 }
 
+// TestLimitOfPublisher: a publisher may have a lower limit than the engine, and no
+// higher one.
+func TestLimitOfPublisher(t *testing.T) {
+	for most, want := range map[int]string{300_000: "b=TIAS:300000", 2_000_000: "b=TIAS:1000001", 0: "b=TIAS:1000001"} {
+		if answer := publishSample(t, "chromium-plain", most); !strings.Contains(answer, want+"\r\n") {
+			t.Errorf("limit %d: the answer lacks %s:\n%s", most, want, answer)
+		}
+	}
+}
+
 // publishSample lets a real engine answer.
-func publishSample(t *testing.T, name string) string {
+func publishSample(t *testing.T, name string, most int) string {
 	t.Helper()
 	e, err := NewEngine(Config{ListenUDP: "127.0.0.1:0", MaxStreamBitrate: 1_000_001}, Deps{Self: "n1"})
 	if err != nil {
@@ -70,7 +80,7 @@ func publishSample(t *testing.T, name string) string {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, answer, err := e.Publish(ctx, PublishRequest{ID: PubID{Session: "s", Kind: KindVideo}, Offer: sample(t, name)})
+	_, answer, err := e.Publish(ctx, PublishRequest{ID: PubID{Session: "s", Kind: KindVideo}, Offer: sample(t, name), MaxBitrate: most})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,9 @@ type PublishRequest struct {
 	ID    PubID
 	Group string
 	Offer string
+	// MaxBitrate is what the publisher is asked not to exceed, if that is less than
+	// the limit of the engine; 0: that one.
+	MaxBitrate int
 	// OnCandidate is told of candidates that the answer does not hold. It may be
 	// nil, and may be called before Publish returns.
 	OnCandidate func(Candidate)
@@ -65,6 +68,9 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	bitrate := e.cfg.MaxStreamBitrate
 	if r.ID.Kind == KindScreen {
 		bitrate = e.cfg.MaxScreenBitrate
+	}
+	if r.MaxBitrate > 0 && (bitrate == 0 || r.MaxBitrate < bitrate) {
+		bitrate = r.MaxBitrate
 	}
 	p.begin(bitrate)
 	answer, err := p.negotiate(ctx, o, bitrate)

@@ -19,7 +19,7 @@ func (n *Node) newAdmin() (http.Handler, error) {
 		return nil, err
 	}
 	deps := api.AdminDeps{
-		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n}, Operations: n.operations,
+		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n}, Backends: n.nextclouds, Operations: n.operations,
 		Ready: n.takesTraffic, Gatherer: n.registry, Logger: n.log,
 	}
 	if n.api != nil {

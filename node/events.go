@@ -223,6 +223,8 @@ func adminEvent(ev store.Event) (api.AdminEvent, bool) {
 		}
 	case store.EventKeysChanged:
 		out.Detail = keyStep(ev.Key, ev.Step)
+	case store.EventBackendsChanged:
+		out.Detail = "Nextclouds were added, changed or removed"
 	case store.EventSecretsChanged:
 		out.Detail = "keys of the cluster were changed"
 	case store.EventRestored:

@@ -57,6 +57,7 @@ type Node struct {
 	engine     *media.Engine
 	relays     *relay.Manager
 	backends   *backend.Client // of the Nextclouds
+	nextclouds *backendBook
 	hub        *signaling.Hub
 	api        *api.Server        // nil: the embedded backend is not served, or not from here
 	book       conversationBook   // nil: the embedded backend is not served
@@ -110,7 +111,7 @@ func (n *Node) takesTraffic() bool { return n.gate.open.Load() && !n.gate.leavin
 // when everything is released; a Node runs once.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
-	doors := []service{{"signaling", n.hub.Run}, {"conversations", n.followConversations}}
+	doors := []service{{"signaling", n.hub.Run}, {"conversations", n.followConversations}, {"backends", n.nextclouds.Run}}
 	if n.passed != nil {
 		doors = append(doors, service{"requests of other nodes", n.passed.Run})
 	}

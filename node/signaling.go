@@ -23,7 +23,9 @@ import (
 func (n *Node) openSignaling() error {
 	instances := make([]backend.Instance, len(n.cfg.Signaling.Backends))
 	for i, b := range n.cfg.Signaling.Backends {
-		instances[i] = backend.Instance{URL: b.URL, Secret: b.Secret}
+		instances[i] = backend.Instance{URL: b.URL, Secret: b.Secret, Limits: backend.Limits{
+			Sessions: b.MaxSessions, MaxStreamBitrate: b.MaxVideoBitrate, MaxScreenBitrate: b.MaxScreenBitrate,
+		}}
 	}
 	registry, err := backend.NewRegistry(instances)
 	if err != nil {
@@ -63,6 +65,7 @@ func (n *Node) openSignaling() error {
 	if err != nil {
 		return err
 	}
+	n.nextclouds = &backendBook{configured: instances, registry: registry, cluster: n.cluster, sessions: n.hub.SessionsOf, log: n.log}
 	mesh := n.cluster.RPC()
 	mesh.Register(n.hub.Register)
 	local := inspect.Local{Report: n.report, Condition: n.condition, Told: n.events.told}

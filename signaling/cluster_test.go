@@ -33,10 +33,11 @@ const secret = "a secret that only the test knows"
 // cluster is a number of hubs in one process that are joined by real gRPC over
 // loopback. Who is the home of a room is decided by the test.
 type cluster struct {
-	t         testing.TB
-	nextcloud *signalingtest.Nextcloud
-	nodes     []*testNode
-	cables    *cables
+	t          testing.TB
+	nextcloud  *signalingtest.Nextcloud
+	nodes      []*testNode
+	cables     *cables
+	registries []*backend.Registry // of each node
 
 	mu       sync.Mutex
 	epoch    uint64                         // guarded by mu
@@ -137,6 +138,7 @@ func (n *testNode) start(lis net.Listener, options []option) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.c.registries = append(n.c.registries, registry)
 	client, err := backend.NewClient(backend.Config{}, registry, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -58,6 +58,9 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	if err != nil {
 		return err
 	}
+	if err := h.mayTake(id); err != nil {
+		return err
+	}
 	var who backend.AuthResponse
 	if id == store.Embedded {
 		// The backend client bounds itself; this may be asked of another node.

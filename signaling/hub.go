@@ -65,6 +65,7 @@ type Hub struct {
 	lingering int // guarded by mu; sessions that have moved away and whose media go on for a while
 
 	callbacks map[store.BackendID]*callbacks // guarded by mu
+	census    census                         // guarded by mu
 	visitors  map[netip.Prefix]visitors      // guarded by mu
 }
 
@@ -101,6 +102,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		warm:        make(map[*Session]*time.Timer),
 		callbacks:   make(map[store.BackendID]*callbacks),
 		visitors:    make(map[netip.Prefix]visitors),
+		census:      newCensus(),
 		conns:       make(map[*conn]struct{}),
 		sessions:    make(map[store.SessionID]*Session),
 		users:       make(map[userKey]map[*Session]struct{}),
@@ -178,6 +180,7 @@ func (h *Hub) housekeeping() {
 		r.retry()
 		r.reclaim()
 	}
+	h.tellCensus(now)
 	h.used.expire(now)
 	h.throttle.expire(now)
 	h.metrics.move(moveLate, h.moves.expire(now))
@@ -291,6 +294,7 @@ func (h *Hub) add(s *Session) error {
 		return errTaken
 	}
 	h.sessions[s.id] = s
+	h.countLocked(s.who.backend, 1)
 	delete(h.forwards, s.id)
 	if s.who.userID != "" {
 		k := userKey{s.who.backend, s.who.userID}
@@ -308,6 +312,7 @@ func (h *Hub) remove(s *Session) {
 	defer h.mu.Unlock()
 	if h.sessions[s.id] == s {
 		delete(h.sessions, s.id)
+		h.countLocked(s.who.backend, -1)
 	}
 	k := userKey{s.who.backend, s.who.userID}
 	if of := h.users[k]; of != nil {

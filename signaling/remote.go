@@ -59,8 +59,9 @@ type stream interface {
 
 // nodesChanged makes peers of new nodes, and forgets those that left.
 func (h *Hub) nodesChanged() {
-	known := make(map[store.NodeID]bool)
-	for _, n := range h.deps.Nodes.Nodes() {
+	known, nodes := make(map[store.NodeID]bool), h.deps.Nodes.Nodes()
+	h.forgetDead(nodes)
+	for _, n := range nodes {
 		if n.ID != h.deps.Self {
 			known[n.ID] = true
 			h.addPeer(n.ID)
@@ -293,6 +294,9 @@ func (h *Hub) linkChanged(id store.NodeID, up bool) {
 	if closed {
 		return
 	}
+	if up {
+		h.greet(id)
+	}
 	for _, r := range rooms {
 		r.edgeLost(id) // what it was told may not have arrived
 	}
@@ -370,6 +374,8 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 		h.usersHere(body.User)
 	case *signalpb.Frame_Direct:
 		h.direct(body.Direct, from)
+	case *signalpb.Frame_Census:
+		h.heardCensus(from, body.Census)
 	case *signalpb.Frame_Attach, *signalpb.Frame_Join, *signalpb.Frame_Leave, *signalpb.Frame_Announce,
 		*signalpb.Frame_Withdraw, *signalpb.Frame_Say, *signalpb.Frame_Takeover, *signalpb.Frame_Watch:
 		answer, err := h.fromEdge(from, f)

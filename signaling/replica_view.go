@@ -17,11 +17,8 @@ func (r *replica) describeLocked(st *seat) wire.Room {
 	return wire.Room{
 		RoomID:     r.id.Name,
 		Properties: st.properties,
-		Bandwidth: &wire.Bandwidth{
-			MaxStreamBitrate: uint64(r.hub.cfg.MaxStreamBitrate),
-			MaxScreenBitrate: uint64(r.hub.cfg.MaxScreenBitrate),
-		},
-		Home: r.home.Node,
+		Bandwidth:  r.hub.bandwidth(r.id.Backend),
+		Home:       r.home.Node,
 	}
 }
 

@@ -83,7 +83,8 @@ type seat struct {
 func (h *Hub) newSession(id store.SessionID, who identity, incarnation uint32) *Session {
 	s := &Session{hub: h, id: id, who: who, incarnation: incarnation}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
-	s.desk = mcu.NewDesk(mcu.Config{Session: id, Incarnation: incarnation}, h.deps.Engine, s, s, h.log, h.mcuMetrics)
+	desk := mcu.Config{Session: id, Incarnation: incarnation, MaxBitrate: func(kind string) int { return h.maxBitrate(who.backend, kind) }}
+	s.desk = mcu.NewDesk(desk, h.deps.Engine, s, s, h.log, h.mcuMetrics)
 	return s
 }
 

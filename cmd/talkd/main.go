@@ -47,6 +47,7 @@ func commands() []command {
 		{"dev", "[--nodes 3] …", "run a cluster on this machine's loopback", false, dev},
 		{"join-token", "create", "make a token for a node that joins", true, joinToken},
 		{"cluster", clusterWords, "see the cluster, and change it", true, clusterCommand},
+		{"backend", backendWords, "Nextclouds that the cluster serves, at run time", true, backendCommand},
 		{"keys", keysWords, "replace keys of the cluster's own, without an outage", true, keysCommand},
 		{"user", "add NAME | list", "accounts of the embedded backend", true, user},
 		{"plan", "[--meetings 500 --participants 3] …", "compute bandwidth and nodes for meetings", false, planCommand},

@@ -132,6 +132,10 @@ type Backend struct {
 	URL        string `yaml:"url" doc:"base URL of the Nextcloud"`
 	Secret     string `yaml:"secret" secret:"true" doc:"shared secret, as entered in Nextcloud"`
 	SecretFile string `yaml:"secret_file" doc:"file that holds the secret"`
+
+	MaxSessions      int `yaml:"max_sessions" doc:"sessions of its people in the whole cluster; 0: no limit"`
+	MaxVideoBitrate  int `yaml:"max_video_bitrate" doc:"bit/s of a camera stream, if less than media.max_video_bitrate; 0: that"`
+	MaxScreenBitrate int `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream, if less than media.max_screen_bitrate; 0: that"`
 }
 
 // Accounts is the embedded backend.
@@ -300,7 +304,7 @@ func (c *Config) Validate() error {
 		return invalid("admin.listen: %q is not loopback; give admin.tls_cert and admin.tls_key, or use 127.0.0.1", c.Admin.Listen)
 	}
 	for i, b := range c.Signaling.Backends {
-		if err := b.validate(); err != nil {
+		if err := b.Validate(); err != nil {
 			return invalid("signaling.backends[%d]: %v", i, err)
 		}
 	}
@@ -340,7 +344,8 @@ func (c *Config) Validate() error {
 // sampleSecrets are the ones of documentation and of other servers' samples.
 var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "my-secret", "password"}
 
-func (b Backend) validate() error {
+// Validate says what is wrong with a Nextcloud, and what would be right.
+func (b Backend) Validate() error {
 	u, err := url.Parse(b.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return fmt.Errorf("url: %q is not http(s)://host[/path]", b.URL)
@@ -353,6 +358,9 @@ func (b Backend) validate() error {
 	}
 	if slices.Contains(sampleSecrets, b.Secret) {
 		return fmt.Errorf("secret: a sample value; make one with: openssl rand -hex 32")
+	}
+	if b.MaxSessions < 0 || b.MaxVideoBitrate < 0 || b.MaxScreenBitrate < 0 {
+		return errors.New("a limit is less than nothing; 0 is no limit")
 	}
 	return nil
 }

@@ -87,6 +87,15 @@ func (r *Registry) Set(configured []Instance) error {
 	return nil
 }
 
+// Normalise is the base URL as all nodes write it, for what is kept.
+func Normalise(rawURL string) (string, error) {
+	base, err := normalise(rawURL)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return base.String(), nil
+}
+
 // IDOf is the id of the instance of a base URL, also if it is not served.
 func IDOf(rawURL string) (store.BackendID, error) {
 	base, err := normalise(rawURL)

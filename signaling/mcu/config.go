@@ -13,6 +13,10 @@ type Config struct {
 	// Group is what media counts under, for the room the session is in.
 	Group string
 
+	// MaxBitrate is what may be published of a kind, in bits per second; 0, or no
+	// function: no limit but that of the engine.
+	MaxBitrate func(kind string) int
+
 	// OfferWait is how long a request for an offer waits for the publication.
 	// Clients ask again after 10 s.
 	OfferWait time.Duration
@@ -54,6 +58,13 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Subscribers, defaultSubscribers)
 	setDefault(&c.Queue, defaultQueue)
 	return c
+}
+
+func (c Config) maxBitrate(kind string) int {
+	if c.MaxBitrate == nil {
+		return 0
+	}
+	return c.MaxBitrate(kind)
 }
 
 func setDefault[T int | time.Duration](v *T, fallback T) {

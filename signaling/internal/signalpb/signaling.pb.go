@@ -224,6 +224,7 @@ type Frame struct {
 	//	*Frame_Properties
 	//	*Frame_User
 	//	*Frame_Direct
+	//	*Frame_Census
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -528,6 +529,15 @@ func (x *Frame) GetDirect() *Direct {
 	return nil
 }
 
+func (x *Frame) GetCensus() *Census {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Census); ok {
+			return x.Census
+		}
+	}
+	return nil
+}
+
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -640,6 +650,10 @@ type Frame_Direct struct {
 	Direct *Direct `protobuf:"bytes,41,opt,name=direct,proto3,oneof"`
 }
 
+type Frame_Census struct {
+	Census *Census `protobuf:"bytes,42,opt,name=census,proto3,oneof"`
+}
+
 func (*Frame_Attach) isFrame_Body() {}
 
 func (*Frame_Join) isFrame_Body() {}
@@ -691,6 +705,8 @@ func (*Frame_Properties) isFrame_Body() {}
 func (*Frame_User) isFrame_Body() {}
 
 func (*Frame_Direct) isFrame_Body() {}
+
+func (*Frame_Census) isFrame_Body() {}
 
 // Member is a session in a room.
 type Member struct {
@@ -2001,6 +2017,51 @@ func (x *User) GetFrame() []byte {
 	return nil
 }
 
+// Census is how many sessions of each backend the node has.
+type Census struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      map[string]uint32      `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Census) Reset() {
+	*x = Census{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Census) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Census) ProtoMessage() {}
+
+func (x *Census) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Census.ProtoReflect.Descriptor instead.
+func (*Census) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Census) GetSessions() map[string]uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
 // Direct is for one session.
 type Direct struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2013,7 +2074,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2086,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2099,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Direct) GetSession() string {
@@ -2073,7 +2134,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2146,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2159,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -2132,7 +2193,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2205,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2218,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -2184,7 +2245,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2257,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2270,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -2237,7 +2298,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2310,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2323,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -2296,7 +2357,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2369,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2382,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2349,7 +2410,7 @@ type WarmRequest struct {
 
 func (x *WarmRequest) Reset() {
 	*x = WarmRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2422,7 @@ func (x *WarmRequest) String() string {
 func (*WarmRequest) ProtoMessage() {}
 
 func (x *WarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2435,7 @@ func (x *WarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
 func (*WarmRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WarmRequest) GetSession() string {
@@ -2414,7 +2475,7 @@ type WarmReply struct {
 
 func (x *WarmReply) Reset() {
 	*x = WarmReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2487,7 @@ func (x *WarmReply) String() string {
 func (*WarmReply) ProtoMessage() {}
 
 func (x *WarmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2500,7 @@ func (x *WarmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
 func (*WarmReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WarmReply) GetSession() *HandoverReply {
@@ -2513,7 +2574,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2586,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2599,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2608,7 +2669,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2681,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2694,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -2730,7 +2791,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2803,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2816,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -2825,7 +2886,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +2898,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +2911,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -2896,7 +2957,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +2969,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +2982,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Resume) GetSession() string {
@@ -3015,7 +3076,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x9d\v\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\v\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -3049,7 +3110,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"properties\x18# \x01(\fH\x00R\n" +
 	"properties\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
-	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06directB\x06\n" +
+	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06direct\x124\n" +
+	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06censusB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
@@ -3172,7 +3234,12 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\x12!\n" +
 	"\fnot_sessions\x18\x03 \x03(\tR\vnotSessions\x12\x14\n" +
-	"\x05frame\x18\x04 \x01(\fR\x05frame\"R\n" +
+	"\x05frame\x18\x04 \x01(\fR\x05frame\"\x8b\x01\n" +
+	"\x06Census\x12D\n" +
+	"\bsessions\x18\x01 \x03(\v2(.talkd.signaling.v1.Census.SessionsEntryR\bsessions\x1a;\n" +
+	"\rSessionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"R\n" +
 	"\x06Direct\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05frame\x18\x02 \x01(\fR\x05frame\x12\x18\n" +
@@ -3283,7 +3350,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
@@ -3307,20 +3374,22 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*SwitchTo)(nil),         // 19: talkd.signaling.v1.SwitchTo
 	(*Refused)(nil),          // 20: talkd.signaling.v1.Refused
 	(*User)(nil),             // 21: talkd.signaling.v1.User
-	(*Direct)(nil),           // 22: talkd.signaling.v1.Direct
-	(*NotifyRequest)(nil),    // 23: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),      // 24: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),    // 25: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),      // 26: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil),  // 27: talkd.signaling.v1.HandoverRequest
-	(*WarmRequest)(nil),      // 28: talkd.signaling.v1.WarmRequest
-	(*WarmReply)(nil),        // 29: talkd.signaling.v1.WarmReply
-	(*HandoverReply)(nil),    // 30: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),       // 31: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),        // 32: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),      // 33: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),           // 34: talkd.signaling.v1.Resume
-	nil,                      // 35: talkd.signaling.v1.SwitchTo.SessionsEntry
+	(*Census)(nil),           // 22: talkd.signaling.v1.Census
+	(*Direct)(nil),           // 23: talkd.signaling.v1.Direct
+	(*NotifyRequest)(nil),    // 24: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),      // 25: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),    // 26: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),      // 27: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil),  // 28: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),      // 29: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),        // 30: talkd.signaling.v1.WarmReply
+	(*HandoverReply)(nil),    // 31: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 32: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 33: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 34: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 35: talkd.signaling.v1.Resume
+	nil,                      // 36: talkd.signaling.v1.SwitchTo.SessionsEntry
+	nil,                      // 37: talkd.signaling.v1.Census.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
@@ -3345,48 +3414,50 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	9,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
 	6,  // 20: talkd.signaling.v1.Frame.transient:type_name -> talkd.signaling.v1.Transient
 	21, // 21: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	22, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	4,  // 23: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 24: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	12, // 25: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	6,  // 26: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 27: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	6,  // 28: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
-	4,  // 29: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 30: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	6,  // 31: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 32: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	15, // 33: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	35, // 34: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 35: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	2,  // 36: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 37: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 38: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 39: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 40: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	2,  // 41: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	30, // 42: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	0,  // 43: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	32, // 44: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	33, // 45: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 46: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 47: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	23, // 48: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	25, // 49: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	27, // 50: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	31, // 51: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	28, // 52: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	3,  // 53: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	24, // 54: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	26, // 55: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	30, // 56: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	31, // 57: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	29, // 58: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	53, // [53:59] is the sub-list for method output_type
-	47, // [47:53] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	23, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	22, // 23: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
+	4,  // 24: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 25: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	12, // 26: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	6,  // 27: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 28: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	6,  // 29: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
+	4,  // 30: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 31: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	6,  // 32: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 33: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	15, // 34: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	36, // 35: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 36: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	37, // 37: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
+	2,  // 38: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 39: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 40: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 41: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 42: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 43: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	31, // 44: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	0,  // 45: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	33, // 46: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	34, // 47: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 48: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 49: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	24, // 50: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	26, // 51: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	28, // 52: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	32, // 53: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	29, // 54: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	3,  // 55: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	25, // 56: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	27, // 57: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	31, // 58: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	32, // 59: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	30, // 60: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	55, // [55:61] is the sub-list for method output_type
+	49, // [49:55] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -3421,9 +3492,10 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Properties)(nil),
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
+		(*Frame_Census)(nil),
 	}
 	file_signaling_internal_signalpb_signaling_proto_msgTypes[13].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[29].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[30].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -3435,7 +3507,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

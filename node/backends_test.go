@@ -1,0 +1,110 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/cluster"
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/store"
+)
+
+// decider decides by itself.
+type decider struct {
+	*store.View
+	index  uint64
+	refuse error
+}
+
+func (d *decider) Propose(_ context.Context, c store.Command) (store.Result, error) {
+	if d.refuse != nil {
+		return store.Result{}, d.refuse
+	}
+	b, err := c.Encode()
+	if err != nil {
+		return store.Result{}, err
+	}
+	d.index++
+	_, err = d.Follow(store.Change{Index: d.index, Command: b})
+	return store.Result{}, err
+}
+
+func (d *decider) Watch() (<-chan store.Event, func()) { return make(chan store.Event), func() {} }
+
+func newBackendBook(t *testing.T, configured ...backend.Instance) (*backendBook, *decider) {
+	t.Helper()
+	registry, err := backend.NewRegistry(configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &decider{View: store.NewView()}
+	return &backendBook{
+		configured: configured, registry: registry, cluster: d, sessions: func(store.BackendID) int { return 7 }, log: slog.New(slog.DiscardHandler),
+	}, d
+}
+
+// TestBackendBook: what operators add is served beside what the file names, and
+// wins over it.
+func TestBackendBook(t *testing.T) {
+	b, d := newBackendBook(t, backend.Instance{URL: "https://file.example", Secret: "of the file"})
+	v, err := b.PutBackend(t.Context(), api.NewBackend{URL: "HTTPS://Cloud.example:443/nc/", Secret: "of the operator", MaxSessions: 5})
+	if err != nil || v.URL != "https://cloud.example/nc" || v.Source != api.BackendOfCluster || v.MaxSessions != 5 || v.Added == nil || v.Sessions != 7 {
+		t.Errorf("added: %+v, %v", v, err)
+	}
+	id, err := b.registry.Resolve("https://cloud.example/nc/index.php")
+	if err != nil || string(id) != v.ID || b.registry.Limits(id).Sessions != 5 {
+		t.Errorf("not served: %s, %v", id, err)
+	}
+	// Its limits change, its secret stays.
+	if v, err = b.PutBackend(t.Context(), api.NewBackend{URL: "https://cloud.example/nc", MaxVideoBitrate: 400_000}); err != nil || v.MaxSessions != 0 || v.MaxVideoBitrate != 400_000 {
+		t.Errorf("changed: %+v, %v", v, err)
+	}
+	if got := d.Backends(); len(got) != 1 || got[0].Secret != "of the operator" {
+		t.Errorf("kept: %d", len(got))
+	}
+	file := b.Backends()[1]
+	if file.Source != api.BackendOfFile || file.URL != "https://file.example" {
+		t.Errorf("of the file: %+v", file)
+	}
+	if err := b.RemoveBackend(t.Context(), file.ID); !errors.Is(err, api.ErrRefused) || !strings.Contains(err.Error(), "signaling.backends") {
+		t.Errorf("removed from the file: %v", err)
+	}
+	if _, err := b.PutBackend(t.Context(), api.NewBackend{URL: "https://file.example", Secret: "a newer secret"}); err != nil || b.Backends()[1].Source != api.BackendOfCluster {
+		t.Errorf("over the file: %v", err)
+	}
+	if err := b.RemoveBackend(t.Context(), file.ID); err != nil || b.Backends()[1].Source != api.BackendOfFile {
+		t.Errorf("back to the file: %v", err)
+	}
+	if err := b.RemoveBackend(t.Context(), v.ID); err != nil || b.registry.Len() != 1 {
+		t.Errorf("removed: %v", err)
+	}
+	if err := b.RemoveBackend(t.Context(), v.ID); !errors.Is(err, api.ErrNoBackend) {
+		t.Errorf("removed twice: %v", err)
+	}
+}
+
+func TestBackendBookRefuses(t *testing.T) {
+	b, d := newBackendBook(t)
+	for name, n := range map[string]api.NewBackend{
+		"no URL":     {Secret: "abcdef"},
+		"plain HTTP": {URL: "http://cloud.example", Secret: "abcdef"},
+		"no secret":  {URL: "https://cloud.example"},
+		"a sample":   {URL: "https://cloud.example", Secret: "the-shared-secret"},
+		"below zero": {URL: "https://cloud.example", Secret: "abcdef", MaxSessions: -1},
+	} {
+		if _, err := b.PutBackend(t.Context(), n); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good := api.NewBackend{URL: "https://cloud.example", Secret: "abcdef"}
+	for refuse, want := range map[error]error{cluster.ErrNoLeader: api.ErrUnavailable, cluster.ErrUnsupported: api.ErrRefused, store.ErrLimit: api.ErrRefused} {
+		d.refuse = refuse
+		if _, err := b.PutBackend(t.Context(), good); !errors.Is(err, want) {
+			t.Errorf("%v: %v", refuse, err)
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package signaling_test
+
+import (
+	"testing"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// limited gives the Nextcloud of a cluster limits, and changes them later.
+func limited(c *cluster, l backend.Limits) {
+	in := c.nextcloud.Instance()
+	in.Limits = l
+	for _, r := range c.registries {
+		if err := r.Set([]backend.Instance{in}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// TestBackendLimits: an instance has its own limits of sessions, in the whole
+// cluster, and of bitrates; they may change at any time.
+func TestBackendLimits(t *testing.T) {
+	c := newCluster(t, 2)
+	people(c)
+	limited(c, backend.Limits{Sessions: 2, MaxStreamBitrate: 300_000})
+	id := c.room("room").Backend
+	counted := func(want int) {
+		t.Helper()
+		for _, n := range c.nodes {
+			eventually(t, "the count", func() bool { return n.hub.SessionsOf(id) == want })
+		}
+	}
+	alice := c.come(c.nodes[0], "alice")
+	bob := c.come(c.nodes[1], "bob")
+	counted(2)
+	hello := wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version, Auth: &wire.Auth{URL: c.nextcloud.AuthURL(), Params: params("alice")},
+	}}
+	for _, n := range c.nodes {
+		other := signalingtest.Dial(t, n.url())
+		other.Welcome()
+		if answer := other.Ask(hello); answer.Error == nil || answer.Error.Code != wire.CodeSessionLimit {
+			t.Errorf("answer %s", wire.Encode(answer))
+		}
+	}
+	room := alice.Join("room", "nc-alice")
+	if room.Bandwidth.MaxStreamBitrate != 300_000 || room.Bandwidth.MaxScreenBitrate != 2<<20 {
+		t.Errorf("bandwidth %+v", room.Bandwidth)
+	}
+	bob.Bye()
+	counted(1)
+	c.come(c.nodes[0], "bob")
+	counted(2)
+
+	limited(c, backend.Limits{})
+	c.come(c.nodes[1], "bob")
+	counted(3)
+	// A node that is dead has nobody.
+	c.nodes[1].kill()
+	eventually(t, "the count", func() bool { return c.nodes[0].hub.SessionsOf(id) == 2 })
+
+	// An instance that is not served any more lets nobody in; who is in stays.
+	for _, r := range c.registries {
+		if err := r.Set(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := signalingtest.Dial(t, c.nodes[0].url())
+	other.Welcome()
+	if answer := other.Ask(hello); answer.Error == nil || answer.Error.Code != wire.CodeInvalidBackend {
+		t.Errorf("answer %s", wire.Encode(answer))
+	}
+	alice.Barrier()
+}
