@@ -179,7 +179,7 @@ func TestResendBeforeFirst(t *testing.T) {
 	}
 	var pool Pool
 	for _, seq := range []uint16{1, 2, 4} {
-		l.forward([]*Packet{frame(&pool, seq, seq == 1)})
+		l.forward([]*Packet{frame(&pool, seq, seq == 1)}, flush)
 	}
 	late := frame(&pool, 3, false)
 	l.ring.Put(3, late)
@@ -187,7 +187,7 @@ func TestResendBeforeFirst(t *testing.T) {
 	if len(o.seen) != 4 {
 		t.Errorf("%d packets have been sent, want 4", len(o.seen))
 	}
-	l.write(*l.sinks.Load(), []*Packet{late})
+	l.write(*l.sinks.Load(), []*Packet{late}, flush)
 	if o.again > 0 {
 		t.Errorf("the packet was sent %d times more", o.again)
 	}
