@@ -12,8 +12,9 @@
 // On a node without the role server there is no Raft: it follows a server
 // (mirror.go), and has the same state, log or no log.
 //
-// Cluster.Run owns all goroutines: the mesh's, Raft's, memberlist's, and one
-// each for leading (leader.go) or following a server (mirror.go), renewing the
+// Cluster.Run owns all goroutines: the mesh's, Raft's and those that tell what is
+// committed (herald.go), memberlist's, and one each for leading (leader.go) or
+// following a server (mirror.go), missing the leader (silence.go), renewing the
 // lease (lease.go), asking homes before (acts.go), announcing and following
 // events (announce.go), keeping keys and certificate (keys.go), and three for
 // gossip (peers.go): telling the load, calling the lost, dropping the dead. All
