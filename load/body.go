@@ -14,6 +14,15 @@ import (
 // has it.
 const retryMedia = 500 * time.Millisecond
 
+// A body on its way begins one connection each step, or more of many so that all
+// are begun in so many steps, and one that has been left ends them in the same way:
+// nobody waits for that, and doing all at once, as everybody else who moves does,
+// takes the time that what flows needs. Our own client has the same.
+const (
+	step  = 100 * time.Millisecond
+	steps = 20
+)
+
 // body is what a person has at one node.
 type body struct {
 	*Client
@@ -21,6 +30,7 @@ type body struct {
 	pub  *Publisher
 	subs map[store.SessionID]*subscribed
 	next time.Duration // no connection is tried before
+	warm bool          // on its way
 }
 
 type subscribed struct {
@@ -39,14 +49,20 @@ func (p *Person) newBody(d *dialled) *body {
 	return b
 }
 
-// retire ends a body without a word, after a while.
+// perStep is how many of all are due in one step.
+func perStep(all int) int { return (all + steps - 1) / steps }
+
+// retire ends a body without a word, after a while in which it still sends and
+// hears less and less.
 func (p *Person) retire(b *body, after time.Duration) {
 	p.tasks.Go(func() {
-		if after > 0 {
-			timer := time.NewTimer(after)
-			defer timer.Stop()
+		tick := time.NewTicker(step)
+		defer tick.Stop()
+		few := perStep(len(b.subs))
+		for until := p.plan.Clock() + after; p.plan.Clock() < until && p.ctx.Err() == nil && b.ctx.Err() == nil; {
 			select {
-			case <-timer.C:
+			case <-tick.C:
+				b.hearLess(few)
 			case <-b.ctx.Done():
 			case <-p.ctx.Done():
 			}
@@ -54,6 +70,18 @@ func (p *Person) retire(b *body, after time.Duration) {
 		p.mouth.remove(b.pub)
 		b.drop()
 	})
+}
+
+// hearLess ends some subscriptions.
+func (b *body) hearLess(few int) {
+	for id, s := range b.subs {
+		if few == 0 {
+			return
+		}
+		few--
+		b.forget(s.peer)
+		delete(b.subs, id)
+	}
 }
 
 // settle makes a body of a socket that has greeted, in the room and the call.
@@ -110,8 +138,16 @@ func (p *Person) mend(b *body) {
 		}
 		b.pub = pub
 		p.mouth.add(pub)
+		if b.warm {
+			b.next = now + step
+			return
+		}
 	}
 	wanted := p.wanted()
+	most := len(wanted)
+	if b.warm {
+		most, b.next = perStep(most), now+step
+	}
 	for id, s := range b.subs {
 		if s.err() != nil || !slices.Contains(wanted, id) {
 			b.forget(s.peer)
@@ -125,6 +161,10 @@ func (p *Person) mend(b *body) {
 		if b.subs[id] != nil {
 			continue
 		}
+		if most == 0 {
+			return
+		}
+		most--
 		s := &subscribed{audio: newTrack(p.ears, Audio), video: newTrack(p.ears, Video)}
 		var err error
 		s.Subscription, err = b.request(peerKey{id, wire.RoomTypeVideo}, func(k Kind) sink {

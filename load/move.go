@@ -37,10 +37,6 @@ func (p *Person) move(order *wire.Move) {
 		i.What, i.Why, i.Node = "move failed", err.Error(), old.node
 	} else {
 		i.Node = b.node
-		for id, s := range old.subs { // the new ones bring all of it
-			old.forget(s.peer)
-			delete(old.subs, id)
-		}
 		p.retire(old, lingersMoved)
 	}
 	p.note(i)
@@ -74,6 +70,7 @@ func (p *Person) warm(order *wire.Move) (*body, error) {
 		return nil, err
 	}
 	b := p.newBody(&dialled{socket: s, hello: hello, node: nodeOf(order.URL)})
+	b.warm = true
 	b.attach(s)
 	give := func(err error) (*body, error) {
 		p.mouth.remove(b.pub)
@@ -131,6 +128,7 @@ func (p *Person) finish(ctx context.Context, b *body, resume string, give func(e
 		p.mu.Unlock()
 		return give(err)
 	}
+	b.warm = false
 	p.mu.Lock()
 	p.resume, p.lost = resume, nil
 	p.mu.Unlock()
