@@ -171,6 +171,19 @@ export class MediaSet {
     this.camera = this.screen = null;
   }
 
+  /** How many subscribers there are. */
+  get size(): number {
+    return this.subscribers.size;
+  }
+
+  /** Closes some of the subscribers. */
+  shrink(by: number): void {
+    for (const [key, s] of [...this.subscribers].slice(0, by)) {
+      s.close();
+      this.subscribers.delete(key);
+    }
+  }
+
   close(): void {
     this.retired = true;
     this.unpublish();

@@ -74,9 +74,9 @@ export class Publisher {
     try {
       const offer = await pc.createOffer();
       if (pc !== this.pc) return;
-      await pc.setLocalDescription(offer);
-      if (pc !== this.pc) return;
+      // First, as candidates follow from setting it, and the node need not wait for that. An answer waits for its turn.
       this.say({ type: 'offer', sid, payload: { type: 'offer', sdp: offer.sdp ?? '', nick } }, session);
+      await pc.setLocalDescription(offer);
     } catch {
       // The timer tries again.
     }

@@ -210,7 +210,7 @@ const next: Receive = (s, d) => call.receiveNext(s, d);
 test('a move: both nodes have all, each picture changes when it can, the old connections end after 3 s', async () => {
   const old = await withB();
   const { said, outcome } = warm();
-  await settle();
+  await wait(100);
   expect(told(said, 'requestoffer')).toEqual(['b video']);
   expect(told(said, 'offer')).toEqual(['own video']);
   expect(aboutConnections()).toEqual([]);
@@ -304,7 +304,7 @@ test('a move while screens are shared: theirs is asked for, ours is sent on both
   await flow(200, old.audio, old.video, theirs);
   sent = [];
   const { said, outcome } = warm();
-  await settle();
+  await wait(200);
   expect(told(said, 'offer')).toEqual(['own video', 'own screen']);
   expect(told(said, 'requestoffer')).toEqual(['b video', 'b screen']);
   // They have it already: nobody is told twice.
@@ -326,10 +326,51 @@ test('a move while screens are shared: theirs is asked for, ours is sent on both
   expect([peer(3).closed, screen2.closed, camera2.closed]).toEqual([true, true, false]);
 });
 
+test('a move makes one connection after the other, our own first; what is not there when it is over follows', async () => {
+  const old = await withB();
+  for (const sessionId of ['c', 'd']) call.presence.users([{ sessionId, inCall: 7 }]);
+  const { said, outcome } = warm();
+  const asked = () => [...told(said, 'offer'), ...told(said, 'requestoffer')].map((m) => m.split(' ')[0]).join(' ');
+  await settle();
+  expect(asked()).toBe('own');
+  await flow(100, old.audio, old.video);
+  expect(asked()).toBe('own b');
+  const b = media(await offered('b', next));
+  peer(2).become('connected');
+  await flow(50, old.audio, old.video, b.audio, b.video);
+  expect([asked(), outcome()]).toEqual(['own b', true]); // nothing has come of c and d before
+  call.switchOver();
+  expect(asked()).toBe('own b c d');
+});
+
+test('after a move the old connections end one after the other', async () => {
+  const old = await withB();
+  call.presence.users([{ sessionId: 'c', inCall: 7 }]);
+  await offered('c');
+  warm();
+  await settle();
+  peer(3).become('connected');
+  call.switchOver();
+  await flow(3_050, old.audio, old.video);
+  expect([peer(0).closed, peer(1).closed, peer(2).closed]).toEqual([true, true, false]);
+  await flow(100, old.audio, old.video);
+  expect(peer(2).closed).toBe(true);
+});
+
+test('a move in a large call begins all within two seconds', async () => {
+  await withB();
+  for (let i = 0; i < 99; i++) call.presence.users([{ sessionId: `p${i}`, inCall: 7 }]);
+  const { said } = warm();
+  await wait(100);
+  expect(told(said, 'requestoffer').length).toBe(5);
+  await wait(1_900);
+  expect(told(said, 'requestoffer').length).toBe(100);
+});
+
 test('who comes, and what begins, during a move is there on both sides', async () => {
   await withB();
   const { said } = warm();
-  await settle();
+  await wait(100);
   call.presence.users([{ sessionId: 'c', inCall: 7 }]);
   await offered('b', undefined, 'screen');
   call.startScreen(own('video'));

@@ -29,6 +29,13 @@ export interface SetsOwner extends MediaSetOwner {
 const BEAT = 250;
 /** While sets are exchanged. The old one goes on meanwhile, so nobody sees the difference, but it costs. */
 const QUICK_BEAT = 50;
+/**
+ * A set that is warmed begins one connection in each step, or more of many so that all are begun in so many steps, and
+ * one that was left ends them in the same way: nobody waits for that, and doing all at once, as everybody else who
+ * moves does, takes the time that what flows needs.
+ */
+const STEP = 100;
+const STEPS = 20;
 /** How long ago a track must have brought something to be waited for. */
 const FLOWING = 1_000;
 /** After a move others still receive what we send to the old node, for as long as that forwards. */
@@ -40,8 +47,8 @@ export class Sets {
   /** The media are being made anew and not there yet. */
   rebuilding = false;
   current: MediaSet;
-  private next: { set: MediaSet; until: number; ready: boolean; decide: (ready: boolean) => void } | null = null;
-  private former: { set: MediaSet; until: number } | null = null;
+  private next: { set: MediaSet; until: number; due: number; ready: boolean; decide: (ready: boolean) => void } | null = null;
+  private former: { set: MediaSet; until: number; each: number } | null = null;
   private watch = new Watch();
   private beat: ReturnType<typeof setTimeout> | undefined;
 
@@ -85,9 +92,13 @@ export class Sets {
   /** The node that had the media is gone: everything anew, over the link that there is now. */
   rebuild(): void {
     this.abandon();
-    this.current.unpublish();
+    const { current: lost } = this;
     this.retire(LINGER_REBUILT);
-    this.current = this.fill(this.deps.send);
+    this.current = this.make(this.deps.send);
+    // What costs nothing comes first, then the node works while we do; what nobody waits for is last.
+    this.request(this.current);
+    this.current.publish();
+    lost.unpublish();
     this.rebuilding = true;
     this.tick();
   }
@@ -100,7 +111,10 @@ export class Sets {
   warm(send: PeerDeps['send'], limit: number): Promise<boolean> {
     this.abandon();
     return new Promise((decide) => {
-      this.next = { set: this.fill(send), until: this.deps.now() + limit, ready: false, decide };
+      const set = this.make(send);
+      const now = this.deps.now();
+      this.next = { set, until: now + limit, due: now + STEP, ready: false, decide };
+      set.publish();
       this.tick();
     });
   }
@@ -123,6 +137,7 @@ export class Sets {
     this.next = null;
     this.retire(LINGER_MOVED);
     this.current = set;
+    this.request(set); // what it did not come to
     this.tick();
   }
 
@@ -151,17 +166,17 @@ export class Sets {
     });
   }
 
-  private fill(send: PeerDeps['send']): MediaSet {
-    const set = this.make(send);
-    set.publish();
-    for (const { session, kind } of this.owner.wanted()) set.request(session, kind);
-    return set;
+  // Asks for what a set has not asked for yet: all, or what is due in one of some steps.
+  private request(set: MediaSet, steps = 1): void {
+    const wanted = this.owner.wanted();
+    const missing = wanted.filter(({ session, kind }) => !set.has(session, kind));
+    for (const { session, kind } of missing.slice(0, Math.ceil(wanted.length / steps))) set.request(session, kind);
   }
 
   private retire(linger: number): void {
     this.former?.set.close();
     this.current.retire();
-    this.former = { set: this.current, until: this.deps.now() + linger };
+    this.former = { set: this.current, until: this.deps.now() + linger, each: Math.ceil(this.current.size / STEPS) };
     this.watch = new Watch();
   }
 
@@ -175,14 +190,15 @@ export class Sets {
     if (this.watch.feel(current.sample(now), now)) this.owner.stalled();
     if (next && !next.ready) {
       const late = now >= next.until;
+      if (!late && now >= next.due) {
+        next.due = now + STEP;
+        this.request(next.set, STEPS);
+      }
       next.ready = next.set.published && (late || !this.lacks(next.set, current, now - FLOWING));
       if (next.ready) next.decide(true);
       else if (late) this.abandon();
     }
-    if (former && now >= former.until) {
-      this.former = null;
-      former.set.close();
-    }
+    if (former && now >= former.until) this.dismiss(former, now);
     this.owner.sampled();
     if (this.rebuilding && (!this.former || (current.published && !this.lacks(current, this.former.set, 0)))) {
       this.rebuilding = false;
@@ -190,6 +206,17 @@ export class Sets {
     }
     this.beat = setTimeout(() => this.tick(), this.next || this.former ? QUICK_BEAT : BEAT);
   }
+
+  // Ends what was left, in steps.
+  private dismiss(former: { set: MediaSet; until: number; each: number }, now: number): void {
+    former.until = now + STEP;
+    former.set.unpublish();
+    former.set.shrink(former.each);
+    if (former.set.size > 0) return;
+    this.former = null;
+    former.set.close();
+  }
+
 
   // Whether a set still waits for something that another one has brought since.
   private lacks(set: MediaSet, other: MediaSet, since: number): boolean {

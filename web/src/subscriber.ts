@@ -115,12 +115,13 @@ export class Subscriber {
       await pc.setRemoteDescription({ type: 'offer', sdp });
       for (const c of this.early.take(sid)) await addCandidate(pc, c);
       const answer = await pc.createAnswer();
-      await pc.setLocalDescription(answer);
       if (pc !== this.pc) return;
+      // First, as candidates follow from setting it, and the node need not wait for that.
       this.deps.send(
         { type: 'session', sessionid: this.session },
         { type: 'answer', to: this.session, sid, roomType: this.kind, payload: { type: 'answer', sdp: answer.sdp ?? '' } },
       );
+      await pc.setLocalDescription(answer);
     } catch {
       if (pc === this.pc && !this.closed) this.retry = setTimeout(() => this.request(), OFFER_RETRY);
     }
