@@ -145,9 +145,10 @@ func (n *testNode) start(lis net.Listener, options []option) {
 	}
 	t.Cleanup(client.Close)
 	cfg := signaling.Config{
-		PublicURL: "http://" + n.web.Listener.Addr().String(),
-		Version:   "test",
-		Dev:       true,
+		PublicURL:   "http://" + n.web.Listener.Addr().String(),
+		Version:     "test",
+		MovesAtOnce: 20,
+		Dev:         true,
 	}
 	deps := signaling.Deps{
 		Self: n.id, Engine: n.media, Places: n, Nodes: n, Peers: n,

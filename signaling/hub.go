@@ -87,8 +87,9 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg = cfg.withDefaults()
 	h := &Hub{
-		cfg:         cfg.withDefaults(),
+		cfg:         cfg,
 		deps:        deps,
 		log:         deps.Logger,
 		metrics:     m,
@@ -97,7 +98,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		throttle:    newThrottle(),
 		used:        newUsedTickets(),
 		life:        rand.Uint64(),
-		moves:       newMoves(),
+		moves:       newMoves(cfg.MovesAtOnce),
 		whereabouts: newWhereabouts(),
 		warm:        make(map[*Session]*time.Timer),
 		callbacks:   make(map[store.BackendID]*callbacks),

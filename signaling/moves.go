@@ -16,10 +16,9 @@ import (
 //	                                                                              │ done
 //	Session.movedAway ◀── moved ── home ◀── takeover ─────────────────────────────┘
 const (
-	// How many sessions of a node move at one time: each has its media twice
-	// meanwhile. More than the least only if a node that stops has no time for less.
-	leastSlots = 20
-	mostSlots  = 200
+	// mostSlots is how many sessions of a node move at one time if it stops and has
+	// no time for less than that.
+	mostSlots = 200
 	// slotTime is how long a session keeps others waiting. Our own client takes no
 	// longer to bring its media up; one that does has most likely not understood.
 	slotTime = 8 * time.Second
@@ -35,6 +34,8 @@ const (
 // moves are the sessions of this node that are to go to others. A session that is
 // asked is gone soon, or stays.
 type moves struct {
+	atOnce int // move at one time, or more if there is no time for that
+
 	mu       sync.Mutex
 	waiting  map[*Session]string    // guarded by mu; and why they go
 	asked    map[*Session]time.Time // guarded by mu; and when
@@ -43,8 +44,8 @@ type moves struct {
 	deadline time.Time              // guarded by mu; when it stops; zero: when all are gone
 }
 
-func newMoves() *moves {
-	return &moves{waiting: make(map[*Session]string), asked: make(map[*Session]time.Time)}
+func newMoves(atOnce int) *moves {
+	return &moves{atOnce: atOnce, waiting: make(map[*Session]string), asked: make(map[*Session]time.Time)}
 }
 
 // stop begins a drain that does not end before the node does, at the deadline if
@@ -118,9 +119,9 @@ func (m *moves) take(now time.Time) map[*Session]string {
 			moving++
 		}
 	}
-	free := leastSlots - moving
+	free := m.atOnce - moving
 	if !m.deadline.IsZero() {
-		free = slots(len(m.waiting)+moving, m.deadline.Sub(now)) - moving
+		free = m.slots(len(m.waiting)+moving, m.deadline.Sub(now)) - moving
 	}
 	batch := make(map[*Session]string)
 	for s, reason := range m.waiting {
@@ -136,9 +137,9 @@ func (m *moves) take(now time.Time) map[*Session]string {
 
 // slots is how many sessions move at one time if all are to have had their turn in
 // the time that is left, even if each takes as long as it may.
-func slots(sessions int, left time.Duration) int {
+func (m *moves) slots(sessions int, left time.Duration) int {
 	need := int64(sessions) * int64(slotTime) / int64(max(left, time.Second))
-	return int(min(max(need, leastSlots), mostSlots))
+	return max(int(min(need, mostSlots)), m.atOnce)
 }
 
 func (m *moves) forget(s *Session) (wasAsked bool) {

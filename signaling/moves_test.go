@@ -7,8 +7,10 @@ import (
 	"github.com/talkd/talkd/signaling/wire"
 )
 
+const atOnce = 20
+
 func waiting(n int) *moves {
-	m := newMoves()
+	m := newMoves(atOnce)
 	for range n {
 		m.waiting[&Session{}] = wire.MoveDrain
 	}
@@ -23,25 +25,25 @@ func TestSlots(t *testing.T) {
 		left     time.Duration
 		want     int
 	}{
-		{0, 30 * time.Second, leastSlots},
-		{70, 30 * time.Second, leastSlots},
+		{0, 30 * time.Second, atOnce},
+		{70, 30 * time.Second, atOnce},
 		{300, 30 * time.Second, 80},
 		{300, 20 * time.Second, 120},
 		{10_000, 30 * time.Second, mostSlots},
 		{50, time.Millisecond, mostSlots},
 		{50, -time.Second, mostSlots},
 	} {
-		if got := slots(c.sessions, c.left); got != c.want {
+		if got := newMoves(atOnce).slots(c.sessions, c.left); got != c.want {
 			t.Errorf("%d sessions, %v left: %d at once", c.sessions, c.left, got)
 		}
 	}
 	now := time.Now()
 	m := waiting(300)
-	if got := len(m.take(now)); got != leastSlots {
+	if got := len(m.take(now)); got != atOnce {
 		t.Errorf("without a deadline %d are asked", got)
 	}
 	m.stop(now.Add(20 * time.Second))
-	if got := leastSlots + len(m.take(now)); got != 120 {
+	if got := atOnce + len(m.take(now)); got != 120 {
 		t.Errorf("with a deadline %d are asked", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,10 @@ type Config struct {
 	// LinkBeat is how often nodes tell each other that they are there. One that
 	// is not heard for three times as long, or does not hear, is given up.
 	LinkBeat time.Duration
+	// MovesAtOnce is how many sessions are asked to go to other nodes at one time:
+	// each has its media twice meanwhile, and making connections takes the time
+	// that what flows needs. None means two for each processor.
+	MovesAtOnce int
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }
@@ -64,6 +69,7 @@ const (
 	defaultMaxSessions      = 50_000
 	defaultJoinTimeout      = 8 * time.Second
 	defaultLinkBeat         = time.Second
+	movesPerProcessor       = 2
 )
 
 func (c Config) withDefaults() Config {
@@ -77,6 +83,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PingInterval, defaultPingInterval)
 	setDefault(&c.JoinTimeout, defaultJoinTimeout)
 	setDefault(&c.LinkBeat, defaultLinkBeat)
+	setDefault(&c.MovesAtOnce, movesPerProcessor*runtime.GOMAXPROCS(0))
 	return c
 }
 
