@@ -170,7 +170,7 @@ func open(t *testing.T, browser context.Context, name, url string) *person {
 		t.Fatal(err)
 	}
 	p.run(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: collect})
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: collect + marks})
 		return err
 	}), chromedp.Navigate(url))
 	return p

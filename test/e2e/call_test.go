@@ -261,6 +261,7 @@ func loseHome(t *testing.T, c *cluster, token string, people map[string]*person,
 			}
 		}
 	}
+	t.Logf("what %s's page did:\n%s", lost.name, lost.marksFrom(lostAt))
 	t.Logf("from %v until the picture is back: %s", signal, spread(pictures))
 	t.Logf("from %v until the sound is back: %s", signal, spread(sounds))
 	if now := lost.session(); now != session {

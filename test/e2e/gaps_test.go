@@ -142,13 +142,17 @@ func (g tileGaps) still() bool {
 	return slices.ContainsFunc(g.Video.Gaps, lasts) || slices.ContainsFunc(g.Audio.Gaps, lasts)
 }
 
+// inPipes is how long after its sender is gone something of a medium may still be
+// shown: what had come by then.
+const inPipes = time.Second
+
 // backAfter tells how long after a time a medium came again that stood still
-// then, at the end of its longest gap since; 0: it never did.
+// from about then on; 0: it did not stand still, or never came again.
 func (s still) backAfter(at time.Time) time.Duration {
 	var longest, back time.Duration
 	for _, g := range s.Gaps {
 		from, to := time.UnixMilli(g.From), time.UnixMilli(g.To)
-		if to.After(at) && to.Sub(from) > longest {
+		if from.Before(at.Add(inPipes)) && to.After(at) && to.Sub(from) > longest {
 			longest, back = to.Sub(from), to.Sub(at)
 		}
 	}

@@ -114,6 +114,23 @@ func (c *call) goneFrom(n node, within time.Duration) {
 	})
 }
 
+// moving is from when the first was asked to move to when the last had; 0 for
+// nobody.
+func (c *call) moving(at time.Duration) (from, to time.Duration) {
+	for _, p := range c.people {
+		for _, i := range p.Incidents() {
+			if i.What != "moved" || i.At < at {
+				continue
+			}
+			if to == 0 || i.At < from {
+				from = i.At
+			}
+			to = max(to, i.Back)
+		}
+	}
+	return from, to
+}
+
 // logIncidents tells what happened to whose connection, from a moment on.
 func (c *call) logIncidents(at time.Duration) {
 	for _, p := range c.people {
