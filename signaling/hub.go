@@ -45,6 +45,7 @@ type Hub struct {
 	moves      *moves
 	// whereabouts are those of all members of the replicas.
 	whereabouts *whereabouts
+	directory   *directory // where users are
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -100,6 +101,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		life:        rand.Uint64(),
 		moves:       newMoves(cfg.MovesAtOnce),
 		whereabouts: newWhereabouts(),
+		directory:   newDirectory(),
 		warm:        make(map[*Session]*time.Timer),
 		callbacks:   make(map[store.BackendID]*callbacks),
 		visitors:    make(map[netip.Prefix]visitors),
@@ -286,6 +288,14 @@ func (h *Hub) roomForLocked() error {
 
 // add puts a session into the index.
 func (h *Hub) add(s *Session) error {
+	if err := h.index(s); err != nil {
+		return err
+	}
+	h.userChanged(userKey{s.who.backend, s.who.userID})
+	return nil
+}
+
+func (h *Hub) index(s *Session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.roomForLocked(); err != nil {
@@ -309,6 +319,11 @@ func (h *Hub) add(s *Session) error {
 }
 
 func (h *Hub) remove(s *Session) {
+	h.unindex(s)
+	h.userChanged(userKey{s.who.backend, s.who.userID})
+}
+
+func (h *Hub) unindex(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sessions[s.id] == s {

@@ -13,7 +13,7 @@ import (
 type metrics struct {
 	conns, sessions, rooms, links prometheus.Gauge
 
-	redirects, moved, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
+	redirects, moved, broadcasts, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
 	messages, hellos, joins, moves, overflows, backendRequests *prometheus.CounterVec
 }
@@ -42,6 +42,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		links:           gauge("links", "Streams to other nodes."),
 		redirects:       counter("redirects_total", "Joins that were answered with another node."),
 		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
+		broadcasts:      counter("user_broadcasts_total", "Messages to users that went to all nodes, as the node that knows where they are could not be asked."),
 		resumed:         counter("resumed_sessions_total", "Sessions that were taken up again."),
 		fronts:          counter("fronts_total", "Clients that came here with a session of another node, which has it."),
 		rebuilt:         counter("rebuilt_sessions_total", "Sessions that go on here without their media, as their node is lost."),

@@ -80,6 +80,7 @@ func (h *Hub) nodesChanged() {
 		p.cancel()
 		p.drop()
 	}
+	h.directoryFollows(nodes)
 }
 
 func (h *Hub) addPeer(id store.NodeID) *peer {
@@ -230,6 +231,17 @@ func (p *peer) send(f *signalpb.Frame) bool {
 		p.holdLocked(f)
 		return false
 	}
+	return p.queueLocked(f)
+}
+
+// sendNow is send for what is not to come later.
+func (p *peer) sendNow(f *signalpb.Frame) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out != nil && p.queueLocked(f)
+}
+
+func (p *peer) queueLocked(f *signalpb.Frame) bool {
 	size := proto.Size(f)
 	if size > maxLinkFrame {
 		p.hub.metrics.overflow("frame")
@@ -296,6 +308,9 @@ func (h *Hub) linkChanged(id store.NodeID, up bool) {
 	}
 	if up {
 		h.greet(id)
+		h.tellAll(id)
+	} else {
+		h.directory.lost(id)
 	}
 	for _, r := range rooms {
 		r.edgeLost(id) // what it was told may not have arrived
@@ -371,7 +386,9 @@ func (h *Hub) fromEdge(from store.NodeID, f *signalpb.Frame) (answer *signalpb.F
 func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 	switch body := f.GetBody().(type) {
 	case *signalpb.Frame_User:
-		h.usersHere(body.User)
+		h.heardOfUsers(from, body.User)
+	case *signalpb.Frame_At:
+		h.heardAt(from, body.At)
 	case *signalpb.Frame_Direct:
 		h.direct(body.Direct, from)
 	case *signalpb.Frame_Census:

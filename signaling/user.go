@@ -1,32 +1,80 @@
 package signaling
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/store"
 )
 
-// toUsers hands a frame to all sessions of users, on whatever nodes they are.
-// Every node is told: who has sessions where changes more often than users are
-// written to. Sessions named in not hear nothing.
+// toUsers hands a frame to all sessions of users, on whatever nodes they are, by
+// way of the nodes that know where (directory.go). Sessions named in not hear
+// nothing.
 func (h *Hub) toUsers(of store.BackendID, users []string, frame []byte, not ...store.SessionID) {
 	if len(users) == 0 {
 		return
 	}
-	f := &signalpb.Frame{Body: &signalpb.Frame_User{User: &signalpb.User{
-		Backend:     string(of),
-		UserIds:     users,
-		NotSessions: texts(not),
-		Frame:       frame,
-	}}}
-	h.usersHere(f.GetUser())
+	u := &signalpb.User{Backend: string(of), UserIds: users, NotSessions: texts(not), Frame: frame}
+	h.usersHere(u)
+	byNode, view := h.directory.routes(of, users)
+	for node, some := range byNode {
+		h.toUsersBy(node, &signalpb.User{Backend: u.GetBackend(), UserIds: some, NotSessions: u.GetNotSessions(), Frame: frame, Route: view})
+	}
+}
+
+// toUsersBy sends a frame to the node that routes it, and if that cannot be, to all.
+func (h *Hub) toUsersBy(node store.NodeID, u *signalpb.User) {
+	if node == h.deps.Self {
+		h.route(u, h.deps.Self)
+		return
+	}
+	if p := h.peer(node); p != nil && h.directory.routable(node) && p.sendNow(&signalpb.Frame{Body: &signalpb.Frame_User{User: u}}) {
+		return
+	}
+	h.metrics.broadcasts.Inc()
 	h.mu.Lock()
 	peers := values(h.peers)
 	h.mu.Unlock()
 	for _, p := range peers {
-		p.send(f)
+		p.send(userFrame(u, u.GetUserIds()))
 	}
+}
+
+// heardOfUsers takes a frame for users, to be passed on or for those of here.
+func (h *Hub) heardOfUsers(from store.NodeID, u *signalpb.User) {
+	h.usersHere(u)
+	if u.GetRoute() != 0 {
+		h.route(u, from)
+	}
+}
+
+// route passes a frame on to the nodes where the users are. Who sent it has told its
+// own.
+func (h *Hub) route(u *signalpb.User, from store.NodeID) {
+	h.mu.Lock()
+	peers := maps.Clone(h.peers)
+	h.mu.Unlock()
+	for node, users := range h.directory.plan(u, from, keys(peers)) {
+		peers[node].send(userFrame(u, users))
+	}
+}
+
+// heardAt takes what a node tells of its users.
+func (h *Hub) heardAt(from store.NodeID, a *signalpb.At) {
+	missed := h.directory.heard(from, a)
+	if p := h.peer(from); p != nil {
+		for _, f := range missed {
+			p.send(f)
+		}
+	}
+}
+
+// userFrame is for those of the users that are at one node.
+func userFrame(u *signalpb.User, users []string) *signalpb.Frame {
+	return &signalpb.Frame{Body: &signalpb.Frame_User{User: &signalpb.User{
+		Backend: u.GetBackend(), UserIds: users, NotSessions: u.GetNotSessions(), Frame: u.GetFrame(),
+	}}}
 }
 
 // usersHere hands a frame to the sessions of users on this node.

@@ -123,8 +123,15 @@ func bestOf(room store.RoomID, nodes []Node, suitable func(Node) bool) (best Nod
 }
 
 // weight is highest random weight hashing.
-func weight(node store.NodeID, room store.RoomID) uint64 {
+func weight(node store.NodeID, room store.RoomID) uint64 { return weightOf(node, room.String()) }
+
+func weightOf(node store.NodeID, of string) uint64 {
 	sum := fnv.New64a()
-	_, _ = sum.Write([]byte(string(node) + "\x00" + room.String())) // never fails
-	return sum.Sum64()
+	_, _ = sum.Write([]byte(string(node) + "\x00" + of)) // never fails
+	// FNV alone leaves names that differ in one letter in the same order for nearly
+	// all keys: the finalizer of MurmurHash3 mixes the bits.
+	w := sum.Sum64()
+	w = (w ^ w>>33) * 0xff51afd7ed558ccd
+	w = (w ^ w>>33) * 0xc4ceb9fe1a85ec53
+	return w ^ w>>33
 }

@@ -225,6 +225,7 @@ type Frame struct {
 	//	*Frame_User
 	//	*Frame_Direct
 	//	*Frame_Census
+	//	*Frame_At
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -538,6 +539,15 @@ func (x *Frame) GetCensus() *Census {
 	return nil
 }
 
+func (x *Frame) GetAt() *At {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_At); ok {
+			return x.At
+		}
+	}
+	return nil
+}
+
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -654,6 +664,10 @@ type Frame_Census struct {
 	Census *Census `protobuf:"bytes,42,opt,name=census,proto3,oneof"`
 }
 
+type Frame_At struct {
+	At *At `protobuf:"bytes,43,opt,name=at,proto3,oneof"`
+}
+
 func (*Frame_Attach) isFrame_Body() {}
 
 func (*Frame_Join) isFrame_Body() {}
@@ -707,6 +721,8 @@ func (*Frame_User) isFrame_Body() {}
 func (*Frame_Direct) isFrame_Body() {}
 
 func (*Frame_Census) isFrame_Body() {}
+
+func (*Frame_At) isFrame_Body() {}
 
 // Member is a session in a room.
 type Member struct {
@@ -1954,7 +1970,8 @@ type User struct {
 	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
 	UserIds       []string               `protobuf:"bytes,2,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
 	NotSessions   []string               `protobuf:"bytes,3,rep,name=not_sessions,json=notSessions,proto3" json:"not_sessions,omitempty"`
-	Frame         []byte                 `protobuf:"bytes,4,opt,name=frame,proto3" json:"frame,omitempty"` // as it goes to the client
+	Frame         []byte                 `protobuf:"bytes,4,opt,name=frame,proto3" json:"frame,omitempty"`  // as it goes to the client
+	Route         uint64                 `protobuf:"varint,5,opt,name=route,proto3" json:"route,omitempty"` // pass it on to where the users are; as the sender sees the nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2017,6 +2034,144 @@ func (x *User) GetFrame() []byte {
 	return nil
 }
 
+func (x *User) GetRoute() uint64 {
+	if x != nil {
+		return x.Route
+	}
+	return 0
+}
+
+// At is which users have sessions at a node, told to the node that each of them is
+// asked for. Begin takes back all that was told before, and whole says that it is
+// all, under a view of the nodes.
+type At struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Here          []*UserName            `protobuf:"bytes,1,rep,name=here,proto3" json:"here,omitempty"`
+	Gone          []*UserName            `protobuf:"bytes,2,rep,name=gone,proto3" json:"gone,omitempty"`
+	Begin         bool                   `protobuf:"varint,3,opt,name=begin,proto3" json:"begin,omitempty"`
+	Whole         bool                   `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`
+	View          uint64                 `protobuf:"varint,5,opt,name=view,proto3" json:"view,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *At) Reset() {
+	*x = At{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *At) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*At) ProtoMessage() {}
+
+func (x *At) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use At.ProtoReflect.Descriptor instead.
+func (*At) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *At) GetHere() []*UserName {
+	if x != nil {
+		return x.Here
+	}
+	return nil
+}
+
+func (x *At) GetGone() []*UserName {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
+func (x *At) GetBegin() bool {
+	if x != nil {
+		return x.Begin
+	}
+	return false
+}
+
+func (x *At) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *At) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+type UserName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserName) Reset() {
+	*x = UserName{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserName) ProtoMessage() {}
+
+func (x *UserName) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserName.ProtoReflect.Descriptor instead.
+func (*UserName) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *UserName) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *UserName) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Census is how many sessions of each backend the node has.
 type Census struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2027,7 +2182,7 @@ type Census struct {
 
 func (x *Census) Reset() {
 	*x = Census{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2194,7 @@ func (x *Census) String() string {
 func (*Census) ProtoMessage() {}
 
 func (x *Census) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2207,7 @@ func (x *Census) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Census.ProtoReflect.Descriptor instead.
 func (*Census) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Census) GetSessions() map[string]uint32 {
@@ -2074,7 +2229,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2241,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2254,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Direct) GetSession() string {
@@ -2134,7 +2289,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2301,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2314,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -2193,7 +2348,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2360,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2373,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -2245,7 +2400,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2412,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2425,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -2298,7 +2453,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2465,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2478,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -2357,7 +2512,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2524,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2537,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2410,7 +2565,7 @@ type WarmRequest struct {
 
 func (x *WarmRequest) Reset() {
 	*x = WarmRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2577,7 @@ func (x *WarmRequest) String() string {
 func (*WarmRequest) ProtoMessage() {}
 
 func (x *WarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2590,7 @@ func (x *WarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
 func (*WarmRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WarmRequest) GetSession() string {
@@ -2475,7 +2630,7 @@ type WarmReply struct {
 
 func (x *WarmReply) Reset() {
 	*x = WarmReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2642,7 @@ func (x *WarmReply) String() string {
 func (*WarmReply) ProtoMessage() {}
 
 func (x *WarmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2655,7 @@ func (x *WarmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
 func (*WarmReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WarmReply) GetSession() *HandoverReply {
@@ -2574,7 +2729,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2741,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2754,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2669,7 +2824,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2836,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2849,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -2791,7 +2946,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2958,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2971,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -2886,7 +3041,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3053,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3066,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -2957,7 +3112,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3124,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2982,7 +3137,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Resume) GetSession() string {
@@ -3076,7 +3231,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\v\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xfd\v\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -3111,7 +3266,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"properties\x12.\n" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06direct\x124\n" +
-	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06censusB\x06\n" +
+	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06census\x12(\n" +
+	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02atB\x06\n" +
 	"\x04body\"\xf4\x02\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
@@ -3229,12 +3385,22 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x0fREASON_NOT_HOME\x10\x02\x12\x13\n" +
 	"\x0fREASON_DETACHED\x10\x03\x12\x14\n" +
 	"\x10REASON_RELEASING\x10\x04\x12\x0f\n" +
-	"\vREASON_FULL\x10\x05\"t\n" +
+	"\vREASON_FULL\x10\x05\"\x8a\x01\n" +
 	"\x04User\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\x12!\n" +
 	"\fnot_sessions\x18\x03 \x03(\tR\vnotSessions\x12\x14\n" +
-	"\x05frame\x18\x04 \x01(\fR\x05frame\"\x8b\x01\n" +
+	"\x05frame\x18\x04 \x01(\fR\x05frame\x12\x14\n" +
+	"\x05route\x18\x05 \x01(\x04R\x05route\"\xa8\x01\n" +
+	"\x02At\x120\n" +
+	"\x04here\x18\x01 \x03(\v2\x1c.talkd.signaling.v1.UserNameR\x04here\x120\n" +
+	"\x04gone\x18\x02 \x03(\v2\x1c.talkd.signaling.v1.UserNameR\x04gone\x12\x14\n" +
+	"\x05begin\x18\x03 \x01(\bR\x05begin\x12\x14\n" +
+	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x12\n" +
+	"\x04view\x18\x05 \x01(\x04R\x04view\"4\n" +
+	"\bUserName\x12\x18\n" +
+	"\abackend\x18\x01 \x01(\tR\abackend\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x8b\x01\n" +
 	"\x06Census\x12D\n" +
 	"\bsessions\x18\x01 \x03(\v2(.talkd.signaling.v1.Census.SessionsEntryR\bsessions\x1a;\n" +
 	"\rSessionsEntry\x12\x10\n" +
@@ -3350,7 +3516,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
@@ -3374,22 +3540,24 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*SwitchTo)(nil),         // 19: talkd.signaling.v1.SwitchTo
 	(*Refused)(nil),          // 20: talkd.signaling.v1.Refused
 	(*User)(nil),             // 21: talkd.signaling.v1.User
-	(*Census)(nil),           // 22: talkd.signaling.v1.Census
-	(*Direct)(nil),           // 23: talkd.signaling.v1.Direct
-	(*NotifyRequest)(nil),    // 24: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),      // 25: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),    // 26: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),      // 27: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil),  // 28: talkd.signaling.v1.HandoverRequest
-	(*WarmRequest)(nil),      // 29: talkd.signaling.v1.WarmRequest
-	(*WarmReply)(nil),        // 30: talkd.signaling.v1.WarmReply
-	(*HandoverReply)(nil),    // 31: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),       // 32: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),        // 33: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),      // 34: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),           // 35: talkd.signaling.v1.Resume
-	nil,                      // 36: talkd.signaling.v1.SwitchTo.SessionsEntry
-	nil,                      // 37: talkd.signaling.v1.Census.SessionsEntry
+	(*At)(nil),               // 22: talkd.signaling.v1.At
+	(*UserName)(nil),         // 23: talkd.signaling.v1.UserName
+	(*Census)(nil),           // 24: talkd.signaling.v1.Census
+	(*Direct)(nil),           // 25: talkd.signaling.v1.Direct
+	(*NotifyRequest)(nil),    // 26: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),      // 27: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),    // 28: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),      // 29: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil),  // 30: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),      // 31: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),        // 32: talkd.signaling.v1.WarmReply
+	(*HandoverReply)(nil),    // 33: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 34: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 35: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 36: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 37: talkd.signaling.v1.Resume
+	nil,                      // 38: talkd.signaling.v1.SwitchTo.SessionsEntry
+	nil,                      // 39: talkd.signaling.v1.Census.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
@@ -3414,50 +3582,53 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	9,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
 	6,  // 20: talkd.signaling.v1.Frame.transient:type_name -> talkd.signaling.v1.Transient
 	21, // 21: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	23, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	22, // 23: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
-	4,  // 24: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 25: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	12, // 26: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	6,  // 27: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 28: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	6,  // 29: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
-	4,  // 30: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 31: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	6,  // 32: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 33: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	15, // 34: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	36, // 35: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 36: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	37, // 37: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
-	2,  // 38: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 39: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 40: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 41: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 42: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	2,  // 43: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	31, // 44: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	0,  // 45: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	33, // 46: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	34, // 47: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 48: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 49: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	24, // 50: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	26, // 51: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	28, // 52: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	32, // 53: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	29, // 54: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	3,  // 55: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	25, // 56: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	27, // 57: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	31, // 58: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	32, // 59: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	30, // 60: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	55, // [55:61] is the sub-list for method output_type
-	49, // [49:55] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	25, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	24, // 23: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
+	22, // 24: talkd.signaling.v1.Frame.at:type_name -> talkd.signaling.v1.At
+	4,  // 25: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 26: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	12, // 27: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	6,  // 28: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 29: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	6,  // 30: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
+	4,  // 31: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 32: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	6,  // 33: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
+	7,  // 34: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	15, // 35: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	38, // 36: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 37: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	23, // 38: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
+	23, // 39: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
+	39, // 40: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
+	2,  // 41: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 42: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 43: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 44: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 45: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 46: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	33, // 47: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	0,  // 48: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	35, // 49: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	36, // 50: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 51: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 52: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	26, // 53: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	28, // 54: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	30, // 55: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	34, // 56: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	31, // 57: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	3,  // 58: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	27, // 59: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	29, // 60: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	33, // 61: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	34, // 62: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	32, // 63: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	58, // [58:64] is the sub-list for method output_type
+	52, // [52:58] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -3493,9 +3664,10 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_User)(nil),
 		(*Frame_Direct)(nil),
 		(*Frame_Census)(nil),
+		(*Frame_At)(nil),
 	}
 	file_signaling_internal_signalpb_signaling_proto_msgTypes[13].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[30].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[32].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -3507,7 +3679,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

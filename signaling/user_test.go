@@ -1,0 +1,63 @@
+package signaling_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/talkd/talkd/signaling/signalingtest"
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// TestUsersEverywhere: what is said to a user comes once to each session of the user,
+// wherever they are, without a word to all nodes; a node that dies changes nothing
+// of that.
+func TestUsersEverywhere(t *testing.T) {
+	c := newCluster(t, 4)
+	people(c)
+	for i := range 8 { // whoever the nodes are that know where they are
+		name := fmt.Sprint("user", i)
+		c.nextcloud.AddUser(name, name)
+	}
+	alice := c.come(c.nodes[0], "alice")
+	n := 0
+	tell := func(user string, sessions ...*signalingtest.Client) {
+		t.Helper()
+		n++
+		text := fmt.Sprint("message ", n)
+		alice.Say(wire.Recipient{Type: wire.ToUser, UserID: user}, map[string]string{"text": text})
+		is := func(m *wire.ServerMessage) bool {
+			return m.Message != nil && string(m.Message.Data) == fmt.Sprintf(`{"text":%q}`, text)
+		}
+		for _, s := range sessions {
+			s.Expect(text, is)
+			s.Barrier()
+			s.ExpectNone("once more", is)
+		}
+	}
+	broadcasts := func() (n float64) {
+		for _, node := range c.nodes {
+			n += counter(t, node, "talkd_signaling_user_broadcasts_total")
+		}
+		return n
+	}
+	before := broadcasts()
+	at := make(map[string][]*signalingtest.Client)
+	for i := range 8 {
+		name := fmt.Sprint("user", i)
+		at[name] = []*signalingtest.Client{c.come(c.nodes[1], name), c.come(c.nodes[2], name), c.come(c.nodes[0], name)}
+		tell(name, at[name]...)
+	}
+	if after := broadcasts(); after != before {
+		t.Errorf("%v messages went to all nodes", after-before)
+	}
+	c.nodes[3].kill()
+	for name, sessions := range at {
+		tell(name, sessions...)
+	}
+	for name, sessions := range at {
+		sessions[0].Bye()
+		tell(name, sessions[1:]...)
+		moved := c.come(c.nodes[1], name)
+		tell(name, sessions[1], sessions[2], moved)
+	}
+}
