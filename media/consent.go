@@ -19,10 +19,11 @@ const (
 // else's address as its own could have media sent there for ever.
 type patience struct{ silent, ended time.Duration }
 
-// consent is when the other side of a connection has answered last.
+// consent is for how long the other side of a connection has answered nothing.
 type consent struct {
-	last     answers
-	answered time.Time
+	last   answers
+	looked time.Time
+	lapsed time.Duration
 }
 
 // answers are those to requests over the pair of candidates that is in use.
@@ -31,12 +32,17 @@ type answers struct {
 	count uint64
 }
 
-// lapsed is how long ago the last answer was found to have come.
-func (c *consent) lapsed(a answers, now time.Time) time.Duration {
-	if a != c.last || c.answered.IsZero() {
-		c.last, c.answered = a, now
+// look is told of the answers that have come, about once a second, and tells how
+// long there have been no new ones. While the node itself stood still it has not
+// asked, and so this does not count.
+func (c *consent) look(a answers, now time.Time) time.Duration {
+	if a != c.last || c.looked.IsZero() {
+		c.lapsed = 0
+	} else {
+		c.lapsed += min(now.Sub(c.looked), iceKeepalive)
 	}
-	return now.Sub(c.answered)
+	c.last, c.looked = a, now
+	return c.lapsed
 }
 
 // unanswered is for how long the other side has answered no request, as far as it
@@ -46,7 +52,7 @@ func (c *conn) unanswered(now time.Time) time.Duration {
 	if !ok {
 		return 0
 	}
-	return c.consent.lapsed(answers{pair.LocalCandidateID + pair.RemoteCandidateID, pair.ResponsesReceived}, now)
+	return c.consent.look(answers{pair.LocalCandidateID + pair.RemoteCandidateID, pair.ResponsesReceived}, now)
 }
 
 // agree sends media as long as the other side answers.
