@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -52,10 +53,11 @@ func startNode(t *testing.T, id string, roles []string, others ...*running) *run
 	if len(others) == 0 {
 		c.Accounts.InitUser = "admin:rolesrolesroles"
 	} else {
-		token, err := others[0].cluster.CreateJoinToken(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var token string
+		untilDone(t, func() (again bool, err error) {
+			token, err = others[0].cluster.CreateJoinToken(t.Context(), 0)
+			return errors.Is(err, cluster.ErrUnknownOutcome), err
+		})
 		c.Cluster.Join, c.Cluster.JoinToken = []string{others[0].cfg.Cluster.Advertise}, token
 	}
 	if err := c.Complete(); err != nil {
@@ -83,14 +85,46 @@ func startNode(t *testing.T, id string, roles []string, others ...*running) *run
 	return r
 }
 
+// untilDone does something again as long as it is said to be worth it: where other
+// tests take the processors, a leader that hears too little steps down.
+func untilDone(t *testing.T, do func() (again bool, err error)) {
+	t.Helper()
+	pause := time.NewTicker(100 * time.Millisecond)
+	defer pause.Stop()
+	for range 200 {
+		again, err := do()
+		switch {
+		case err == nil:
+			return
+		case !again:
+			t.Fatal(err)
+		}
+		t.Logf("again after: %v", err)
+		<-pause.C
+	}
+	t.Fatal("not within 20 s")
+}
+
+// freePort is one that nobody has, TCP and UDP, below those that the kernel gives
+// to whoever asks for any: other tests run beside this one.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var lc net.ListenConfig
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		tcp, err := lc.Listen(t.Context(), "tcp", addr)
+		if err != nil {
+			continue
+		}
+		udp, err := lc.ListenPacket(t.Context(), "udp", addr)
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // ocs asks the Talk API of a node.
@@ -100,25 +134,29 @@ func (r *running) ocs(t *testing.T, method, path, login string, body, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := http.NewRequestWithContext(t.Context(), method, r.cfg.HTTP.PublicURL+"/ocs/v2.php/apps"+path, bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.Header.Set("Content-Type", "application/json")
-	q.Header.Set("Accept", "application/json")
-	q.Header.Set("OCS-APIRequest", "true")
-	if login != "" {
-		q.Header.Set("Authorization", "Bearer "+login)
-	}
-	a, err := http.DefaultClient.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Body.Close()
-	text, err := io.ReadAll(a.Body)
-	if err != nil || a.StatusCode >= 300 {
-		t.Fatalf("%s %s: %s %s %v", method, path, a.Status, text, err)
-	}
+	var text []byte
+	untilDone(t, func() (again bool, err error) {
+		q, err := http.NewRequestWithContext(t.Context(), method, r.cfg.HTTP.PublicURL+"/ocs/v2.php/apps"+path, bytes.NewReader(b))
+		if err != nil {
+			return false, err
+		}
+		q.Header.Set("Content-Type", "application/json")
+		q.Header.Set("Accept", "application/json")
+		q.Header.Set("OCS-APIRequest", "true")
+		if login != "" {
+			q.Header.Set("Authorization", "Bearer "+login)
+		}
+		a, err := http.DefaultClient.Do(q)
+		if err != nil {
+			return false, err
+		}
+		defer a.Body.Close()
+		text, err = io.ReadAll(a.Body)
+		if err == nil && a.StatusCode >= 300 {
+			err = fmt.Errorf("%s %s: %s %s", method, path, a.Status, text)
+		}
+		return a.StatusCode == http.StatusServiceUnavailable, err
+	})
 	var envelope struct {
 		OCS struct {
 			Data json.RawMessage `json:"data"`

@@ -96,7 +96,7 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 			h.toEdge(from, answer)
 		}
 	case nil:
-		if f.GetSeq() > 0 {
+		if f.GetRoom() != nil {
 			return h.fromHome(from, f) // it counts: it tells what was heard, or something of a newer version
 		}
 		// The greeting, or a beat.

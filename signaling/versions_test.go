@@ -37,6 +37,13 @@ func TestFrameOfANewerVersion(t *testing.T) {
 	}
 }
 
+// TestBeatOfALink: a beat is about no room, and ends nothing.
+func TestBeatOfALink(t *testing.T) {
+	if err := lonely(t).receive("n2", new(pulse).beat()); err != nil {
+		t.Error(err)
+	}
+}
+
 // older is the way to a node that knows none of our questions.
 type older struct{ alone }
 

@@ -44,7 +44,7 @@ func TestProtocolPage(t *testing.T) {
 			t.Errorf("the page has %s, the code has not", code)
 		}
 	}
-	tests := testsBelow(t, filepath.Join(root, "signaling"), filepath.Join(root, "test"))
+	tests := testsBelow(t, filepath.Join(root, "signaling"), filepath.Join(root, "media"), filepath.Join(root, "test"))
 	for _, m := range regexp.MustCompile("`(Test[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(page), -1) {
 		if !tests[m[1]] {
 			t.Errorf("the page names %s, which is not there", m[1])
