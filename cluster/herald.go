@@ -73,7 +73,7 @@ func (h *herald) tell(to raft.Server, w *word) {
 		}
 		message := &raft.AppendEntriesRequest{
 			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(h.self.ID), Addr: from},
-			Leader:    from, Term: term, PrevLogEntry: index, PrevLogTerm: term, LeaderCommitIndex: index,
+			Term:      term, PrevLogEntry: index, PrevLogTerm: term, LeaderCommitIndex: index,
 		}
 		// It does not come the way of the entry, and perhaps before it: once more then.
 		for range 2 {

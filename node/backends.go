@@ -115,7 +115,7 @@ func (b *backendBook) Backends() []api.BackendView {
 func (b *backendBook) view(e backendEntry) api.BackendView {
 	v := api.BackendView{
 		ID: string(e.id), URL: e.instance.URL, Source: api.BackendOfFile, Sessions: b.sessions(e.id),
-		MaxSessions: e.instance.Limits.Sessions, MaxVideoBitrate: e.instance.MaxStreamBitrate, MaxScreenBitrate: e.instance.MaxScreenBitrate,
+		MaxSessions: e.instance.Sessions, MaxVideoBitrate: e.instance.MaxStreamBitrate, MaxScreenBitrate: e.instance.MaxScreenBitrate,
 	}
 	if !e.added.IsZero() {
 		v.Source, v.Added = api.BackendOfCluster, &e.added
