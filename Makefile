@@ -97,7 +97,7 @@ bench: build ## CPU per forwarded packet against the least possible and against 
 	@$(GO) build -tags $(TAGS) -o bin/mediabench ./media/bench
 	@bin/mediabench $(if $(filter quick,$(BENCH)),-quick) -json bin/bench.json
 	@$(if $(filter quick,$(BENCH)),,$(GOTEST) -count=1 -v -run '^TestServerCost$$' ./test/e2e \
-	  -args -cost.window=16s -cost.audience=50 -cost.meetings=10)
+	  -args -cost.warm-up=10s -cost.window=16s -cost.audience=50 -cost.meetings=10)
 
 .PHONY: gobench
 gobench: ## Go benchmarks of the packet path and of the state machine

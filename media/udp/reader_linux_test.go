@@ -115,6 +115,47 @@ func TestReaderEndsWithTheSockets(t *testing.T) {
 	}
 }
 
+// What comes in just when the reader has found nothing, and is about to wait, wakes
+// it like anything else.
+func TestNoArrivalIsMissed(t *testing.T) {
+	from, to := openFor(t, "127.0.0.1:0"), openFor(t, "127.0.0.1:0")
+	r := to.Readers()[0]
+	counts := make(chan int)
+	go func() {
+		defer close(counts)
+		for r.Read() == nil {
+			n := 0
+			for r.Next() != nil {
+				n++
+			}
+			counts <- n
+		}
+	}()
+	b := from.Burst()
+	defer b.Release()
+	late := time.After(30 * time.Second)
+	for round := range 3000 {
+		wait := 1 + round%3
+		for i := range wait {
+			b.addNumber(to.Addr(), i, 100+i) // a message each
+		}
+		b.Flush()
+		for wait > 0 {
+			select {
+			case n := <-counts:
+				wait -= n
+			case <-late:
+				t.Fatalf("round %d: %d are missing", round, wait)
+			}
+		}
+	}
+	if err := to.Close(); err != nil {
+		t.Error(err)
+	}
+	for range counts { // until the reader has ended
+	}
+}
+
 func TestReadingAllocatesNothing(t *testing.T) {
 	from, to := openFor(t, "127.0.0.1:0"), openFor(t, "127.0.0.1:0")
 	r := to.Readers()[0]

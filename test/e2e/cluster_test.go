@@ -29,8 +29,7 @@ func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 const binaryEnv = "LAB_BINARY"
 
 func testMain(m *testing.M) int {
-	if os.Getenv(floorEnv) != "" {
-		floor()
+	if runFloor() {
 		return 0
 	}
 	if talkd = os.Getenv(binaryEnv); talkd != "" {

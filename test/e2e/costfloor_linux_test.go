@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -128,9 +129,15 @@ func (b *floorBuffers) flush(fd int) {
 	b.n = 0
 }
 
-// floor is the process.
-func floor() {
-	debug.SetGCPercent(-1) // the thread below does not stop for it
+// runFloor is the process, if that is what this one is.
+func runFloor() bool {
+	if os.Getenv(floorEnv) == "" {
+		return false
+	}
+	// The thread below waits with what the runtime counts as a processor, and does
+	// not stop for the garbage collector.
+	runtime.GOMAXPROCS(2)
+	debug.SetGCPercent(-1)
 	decoder := json.NewDecoder(os.Stdin)
 	var s floorSetup
 	if err := decoder.Decode(&s); err != nil {
@@ -154,6 +161,7 @@ func floor() {
 		panic(err)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	return true
 }
 
 func (s floorSetup) forward(fd int) {
