@@ -147,7 +147,7 @@ func (c *Client) newPeer(of peerKey) (*peer, error) {
 		case webrtc.PeerConnectionStateConnected:
 			p.once.Do(func() { close(p.ready) })
 		case webrtc.PeerConnectionStateFailed:
-			p.cancel(ErrFailed)
+			p.cancel(fmt.Errorf("%w: ICE %v, DTLS %v", ErrFailed, pc.ICEConnectionState(), pc.SCTP().Transport().State()))
 		}
 	})
 	c.mu.Lock()
@@ -165,7 +165,7 @@ func (p *peer) await(ctx context.Context) error {
 	case <-p.ready:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("connecting: %w", ctx.Err())
+		return fmt.Errorf("connecting: ICE %v, DTLS %v: %w", p.pc.ICEConnectionState(), p.pc.SCTP().Transport().State(), ctx.Err())
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
 	}

@@ -35,6 +35,11 @@ const (
 	iceDisconnected = 5 * time.Second
 	iceFailed       = 25 * time.Second
 	iceKeepalive    = 2 * time.Second
+	// iceRequests is how often the library asks an address while a connection is made,
+	// five times a second: for as long as it tries, and not 1.6 s, after which it
+	// would not even listen to a client that comes back. package udp holds back what
+	// is asked of an address that is silent.
+	iceRequests = 5 * int((iceDisconnected+iceFailed)/time.Second)
 
 	// maxSCTPMessage is what publishers may send in one data-channel message.
 	maxSCTPMessage = 64 << 10
@@ -155,6 +160,7 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	// Nobody makes this node open TCP connections to addresses of their choice.
 	s.DisableActiveTCP(true)
 	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
+	s.SetICEMaxBindingRequests(uint16(iceRequests))
 	listen := n.addr.Addr()
 	s.SetIncludeLoopbackCandidate(listen.IsLoopback())
 	if !listen.IsUnspecified() {

@@ -15,8 +15,8 @@ const (
 )
 
 // askers are the addresses from which requests come for one connection, without
-// those that belong to it. The library checks each of them with eight requests of
-// its own, and never forgets one. Whoever forges sender addresses would have the
+// those that belong to it. The library checks each of them with requests of its own (see
+// allowances), and never forgets one. Whoever forges sender addresses would have the
 // node send all these to others, and each address would cost memory.
 type askers struct {
 	mu    sync.Mutex

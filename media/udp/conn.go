@@ -33,6 +33,7 @@ type conn struct {
 	addresses []netip.AddrPort // guarded by mux.mu; that belong to it, the oldest first
 	receiver  Receiver         // guarded by mux.mu; of its media, may be nil
 	askers    askers
+	asks      allowances
 
 	mu     sync.Mutex
 	ready  sync.Cond // of mu
@@ -134,6 +135,10 @@ func (h *handle) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	}
 	if !h.port.mux.writes(h, to, b) {
 		return 0, io.ErrClosedPipe
+	}
+	if isRequest(b) && !h.asks.spend(to) {
+		h.port.stats.unanswered.Add(1)
+		return len(b), nil // as if it were lost on the way
 	}
 	return h.port.write(b, to)
 }

@@ -59,9 +59,14 @@ func (d *dispatcher) dispatch(batch []*datagram) {
 			d.port.stats.unknown.Add(1)
 		case to.strange && !to.conn.askers.admit(batch[i].from, time.Now()):
 			d.port.stats.addresses.Add(1)
-		case !to.conn.put(batch[i]):
-			d.port.stats.queue.Add(1)
 		default:
+			if b := batch[i].buf[:batch[i].n]; isRequest(b) || isSuccess(b) {
+				to.conn.asks.earn(batch[i].from, len(b))
+			}
+			if !to.conn.put(batch[i]) {
+				d.port.stats.queue.Add(1)
+				break
+			}
 			batch[i] = d.port.datagram()
 		}
 	}

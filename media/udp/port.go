@@ -112,7 +112,7 @@ func (p *Port) datagram() *datagram { return p.datagrams.Get().(*datagram) }
 
 func (p *Port) collectors() []prometheus.Collector {
 	const datagrams = "Datagrams through the port for media."
-	const dropped = "Datagrams that were lost here: no room in the kernel in time, refused by it, a connection that does not read, of no connection, from more addresses than a client has."
+	const dropped = "Datagrams that were lost here: no room in the kernel in time, refused by it, a connection that does not read, of no connection, from more addresses than a client has, to one that does not answer."
 	s, m := &p.stats, p.metrics
 	return []prometheus.Collector{
 		m.counter("datagrams_total", datagrams, prometheus.Labels{"direction": "in"}, &s.received),
@@ -122,5 +122,6 @@ func (p *Port) collectors() []prometheus.Collector {
 		m.counter("dropped_total", dropped, prometheus.Labels{"reason": "queue"}, &s.queue),
 		m.counter("dropped_total", dropped, prometheus.Labels{"reason": "unknown"}, &s.unknown),
 		m.counter("dropped_total", dropped, prometheus.Labels{"reason": "addresses"}, &s.addresses),
+		m.counter("dropped_total", dropped, prometheus.Labels{"reason": "unanswered"}, &s.unanswered),
 	}
 }

@@ -24,17 +24,18 @@ func (t *tally) messages() (n uint64) {
 
 // stats are the figures of Sockets and of the Port on them.
 type stats struct {
-	segments  [buckets]atomic.Uint64 // messages by how many datagrams they held
-	datagrams atomic.Uint64          // in these
-	bytes     atomic.Uint64          // of these
-	single    atomic.Uint64          // datagrams that went out at once
-	received  atomic.Uint64
-	full      atomic.Uint64 // lost: the kernel had no room
-	refused   atomic.Uint64 // lost: the kernel took them not, though it had room
-	queue     atomic.Uint64 // lost: a connection did not read
-	unknown   atomic.Uint64 // lost: of no connection
-	addresses atomic.Uint64 // lost: requests from more addresses than a client has
-	refusals  atomic.Uint64 // messages that were sent apart
+	segments   [buckets]atomic.Uint64 // messages by how many datagrams they held
+	datagrams  atomic.Uint64          // in these
+	bytes      atomic.Uint64          // of these
+	single     atomic.Uint64          // datagrams that went out at once
+	received   atomic.Uint64
+	full       atomic.Uint64 // lost: the kernel had no room
+	refused    atomic.Uint64 // lost: the kernel took them not, though it had room
+	queue      atomic.Uint64 // lost: a connection did not read
+	unknown    atomic.Uint64 // lost: of no connection
+	addresses  atomic.Uint64 // lost: requests from more addresses than a client has
+	unanswered atomic.Uint64 // not sent: requests to addresses that do not answer
+	refusals   atomic.Uint64 // messages that were sent apart
 }
 
 // NoRoom is how many datagrams were lost since the kernel had no room for them.
