@@ -94,7 +94,7 @@ func TestMetrics(t *testing.T) {
 	}
 	want := map[string]float64{
 		"datagrams_total in": 1, "datagrams_total out": 9, "joining": 1, "sent_apart_total": 0, "overflows_total": 0,
-		"dropped_total full": 0, "dropped_total refused": 0, "dropped_total queue": 0, "dropped_total unknown": 0, "dropped_total addresses": 0,
+		"dropped_total full": 0, "dropped_total refused": 0, "dropped_total queue": 0, "dropped_total unknown": 0, "dropped_total addresses": 0, "dropped_total unanswered": 0,
 		"message_datagrams": 0, "message_datagrams sum": 8,
 		"message_datagrams up to 1": 1, "message_datagrams up to 2": 1, "message_datagrams up to 4": 1, "message_datagrams up to 8": 2,
 		"message_datagrams up to 16": 2, "message_datagrams up to 32": 2, "message_datagrams up to 64": 2,
