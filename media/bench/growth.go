@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/talkd/talkd/media"
@@ -28,13 +27,10 @@ func growth(ctx context.Context, burst int, w Window, core int) (Growth, error) 
 	many := few
 	many.Receivers = 200
 	samples, left, err := rounds(ctx, []contender{{few, Floor}, {many, Floor}, {few, Talkd}, {many, Talkd}}, w, core)
-	if err != nil && !errors.Is(err, errDisturbed) {
+	if err != nil {
 		return g, err
 	}
 	g.Left = left
-	if err != nil {
-		g.Void = err.Error()
-	}
 	g.Floor, g.Talkd = ratio(samples[1], samples[0]), ratio(samples[3], samples[2])
 	if s := max(spread(samples[0]), spread(samples[1])); s > maxSpread {
 		g.Void = fmt.Sprintf("the floor spreads by %.0f %%", 100*s)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -44,11 +43,8 @@ func compare(ctx context.Context, c Case, w Window, core int) (Row, error) {
 		all = append(all, contender{c, v})
 	}
 	samples, left, err := rounds(ctx, all, w, core)
-	if err != nil && !errors.Is(err, errDisturbed) {
-		return row, err
-	}
 	if err != nil {
-		row.Void = append(row.Void, err.Error())
+		return row, err
 	}
 	row.Left = left
 	for i, v := range variants {

@@ -18,8 +18,9 @@ type Window struct {
 	Turn   time.Duration
 }
 
-// So many times as many rounds, and turns in each, are tried as are to count.
-const roundPatience, turnPatience = 2, 5
+// So many times as many rounds, and turns in each, are tried as are to count. When
+// no round is calm at first, no other will be.
+const roundPatience, turnPatience = 2, 4
 
 // contender is one way to forward the packets of a case.
 type contender struct {
@@ -39,15 +40,18 @@ type Sample struct {
 
 // Left is what was left out as the machine was disturbed, of all that was
 // measured.
-type Left struct{ Turns, OfTurns, Rounds, OfRounds int }
-
-func (l Left) String() string {
-	return fmt.Sprintf("%d of %d turns and %d of %d rounds left out", l.Turns, l.OfTurns, l.Rounds, l.OfRounds)
+type Left struct {
+	Turns, OfTurns, Rounds, OfRounds int
+	// None tells that there was too little calm to leave anything out.
+	None bool
 }
 
-// errDisturbed tells that there was too little calm, and that nothing was left
-// out therefore.
-var errDisturbed = errors.New("the machine was disturbed all the time")
+func (l Left) String() string {
+	if l.None {
+		return fmt.Sprintf("disturbed in %d of %d turns, none left out", l.Turns, l.OfTurns)
+	}
+	return fmt.Sprintf("%d of %d turns and %d of %d rounds left out", l.Turns, l.OfTurns, l.Rounds, l.OfRounds)
+}
 
 // rounds measures contenders against each other. All of a round are connected at
 // once and take turns that are short against the whims of a machine; a turn of all
@@ -59,7 +63,7 @@ func rounds(ctx context.Context, all []contender, w Window, core int) (samples [
 	}
 	defer func() { err = errors.Join(err, y.Close()) }()
 	var calm, restless [][]Sample
-	for len(calm) < w.Rounds && left.OfRounds < roundPatience*w.Rounds {
+	for len(calm) < w.Rounds && left.OfRounds < roundPatience*w.Rounds && (len(calm) > 0 || len(restless) < w.Rounds) {
 		turns, err := round(ctx, all, w, core, y)
 		if err != nil {
 			return nil, left, err
@@ -75,8 +79,8 @@ func rounds(ctx context.Context, all []contender, w Window, core int) (samples [
 		}
 	}
 	left.Rounds = len(restless)
-	if len(calm) < w.Rounds {
-		return transposed(append(calm, restless...)), left, errDisturbed
+	if left.None = len(calm) < w.Rounds; left.None {
+		calm = append(calm, restless...)
 	}
 	return transposed(calm), left, nil
 }
