@@ -65,7 +65,7 @@ func (b *backendBook) serve() {
 	}
 }
 
-// entry is one of them, by where it comes from.
+// backendEntry is one of them, by where it comes from.
 type backendEntry struct {
 	id       store.BackendID
 	instance backend.Instance
@@ -113,9 +113,14 @@ func (b *backendBook) Backends() []api.BackendView {
 }
 
 func (b *backendBook) view(e backendEntry) api.BackendView {
+	most := e.instance.Limits
 	v := api.BackendView{
 		ID: string(e.id), URL: e.instance.URL, Source: api.BackendOfFile, Sessions: b.sessions(e.id),
+<<<<<<< ours
 		MaxSessions: e.instance.Sessions, MaxVideoBitrate: e.instance.MaxStreamBitrate, MaxScreenBitrate: e.instance.MaxScreenBitrate,
+=======
+		MaxSessions: most.Sessions, MaxVideoBitrate: most.MaxStreamBitrate, MaxScreenBitrate: most.MaxScreenBitrate,
+>>>>>>> theirs
 	}
 	if !e.added.IsZero() {
 		v.Source, v.Added = api.BackendOfCluster, &e.added

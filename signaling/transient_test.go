@@ -191,13 +191,6 @@ func TestTransientBounds(t *testing.T) {
 	if n := len(slices.Compact(keys)); n != 31 {
 		t.Errorf("%d values of 31 came", n)
 	}
-	for i := range 1001 {
-		set(alice, fmt.Sprint("small", i), `1`, 0)
-		if i == 900 {
-			alice.Drain()
-		}
-	}
-	alice.ExpectError(wire.CodeTransientLimit)
 }
 
 // TestNoGaps: an edge that is told nothing but that it was heard has missed nothing.

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,15 +29,14 @@ var at = time.Date(2026, 11, 24, 12, 30, 5, 0, time.UTC)
 // facts is what the admin API of the tests tells. The API itself is the
 // product's, so that the tables and its field names cannot drift apart.
 type facts struct {
-	cluster api.ClusterView
-	rooms   []api.RoomView
-	users   []api.NewUser
-	clouds  []api.BackendView
-	secrets map[string]string // of clouds, by URL
-	events  []api.AdminEvent
-	ttl     time.Duration
-	refuse  error               // of operations
-	follow  chan api.AdminEvent // nil: the events are all there is
+	cluster  api.ClusterView
+	rooms    []api.RoomView
+	users    []api.NewUser
+	backends backends
+	events   []api.AdminEvent
+	ttl      time.Duration
+	refuse   error               // of operations
+	follow   chan api.AdminEvent // nil: the events are all there is
 }
 
 func (f *facts) Cluster(context.Context) api.ClusterView { return f.cluster }
@@ -100,22 +98,6 @@ func (f *facts) Move(context.Context, store.RoomID, store.NodeID) (string, error
 }
 func (f *facts) Rotate(context.Context, store.KeyKind) (string, error) { return f.order("rotate") }
 
-func (f *facts) Backends() []api.BackendView { return f.clouds }
-
-func (f *facts) PutBackend(_ context.Context, b api.NewBackend) (api.BackendView, error) {
-	f.secrets[b.URL] = b.Secret
-	return api.BackendView{URL: b.URL}, nil
-}
-
-func (f *facts) RemoveBackend(_ context.Context, id string) error {
-	before := len(f.clouds)
-	f.clouds = slices.DeleteFunc(f.clouds, func(b api.BackendView) bool { return b.ID == id })
-	if len(f.clouds) == before {
-		return api.ErrNoBackend
-	}
-	return nil
-}
-
 func (f *facts) CreateJoinToken(_ context.Context, ttl time.Duration) (string, string, error) {
 	f.ttl = ttl
 	return "tj1_TOKEN", "talkd serve --advertise IP --http IP:8080 --join n1.example:8082 --join-token tj1_TOKEN", nil
@@ -173,7 +155,7 @@ func threeNodes() *facts {
 func serveAdmin(t *testing.T, f *facts) *httptest.Server {
 	t.Helper()
 	admin, err := api.NewAdmin(api.AdminConfig{OperateToken: adminToken}, api.AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: f, Operations: f, Ready: func() bool { return true },
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: &f.backends, Operations: f, Ready: func() bool { return true },
 		Gatherer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -229,8 +211,6 @@ func TestTables(t *testing.T) {
 		"move_no_wait_json": {withDrain(), "cluster move abcd1234 n2 --no-wait --json"},
 		"users":             {&facts{users: []api.NewUser{{ID: "admin", Admin: true}, {ID: "zoe", DisplayName: "Zoë Q."}}}, "user list"},
 		"join_token":        {threeNodes(), "join-token create --ttl 30m"},
-		"backends":          {withClouds(), "backend list"},
-		"backends_json":     {withClouds(), "backend list --json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveAdmin(t, tt.facts)
@@ -251,49 +231,6 @@ func TestTables(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func withClouds() *facts {
-	return &facts{
-		secrets: map[string]string{},
-		clouds: []api.BackendView{
-			{ID: "abc", URL: "https://cloud.example", Source: api.BackendOfFile, Sessions: 12},
-			{ID: "def", URL: "https://school.example/nc", Source: api.BackendOfCluster, MaxSessions: 500, MaxVideoBitrate: 1 << 20},
-		},
-	}
-}
-
-// A Nextcloud that is not known gets a secret, which is told once; one that is
-// known keeps its own unless a file has another.
-func TestBackendCommands(t *testing.T) {
-	f := withClouds()
-	serveAdmin(t, f)
-	const fresh, known = "https://new.example", "https://cloud.example"
-	code, out, _ := talkd(t, "backend", "add", fresh)
-	if made := f.secrets[fresh]; code != exitDone || len(made) != 64 || !strings.Contains(out, made) {
-		t.Errorf("exit %d, a secret of %d characters", code, len(made))
-	}
-	if code, out, _ := talkd(t, "backend", "add", known, "--max-sessions", "10"); code != exitDone || f.secrets[known] != "" || strings.Contains(out, "secret") {
-		t.Errorf("exit %d: %s", code, out)
-	}
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte("from-a-file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if code, out, _ := talkd(t, "backend", "add", known, "--secret-file", file); code != exitDone || f.secrets[known] != "from-a-file" || strings.Contains(out, "from-a-file") {
-		t.Errorf("exit %d: %s", code, out)
-	}
-	for _, name := range []string{"HTTPS://school.example/nc/", "abc"} {
-		if code, _, log := talkd(t, "backend", "remove", name); code != exitDone {
-			t.Errorf("remove %s: exit %d: %s", name, code, log)
-		}
-	}
-	if len(f.clouds) > 0 {
-		t.Errorf("left: %v", f.clouds)
-	}
-	if code, _, log := talkd(t, "backend", "remove", known); code != exitFailed || !strings.Contains(log, "talkd backend list") {
-		t.Errorf("exit %d: %s", code, log)
 	}
 }
 
