@@ -116,11 +116,7 @@ func (b *backendBook) view(e backendEntry) api.BackendView {
 	most := e.instance.Limits
 	v := api.BackendView{
 		ID: string(e.id), URL: e.instance.URL, Source: api.BackendOfFile, Sessions: b.sessions(e.id),
-<<<<<<< ours
-		MaxSessions: e.instance.Sessions, MaxVideoBitrate: e.instance.MaxStreamBitrate, MaxScreenBitrate: e.instance.MaxScreenBitrate,
-=======
 		MaxSessions: most.Sessions, MaxVideoBitrate: most.MaxStreamBitrate, MaxScreenBitrate: most.MaxScreenBitrate,
->>>>>>> theirs
 	}
 	if !e.added.IsZero() {
 		v.Source, v.Added = api.BackendOfCluster, &e.added

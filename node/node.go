@@ -240,7 +240,7 @@ func (n *Node) openDoors() error {
 	mux := http.NewServeMux()
 	if n.has(store.RoleSignaling) {
 		mux.Handle("/", redirectPages(n.elsewhere, pages))
-		for _, path := range []string{"/spreed", "/standalone-signaling/", "/api/v1/"} {
+		for _, path := range []string{"/spreed", "/standalone-signaling/", "/api/v1/", "/turn/"} {
 			mux.Handle(path, n.hub.Handler())
 		}
 	} else {

@@ -56,11 +56,15 @@ func (n *Node) openSignaling() error {
 		n.openAnswers()
 		deps.Embedded, n.book = embedded{n.api}, n.api
 	}
+	readers, err := n.cfg.Signaling.Readers()
+	if err != nil {
+		return err
+	}
 	n.hub, err = signaling.NewHub(signaling.Config{
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
 		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
-		MaxSessions: n.cfg.Signaling.MaxSessions,
+		MaxSessions: n.cfg.Signaling.MaxSessions, StatsFrom: readers,
 	}, deps)
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ func (h *Hub) routes() http.Handler {
 	for _, prefix := range []string{"", standalone} {
 		mux.HandleFunc("GET "+prefix+"/spreed", h.socket)
 		mux.HandleFunc("GET "+prefix+"/api/v1/welcome", h.welcome)
+		mux.HandleFunc("GET "+prefix+"/api/v1/serverinfo", h.serverInfoHTTP)
+		mux.HandleFunc("GET "+prefix+"/api/v1/stats", h.stats)
+		mux.HandleFunc("GET "+prefix+"/turn/credentials", h.turnCredentials)
 		mux.HandleFunc("POST "+prefix+"/api/v1/room/{roomid}", h.backendRequest)
 	}
 	return mux
@@ -214,6 +217,7 @@ func Features() []string {
 		wire.FeatureRecipientCall,
 		wire.FeatureRedirect,
 		wire.FeatureResumeMedia,
+		wire.FeatureServerInfo,
 		wire.FeatureSimulcast,
 		wire.FeatureSwitchTo,
 		wire.FeatureTransientData,

@@ -54,6 +54,8 @@ type Config struct {
 	// each has its media twice meanwhile, and making connections takes the time
 	// that what flows needs. None means two for each processor.
 	MovesAtOnce int
+	// StatsFrom are the networks that may ask for serverinfo and stats.
+	StatsFrom []netip.Prefix
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }

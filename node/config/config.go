@@ -65,15 +65,24 @@ type HTTP struct {
 
 // Proxies are the networks of TrustedProxies. Validate has read them before.
 func (h HTTP) Proxies() ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for _, s := range h.TrustedProxies {
+	return networks("http.trusted_proxies", h.TrustedProxies)
+}
+
+// Readers are the networks of StatsFrom. Validate has read them before.
+func (s Signaling) Readers() ([]netip.Prefix, error) {
+	return networks("signaling.stats_from", s.StatsFrom)
+}
+
+func networks(key string, list []string) ([]netip.Prefix, error) {
+	var parsed []netip.Prefix
+	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, invalid("http.trusted_proxies: %q is no network such as 10.0.0.0/8", s)
+			return nil, invalid("%s: %q is no network such as 10.0.0.0/8", key, s)
 		}
-		networks = append(networks, p)
+		parsed = append(parsed, p)
 	}
-	return networks, nil
+	return parsed, nil
 }
 
 // Admin is the operator's listener.
@@ -122,6 +131,7 @@ type Relay struct {
 type Signaling struct {
 	Embedded      bool          `yaml:"embedded" doc:"serve the embedded backend: accounts, conversations, the web client"`
 	Backends      []Backend     `yaml:"backends" doc:"Nextcloud instances this cluster serves"`
+	StatsFrom     []string      `yaml:"stats_from" doc:"networks that may read /api/v1/serverinfo and /api/v1/stats, e.g. 10.0.0.0/8; behind a reverse proxy name that in http.trusted_proxies first"`
 	HelloTimeout  time.Duration `yaml:"hello_timeout" doc:"a connection that said no hello by then is closed"`
 	ResumeTimeout time.Duration `yaml:"resume_timeout" doc:"how long a cut session may come back"`
 	MaxSessions   int           `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
@@ -295,6 +305,9 @@ func (c *Config) Validate() error {
 		return invalid("http.public_url: %q is no address that browsers can reach; say --public-url URL", c.HTTP.PublicURL)
 	}
 	if _, err := c.HTTP.Proxies(); err != nil {
+		return err
+	}
+	if _, err := c.Signaling.Readers(); err != nil {
 		return err
 	}
 	if (c.HTTP.TLSCert == "") != (c.HTTP.TLSKey == "") || (c.Admin.TLSCert == "") != (c.Admin.TLSKey == "") {

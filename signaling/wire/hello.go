@@ -39,6 +39,7 @@ const (
 	FeaturePing                  = "ping"
 	FeatureRedirect              = "redirect"
 	FeatureResumeMedia           = "resume-media"
+	FeatureServerInfo            = "serverinfo"
 	FeatureSimulcast             = "simulcast"
 	FeatureSwitchTo              = "switchto"
 	FeatureTransientData         = "transient-data"
