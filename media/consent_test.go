@@ -49,7 +49,7 @@ func (m *mute) WriteTo(b []byte, to net.Addr) (int, error) {
 func TestConsent(t *testing.T) {
 	t.Parallel()
 	e := engine(t, media.Config{}, media.Deps{})
-	e.Patience(500*time.Millisecond, 2*time.Second, 100*time.Millisecond)
+	e.Patience(900*time.Millisecond, 3*time.Second, 400*time.Millisecond)
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 44})
 	way, options := newMute(t)
 	ended := make(chan error, 1)

@@ -27,7 +27,7 @@ func TestSilentWhileConnecting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	away := &mute{PacketConn: socket}
+	away := &deaf{PacketConn: socket}
 	away.silent.Store(true)
 	mux := webrtc.NewICEUDPMux(nil, away)
 	t.Cleanup(func() { _ = mux.Close() })
@@ -71,13 +71,13 @@ func TestSilentWhileConnecting(t *testing.T) {
 	wait(t, c, media.Audio, packets(10))
 }
 
-// mute is a socket that loses everything while it is silent.
-type mute struct {
+// deaf is a socket that loses everything while it is silent.
+type deaf struct {
 	net.PacketConn
 	silent atomic.Bool
 }
 
-func (m *mute) ReadFrom(b []byte) (int, net.Addr, error) {
+func (m *deaf) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := m.PacketConn.ReadFrom(b)
 		if err != nil || !m.silent.Load() {
@@ -86,7 +86,7 @@ func (m *mute) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-func (m *mute) WriteTo(b []byte, to net.Addr) (int, error) {
+func (m *deaf) WriteTo(b []byte, to net.Addr) (int, error) {
 	if m.silent.Load() {
 		return len(b), nil
 	}

@@ -7,8 +7,11 @@ import (
 )
 
 const (
-	// maxUnanswered is how many requests leave for an address that does not answer.
+	// maxUnanswered is how many requests leave for an address that does not answer,
+	// maxSaved for one that did before: more than those within the time after which a
+	// connection without answers ends anyhow.
 	maxUnanswered = 8
+	maxSaved      = 16
 	// maxAllowances is of how many addresses a connection remembers that: those that
 	// a client names, and those from which requests come for it.
 	maxAllowances = 64
@@ -60,7 +63,7 @@ func (a *allowances) earn(from netip.AddrPort, size int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if one := a.findLocked(from); one != nil {
-		one.left = min(one.left+1, maxUnanswered)
+		one.left = min(one.left+1, maxSaved)
 	}
 }
 

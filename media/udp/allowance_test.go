@@ -34,7 +34,7 @@ func TestAllowances(t *testing.T) {
 	for range 100 {
 		a.earn(alice, minAnswer)
 	}
-	if n := spend(alice); n != maxUnanswered {
+	if n := spend(alice); n != maxSaved {
 		t.Errorf("%d requests left for many messages", n)
 	}
 	if n := spend(bob); n != maxUnanswered {
