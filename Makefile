@@ -93,7 +93,7 @@ soak: ## a call on three nodes for SOAKTIME (1h), every packet checked
 # the code; samples are in bin/bench.json.
 BENCH ?= all
 .PHONY: bench
-bench: build ## CPU per forwarded packet against the least possible and against Pion (BENCH=quick for a minute)
+bench: build ## CPU per forwarded packet against the least possible and against Pion (BENCH=quick for some minutes)
 	@$(GO) build -tags $(TAGS) -o bin/mediabench ./media/bench
 	@bin/mediabench $(if $(filter quick,$(BENCH)),-quick) -json bin/bench.json
 	@$(if $(filter quick,$(BENCH)),,$(GOTEST) -count=1 -v -run '^TestServerCost$$' ./test/e2e \
