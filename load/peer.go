@@ -27,6 +27,10 @@ var (
 // as a retransmission, and would ask until it is 512 packets old.
 const maxNACKs = 10
 
+// iceRequests is how often a client asks while it connects, five times a second.
+// Browsers go on for half a minute, Pion stops after one and a half seconds.
+const iceRequests = 150
+
 // Network is how a client reaches its nodes.
 type Network struct {
 	IP      net.IP   // its own address; nil: that of loopback
@@ -64,6 +68,7 @@ func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetIPFilter(n.own().Equal)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetICEMaxBindingRequests(iceRequests)
 	s.SetICEUDPMux(mux)
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(media),
