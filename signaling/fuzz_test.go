@@ -59,6 +59,10 @@ func FuzzFrame(f *testing.F) {
 		{Body: &signalpb.Frame_Snapshot{Snapshot: &signalpb.Snapshot{Members: []*signalpb.Member{member}}}},
 		{Body: &signalpb.Frame_Refused{Refused: &signalpb.Refused{Reason: signalpb.Refused_REASON_STALE_EPOCH}}},
 		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}}}},
+		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}, Route: 1}}},
+		{Body: &signalpb.Frame_At{At: &signalpb.At{Begin: true, Here: []*signalpb.UserName{{Id: "u"}}, Whole: true, View: 1}}},
+		{Body: &signalpb.Frame_Census{Census: &signalpb.Census{Sessions: map[string]uint32{"b": 1}}}},
+		{Body: &signalpb.Frame_Properties{Properties: []byte(`{}`)}},
 		{Body: &signalpb.Frame_Direct{Direct: &signalpb.Direct{Session: "s"}}},
 	} {
 		body.Room, body.Epoch = room, 1
