@@ -182,5 +182,8 @@ func (f *publisherFeedback) Keyframe() {
 		return // the first packet will be of a keyframe
 	}
 	f.p.e.metrics.keyframes.Inc()
-	_ = f.p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}) // fails before the handshake
+	// Not here: who asks may be a goroutine of the sockets, and writing may wait.
+	f.p.run(func() {
+		_ = f.p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}) // fails before the handshake
+	})
 }
