@@ -333,3 +333,16 @@ func TestEmbedded(t *testing.T) {
 		}
 	}
 }
+
+// TestEmbeddedHelloV2: the embedded backend makes no tokens.
+func TestEmbeddedHelloV2(t *testing.T) {
+	c := newCluster(t, 1, func(_ *signaling.Config, d *signaling.Deps) { d.Embedded = newEmbedded() })
+	client := signalingtest.Dial(t, c.nodes[0].url())
+	answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version2,
+		Auth:    &wire.Auth{URL: c.nodes[0].url() + signalingtest.Endpoint, Params: c.nextcloud.TokenParams(c.nextcloud.Token("alice", "Alice"))},
+	}})
+	if answer.Error == nil || answer.Error.Code != wire.CodeHelloVersion {
+		t.Errorf("answer %s", wire.Encode(answer))
+	}
+}

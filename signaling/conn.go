@@ -34,6 +34,9 @@ type conn struct {
 	stranger  bool // guarded by mu of the hub; has had no session yet
 	abandoned atomic.Bool
 
+	// version is that of the hello, and of the answer. It belongs to the reader.
+	version string
+
 	// lost is a session of the client that could not be taken up again. It
 	// belongs to the reader.
 	lost store.SessionID

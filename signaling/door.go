@@ -209,6 +209,7 @@ func Features() []string {
 	return []string{
 		wire.FeatureAudioVideoPermissions,
 		wire.FeatureChatRelay,
+		wire.FeatureHelloV2,
 		wire.FeatureInCallAll,
 		wire.FeatureJoinFeatures,
 		wire.FeatureMCU,

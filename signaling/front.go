@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func (h *Hub) front(ctx context.Context, c *conn, m *wire.ClientMessage, t *sign
 	ctx, cancel := context.WithCancel(ctx)
 	opened, err := h.openFront(ctx, cancel, c, client, node, &signalpb.FrontOpen{
 		Session: t.GetSession(), Key: t.GetKey(), Id: m.ID, ResumeId: m.Hello.ResumeID,
-		Incarnation: t.GetIncarnation(), Address: c.addr.String(), Page: c.page, Stay: c.stay,
+		Incarnation: t.GetIncarnation(), Address: c.addr.String(), Page: c.page, Stay: c.stay, Version: c.version,
 	})
 	switch {
 	case err != nil:
@@ -217,7 +218,7 @@ func (s *service) Front(st grpc.BidiStreamingServer[signalpb.FrontFrame, signalp
 	session := h.session(id)
 	p := newPassage(st)
 	c := h.newConn(p)
-	c.via, c.page, c.stay = via, open.GetPage(), open.GetStay()
+	c.via, c.page, c.stay, c.version = via, open.GetPage(), open.GetStay(), cmp.Or(open.GetVersion(), wire.Version)
 	c.addr, _ = netip.ParseAddr(open.GetAddress()) // without one it counts for none
 	switch {
 	case session == nil:

@@ -3,6 +3,7 @@ package signaling
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/coder/websocket"
@@ -21,6 +22,7 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		c.close(websocket.StatusTryAgainLater)
 		return
 	}
+	c.version = m.Hello.Version
 	var err error
 	switch {
 	case m.Hello.ResumeID != "":
@@ -53,23 +55,14 @@ func guessed(err error) bool {
 
 // welcomeClient asks the backend who the client is.
 func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage) error {
-	auth := m.Hello.Auth
-	id, err := h.backendOf(auth.URL)
+	id, err := h.backendOf(m.Hello.Auth.URL)
 	if err != nil {
 		return err
 	}
 	if err := h.mayTake(id); err != nil {
 		return err
 	}
-	var who backend.AuthResponse
-	if id == store.Embedded {
-		// The backend client bounds itself; this may be asked of another node.
-		ctx, cancel := context.WithTimeout(ctx, h.cfg.JoinTimeout)
-		defer cancel()
-		who, err = h.deps.Embedded.Authenticate(ctx, auth.Params)
-	} else {
-		who, err = h.deps.Backends.Authenticate(ctx, id, auth.Params)
-	}
+	who, err := h.authenticate(ctx, id, m.Hello)
 	if err != nil {
 		return err
 	}
@@ -79,6 +72,26 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	}
 	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now()}, 1)
 	return h.start(c, m.ID, s, nil)
+}
+
+// authenticate asks the backend, or with hello 2.0 only whether it has signed.
+func (h *Hub) authenticate(ctx context.Context, id store.BackendID, hello *wire.Hello) (backend.AuthResponse, error) {
+	switch {
+	case id == store.Embedded && hello.Version != wire.Version:
+		return backend.AuthResponse{}, fmt.Errorf("%w: by this backend", wire.ErrHelloVersion)
+	case id == store.Embedded:
+		// The backend client bounds itself; this may be asked of another node.
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.JoinTimeout)
+		defer cancel()
+		return h.deps.Embedded.Authenticate(ctx, hello.Auth.Params)
+	case hello.Version == wire.Version2:
+		token, err := hello.Auth.Token()
+		if err != nil {
+			return backend.AuthResponse{}, err
+		}
+		return h.deps.Backends.AuthenticateToken(ctx, id, token)
+	}
+	return h.deps.Backends.Authenticate(ctx, id, hello.Auth.Params)
 }
 
 // start puts a new session into the index and gives it to the connection. If it
@@ -99,7 +112,7 @@ func (h *Hub) start(c *conn, id string, s *Session, goOn func() *wire.Resumed) e
 		return err
 	}
 	h.metrics.hello(true)
-	reply := h.helloReply(id, s, resume)
+	reply := h.helloReply(c, id, s, resume)
 	if goOn != nil {
 		reply.Hello.Resumed = goOn()
 	}
@@ -107,10 +120,10 @@ func (h *Hub) start(c *conn, id string, s *Session, goOn func() *wire.Resumed) e
 	return nil
 }
 
-func (h *Hub) helloReply(id string, s *Session, resume string) wire.ServerMessage {
+func (h *Hub) helloReply(c *conn, id string, s *Session, resume string) wire.ServerMessage {
 	info := h.serverInfo()
 	return wire.ServerMessage{ID: id, Type: wire.TypeHello, Hello: &wire.HelloReply{
-		Version:   wire.Version,
+		Version:   c.version,
 		SessionID: s.id,
 		ResumeID:  resume,
 		UserID:    s.who.userID,

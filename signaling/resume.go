@@ -144,7 +144,7 @@ func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string, known uint32) err
 		as.Room = seat.replica.id.Name
 		seat.replica.tellAll(s)
 	}
-	reply := h.helloReply(id, s, resumeID)
+	reply := h.helloReply(c, id, s, resumeID)
 	reply.Hello.Resumed = &as
 	c.begin(s, reply)
 	return nil

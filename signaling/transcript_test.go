@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -28,6 +29,20 @@ func people(c *cluster) {
 	})
 }
 
+// tokens are those of a hello 2.0, by the names that stories have for them.
+func tokens(c *cluster) map[string]string {
+	now := time.Now()
+	forged := signalingtest.NewNextcloud(c.t, secret)
+	return map[string]string{
+		"token.alice":   c.nextcloud.Token("alice", "Alice"),
+		"token.guest":   c.nextcloud.Token("", ""),
+		"token.expired": c.nextcloud.TokenOf(c.nextcloud.Claims("alice", "Alice", now.Add(-time.Hour))),
+		"token.early":   c.nextcloud.TokenOf(c.nextcloud.Claims("alice", "Alice", now.Add(time.Hour))),
+		"token.forged":  forged.TokenOf(c.nextcloud.Claims("alice", "Alice", now)),
+		"token.other":   forged.Token("alice", "Alice"),
+	}
+}
+
 // TestTranscripts plays each story on one node, and on three with each as the
 // home of the room.
 func TestTranscripts(t *testing.T) {
@@ -41,7 +56,7 @@ func TestTranscripts(t *testing.T) {
 			c := newCluster(t, 1)
 			people(c)
 			u := c.nodes[0].url()
-			signalingtest.Play(t, file, signalingtest.Stage{Nodes: []string{u, u, u}, Nextcloud: c.nextcloud, Update: *update})
+			signalingtest.Play(t, file, signalingtest.Stage{Nodes: []string{u, u, u}, Nextcloud: c.nextcloud, Names: tokens(c), Update: *update})
 		})
 		for home := range 3 {
 			t.Run(name+"/three/home"+string(rune('1'+home)), func(t *testing.T) {
@@ -51,6 +66,7 @@ func TestTranscripts(t *testing.T) {
 				signalingtest.Play(t, file, signalingtest.Stage{
 					Nodes:     []string{c.nodes[0].url(), c.nodes[1].url(), c.nodes[2].url()},
 					Nextcloud: c.nextcloud,
+					Names:     tokens(c),
 				})
 			})
 		}

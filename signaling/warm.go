@@ -40,7 +40,7 @@ func (h *Hub) warmUp(ctx context.Context, c *conn, m *wire.ClientMessage, t tick
 		return errNoSecret
 	}
 	h.metrics.hello(true)
-	reply := h.helloReply(m.ID, s, resume)
+	reply := h.helloReply(c, m.ID, s, resume)
 	reply.Hello.Moving = true
 	c.begin(s, reply)
 	return nil

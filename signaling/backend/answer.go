@@ -10,10 +10,11 @@ import (
 
 // Kinds of questions and answers.
 const (
-	kindAuth  = "auth"
-	kindRoom  = "room"
-	kindPing  = "ping"
-	kindError = "error"
+	kindAuth         = "auth"
+	kindRoom         = "room"
+	kindPing         = "ping"
+	kindError        = "error"
+	kindCapabilities = "capabilities" // asked by GET, for the key of tokens
 
 	actionJoin  = "join"
 	actionLeave = "leave"

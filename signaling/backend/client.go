@@ -55,6 +55,7 @@ type Client struct {
 	http     *http.Client
 	metrics  *metrics
 	log      *slog.Logger
+	keys     *tokenKeys
 }
 
 // NewClient makes a client for the instances of the registry.
@@ -78,7 +79,9 @@ func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Clie
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m, log: cfg.Logger}, nil
+	c := &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m, log: cfg.Logger}
+	c.keys = newTokenKeys(c.fetchTokenKey)
+	return c, nil
 }
 
 // Close gives the pooled connections up.

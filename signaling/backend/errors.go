@@ -13,5 +13,6 @@ var (
 	ErrGivenUp        = errors.New("backend has not answered for a while, and is given up for now")
 	ErrBadResponse    = errors.New("backend answers with something else")
 	ErrBadRequest     = errors.New("not a request of a backend")
+	ErrNoTokenKey     = errors.New("backend has no key for tokens that fits")
 	ErrUnknownRequest = errors.New("unknown type of backend request")
 )

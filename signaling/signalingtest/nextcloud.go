@@ -31,6 +31,8 @@ type Nextcloud struct {
 	broken   http.Handler          // guarded by mu; answers instead, if set
 	asked    []Question            // guarded by mu
 	news     chan struct{}         // guarded by mu; closed and replaced at each question
+
+	signing signing // guarded by mu
 }
 
 type person struct {
@@ -52,7 +54,7 @@ type Room struct {
 	Sessions map[wire.RoomSessionID]json.RawMessage
 }
 
-// Question is what a node asked. Kind is auth, room or ping.
+// Question is what a node asked. Kind is auth, room, ping or capabilities.
 type Question struct {
 	Kind      string
 	RoomID    string
@@ -77,8 +79,10 @@ func NewNextcloud(t testing.TB, secret string) *Nextcloud {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+Endpoint, n.answer)
+	mux.HandleFunc("GET "+Capabilities, n.capabilities)
 	n.server = httptest.NewServer(mux)
 	t.Cleanup(n.server.Close)
+	n.NewTokenKey()
 	return n
 }
 

@@ -21,6 +21,7 @@ const (
 	CodeInvalidRequest   Code = "invalid_request"
 	CodeInvalidTicket    Code = "invalid_ticket"
 	CodeInvalidToken     Code = "invalid_token"
+	CodeTokenNotYet      Code = "token_not_valid_yet"
 	CodeTokenExpired     Code = "token_expired"
 	CodeAuthFailed       Code = "auth_failed"
 	CodeNoSuchUser       Code = "no_such_user"
@@ -58,6 +59,7 @@ var (
 	ErrInvalidRequest   = errors.New("the backend refused the request of the server")
 	ErrInvalidTicket    = errors.New("ticket not valid")
 	ErrInvalidToken     = errors.New("token not valid")
+	ErrTokenNotYet      = errors.New("token not valid yet")
 	ErrTokenExpired     = errors.New("token expired")
 	ErrAuthFailed       = errors.New("session could not be authenticated")
 	ErrNoSuchUser       = errors.New("no such user")
@@ -98,6 +100,7 @@ var codes = []struct {
 	{ErrInvalidRequest, CodeInvalidRequest},
 	{ErrInvalidTicket, CodeInvalidTicket},
 	{ErrInvalidToken, CodeInvalidToken},
+	{ErrTokenNotYet, CodeTokenNotYet},
 	{ErrTokenExpired, CodeTokenExpired},
 	{ErrAuthFailed, CodeAuthFailed},
 	{ErrNoSuchUser, CodeNoSuchUser},

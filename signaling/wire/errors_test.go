@@ -19,6 +19,7 @@ func TestErrorCodes(t *testing.T) {
 		"invalid_request":          {ErrInvalidRequest},
 		"invalid_ticket":           {ErrInvalidTicket},
 		"invalid_token":            {ErrInvalidToken},
+		"token_not_valid_yet":      {ErrTokenNotYet},
 		"token_expired":            {ErrTokenExpired},
 		"auth_failed":              {ErrAuthFailed},
 		"no_such_user":             {ErrNoSuchUser},

@@ -7,8 +7,11 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// Version is the version of the protocol that we speak.
-const Version = "1.0"
+// Versions of the protocol: they differ in how a client proves who it is.
+const (
+	Version  = "1.0" // params for the backend
+	Version2 = "2.0" // a token that the backend has signed
+)
 
 // Features a client may list in its hello.
 const (
@@ -31,6 +34,7 @@ const (
 const (
 	FeatureAudioVideoPermissions = "audio-video-permissions"
 	FeatureChatRelay             = "chat-relay"
+	FeatureHelloV2               = "hello-v2"
 	FeatureInCallAll             = "incall-all"
 	FeatureJoinFeatures          = "join-features"
 	FeatureMCU                   = "mcu"
@@ -64,8 +68,8 @@ type Hello struct {
 }
 
 // Auth is how a client proves who it is. Params are for the backend and pass
-// through as they came; those of a ticket or an internal client are read with
-// Ticket and Internal.
+// through as they came; those of a ticket, an internal client or a hello 2.0 are
+// read with Ticket, Internal and Token.
 type Auth struct {
 	Type   string          `json:"type,omitempty"`
 	URL    string          `json:"url,omitempty"`
@@ -92,6 +96,17 @@ func (a *Auth) Ticket() (string, error) {
 		return "", err
 	}
 	return p.Ticket, nil
+}
+
+// Token reads the params of a client that says hello 2.0.
+func (a *Auth) Token() (string, error) {
+	var p struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(a.Params, &p); err != nil {
+		return "", fmt.Errorf("%w: params with a token", ErrFormat)
+	}
+	return p.Token, checkText("token", p.Token, 1, maxToken)
 }
 
 // InternalAuth proves an internal client: Token is the hex HMAC-SHA256 of
@@ -122,7 +137,7 @@ func (a *Auth) Internal() (InternalAuth, error) {
 }
 
 func (h *Hello) validate() error {
-	if h.Version != Version {
+	if h.Version != Version && h.Version != Version2 {
 		return fmt.Errorf("%w: %.16q", ErrHelloVersion, h.Version)
 	}
 	if len(h.Features) > maxFeatures {
@@ -139,7 +154,14 @@ func (h *Hello) validate() error {
 	if h.Auth == nil {
 		return fmt.Errorf("%w: hello without auth or resumeid", ErrFormat)
 	}
-	return h.Auth.validate()
+	if err := h.Auth.validate(); err != nil {
+		return err
+	}
+	if h.Version == Version2 && h.Auth.Kind() == AuthClient {
+		_, err := h.Auth.Token()
+		return err
+	}
+	return nil
 }
 
 func (a *Auth) validate() error {

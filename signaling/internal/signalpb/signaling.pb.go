@@ -2940,6 +2940,7 @@ type FrontOpen struct {
 	Page          bool                   `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`               // a browser
 	Stay          bool                   `protobuf:"varint,7,opt,name=stay,proto3" json:"stay,omitempty"`               // no redirects
 	Incarnation   uint32                 `protobuf:"varint,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // that the client knows of
+	Version       string                 `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`          // of the hello; none from older nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3028,6 +3029,13 @@ func (x *FrontOpen) GetIncarnation() uint32 {
 		return x.Incarnation
 	}
 	return 0
+}
+
+func (x *FrontOpen) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 type FrontOpened struct {
@@ -3459,7 +3467,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x05close\x18\x04 \x01(\rH\x00R\x05close\x12\x12\n" +
 	"\x04more\x18\n" +
 	" \x01(\bR\x04moreB\x06\n" +
-	"\x04body\"\xc8\x01\n" +
+	"\x04body\"\xe2\x01\n" +
 	"\tFrontOpen\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x0e\n" +
@@ -3468,7 +3476,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04page\x18\x06 \x01(\bR\x04page\x12\x12\n" +
 	"\x04stay\x18\a \x01(\bR\x04stay\x12 \n" +
-	"\vincarnation\x18\b \x01(\rR\vincarnation\"h\n" +
+	"\vincarnation\x18\b \x01(\rR\vincarnation\x12\x18\n" +
+	"\aversion\x18\t \x01(\tR\aversion\"h\n" +
 	"\vFrontOpened\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +

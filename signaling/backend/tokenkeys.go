@@ -1,0 +1,194 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// How long a key is believed. Instances say max-age, within bounds; one that does
+// not answer is believed for longer, as its clients come all the same.
+const (
+	keyFreshLeast = time.Minute
+	keyFresh      = 10 * time.Minute
+	keyFreshMost  = time.Hour
+	keyKept       = 24 * time.Hour
+	// keyPause is the time between two questions for capabilities: signatures that
+	// are made up must not become requests.
+	keyPause = 3 * time.Second
+)
+
+// tokenKeys are the keys of all instances, as they were fetched.
+type tokenKeys struct {
+	fetch func(ctx context.Context, in *instance, etag string) (fetched, error)
+
+	mu   sync.Mutex
+	byID map[store.BackendID]*cachedKey // guarded by mu
+}
+
+// fetched is what an instance answers. Without a key the one of before is still good.
+type fetched struct {
+	key   *tokenKey
+	etag  string
+	fresh time.Duration
+}
+
+// cachedKey is that of one instance. Who has the turn asks, and the others wait
+// for the answer.
+type cachedKey struct {
+	turn chan struct{}
+
+	mu       sync.Mutex
+	key      *tokenKey // guarded by mu; nil: never fetched
+	etag     string    // guarded by mu
+	told     time.Time // guarded by mu; when the instance said so last
+	stale    time.Time // guarded by mu; when to ask again
+	asked    time.Time // guarded by mu; whatever was answered
+	askedErr error     // guarded by mu; why there was no answer
+}
+
+func newTokenKeys(fetch func(context.Context, *instance, string) (fetched, error)) *tokenKeys {
+	return &tokenKeys{fetch: fetch, byID: make(map[store.BackendID]*cachedKey)}
+}
+
+// of is the key of an instance, another one than not if there is one: that one did
+// not fit a token.
+func (t *tokenKeys) of(ctx context.Context, in *instance, not *tokenKey) (*tokenKey, error) {
+	t.mu.Lock()
+	c := t.byID[in.id]
+	if c == nil {
+		c = &cachedKey{turn: make(chan struct{}, 1)}
+		t.byID[in.id] = c
+	}
+	t.mu.Unlock()
+	if key, known, err := c.known(not); known {
+		return key, err
+	}
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-c.turn }()
+	if key, known, err := c.known(not); known {
+		return key, err // somebody has asked meanwhile
+	}
+	c.mu.Lock()
+	etag := c.etag
+	c.mu.Unlock()
+	got, err := t.fetch(ctx, in, etag)
+	if err != nil && ctx.Err() != nil {
+		return nil, err // the client has gone, which says nothing of the instance
+	}
+	c.take(got, err)
+	key, _, err := c.known(not)
+	return key, err
+}
+
+// known is the key if there is no need to ask, or no use in it so soon.
+func (c *cachedKey) known(not *tokenKey) (key *tokenKey, known bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	soon := now.Sub(c.asked) < keyPause
+	switch {
+	case c.key != nil && c.key != not && now.Before(c.stale):
+		return c.key, true, nil
+	case !soon:
+		return nil, false, nil
+	case c.key != nil && now.Sub(c.told) < keyKept:
+		return c.key, true, nil
+	}
+	return nil, true, c.askedErr
+}
+
+func (c *cachedKey) take(got fetched, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.asked, c.askedErr = now, err
+	if err != nil {
+		return
+	}
+	if got.key != nil && (c.key == nil || got.key.text != c.key.text) {
+		c.key = got.key
+	}
+	c.etag, c.told, c.stale = got.etag, now, now.Add(got.fresh)
+}
+
+// capabilities is where instances say what they can, below their base URL.
+const capabilities = "/ocs/v2.php/cloud/capabilities"
+
+// fetchTokenKey asks an instance for its key; with the etag of the one that is
+// known it may answer that nothing has changed.
+func (c *Client) fetchTokenKey(ctx context.Context, in *instance, etag string) (fetched, error) {
+	start := time.Now()
+	got, err := c.getTokenKey(ctx, in, etag)
+	result := resultDone
+	if err != nil {
+		result = resultFailed
+	}
+	c.metrics.observe(kindCapabilities, result, time.Since(start))
+	return got, err
+}
+
+func (c *Client) getTokenKey(ctx context.Context, in *instance, etag string) (fetched, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.base.String()+capabilities, nil)
+	if err != nil {
+		return fetched{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	req.Header.Set("OCS-APIRequest", "true")
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fetched{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	fresh := freshness(resp.Header.Get("Cache-Control"))
+	if resp.StatusCode == http.StatusNotModified && etag != "" {
+		return fetched{etag: etag, fresh: fresh}, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fetched{}, fmt.Errorf("%w: status %d", ErrBadResponse, resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
+	if err != nil {
+		return fetched{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if err := wire.CheckJSON(body, int(c.cfg.MaxResponse)); err != nil {
+		return fetched{}, fmt.Errorf("%w: %w", ErrBadResponse, err)
+	}
+	key, err := tokenKeyOf(body)
+	if err != nil {
+		return fetched{}, err
+	}
+	return fetched{key: key, etag: resp.Header.Get("ETag"), fresh: fresh}, nil
+}
+
+// freshness is how long an answer holds (RFC 9111, section 5.2.2).
+func freshness(cacheControl string) time.Duration {
+	for directive := range strings.SplitSeq(cacheControl, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		if !strings.EqualFold(name, "max-age") {
+			continue
+		}
+		if seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31); err == nil {
+			return min(max(time.Duration(seconds)*time.Second, keyFreshLeast), keyFreshMost)
+		}
+	}
+	return keyFresh
+}
