@@ -64,7 +64,7 @@ func (n *Node) openSignaling() error {
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
 		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
-		MaxSessions: n.cfg.Signaling.MaxSessions, StatsFrom: readers,
+		MaxSessions: n.cfg.Signaling.MaxSessions, StatsFrom: readers, InternalSecret: n.cfg.Signaling.InternalSecret,
 	}, deps)
 	if err != nil {
 		return err

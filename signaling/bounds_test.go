@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -275,5 +276,29 @@ func TestShedIsForWhoAsks(t *testing.T) {
 		if len(s.queue) != want {
 			t.Errorf("feature %q: %d events", feature, len(s.queue))
 		}
+	}
+}
+
+// TestVirtualLimit: one service does not fill the memory.
+func TestVirtualLimit(t *testing.T) {
+	h := lonely(t)
+	s := h.newSession("bridge", identity{internal: true}, 1)
+	for i := range maxVirtual {
+		if v, err := s.newVirtual(&wire.AddSession{SessionID: wire.VirtualID(itoa(int32(i))), RoomID: "room"}); v == nil || err != nil {
+			t.Fatalf("virtual session %d: %v", i, err)
+		}
+	}
+	if _, err := s.newVirtual(&wire.AddSession{SessionID: "one more", RoomID: "room"}); !errors.Is(err, wire.ErrSessionLimit) {
+		t.Errorf("one more: %v", err)
+	}
+	if v, err := s.newVirtual(&wire.AddSession{SessionID: "0", RoomID: "room"}); v != nil || err != nil {
+		t.Errorf("one that is there: %v, %v", v, err)
+	}
+	s.end("")
+	if len(s.virtual) != 0 {
+		t.Errorf("%d are left", len(s.virtual))
+	}
+	if _, err := s.newVirtual(&wire.AddSession{SessionID: "late", RoomID: "room"}); !errors.Is(err, wire.ErrNoSuchSession) {
+		t.Errorf("of one that has ended: %v", err)
 	}
 }

@@ -28,7 +28,10 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-const secret = "a secret that only the test knows"
+const (
+	secret         = "a secret that only the test knows"
+	internalSecret = "another one, of internal clients"
+)
 
 // cluster is a number of hubs in one process that are joined by real gRPC over
 // loopback. Who is the home of a room is decided by the test.
@@ -145,10 +148,11 @@ func (n *testNode) start(lis net.Listener, options []option) {
 	}
 	t.Cleanup(client.Close)
 	cfg := signaling.Config{
-		PublicURL:   "http://" + n.web.Listener.Addr().String(),
-		Version:     "test",
-		MovesAtOnce: 20,
-		Dev:         true,
+		PublicURL:      "http://" + n.web.Listener.Addr().String(),
+		Version:        "test",
+		MovesAtOnce:    20,
+		Dev:            true,
+		InternalSecret: internalSecret,
 	}
 	deps := signaling.Deps{
 		Self: n.id, Engine: n.media, Places: n, Nodes: n, Peers: n,

@@ -200,6 +200,8 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		s.move(m)
 	case wire.TypeTransient:
 		s.transient(m)
+	case wire.TypeInternal:
+		s.internal(ctx, m)
 	}
 }
 

@@ -29,6 +29,8 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		err = h.resume(ctx, c, m)
 	case m.Hello.Auth.Kind() == wire.AuthTicket:
 		err = h.arrive(ctx, c, m)
+	case m.Hello.Auth.Kind() == wire.AuthInternal:
+		err = h.welcomeInternal(c, m)
 	case m.Hello.Auth.Kind() == wire.AuthClient:
 		err = h.welcomeClient(ctx, c, m)
 	default:
@@ -122,6 +124,9 @@ func (h *Hub) start(c *conn, id string, s *Session, goOn func() *wire.Resumed) e
 
 func (h *Hub) helloReply(c *conn, id string, s *Session, resume string) wire.ServerMessage {
 	info := h.serverInfo()
+	if s.who.internal {
+		info.Features = append(info.Features, wire.FeatureVirtualSessions)
+	}
 	return wire.ServerMessage{ID: id, Type: wire.TypeHello, Hello: &wire.HelloReply{
 		Version:   c.version,
 		SessionID: s.id,

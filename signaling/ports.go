@@ -56,6 +56,9 @@ type Config struct {
 	MovesAtOnce int
 	// StatsFrom are the networks that may ask for serverinfo and stats.
 	StatsFrom []netip.Prefix
+	// InternalSecret is what internal clients share with the cluster; without one
+	// there are none.
+	InternalSecret string
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }

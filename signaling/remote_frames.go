@@ -87,7 +87,7 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 	case *signalpb.Frame_Census:
 		h.heardCensus(from, body.Census)
 	case *signalpb.Frame_Attach, *signalpb.Frame_Join, *signalpb.Frame_Leave, *signalpb.Frame_Announce,
-		*signalpb.Frame_Withdraw, *signalpb.Frame_Say, *signalpb.Frame_Takeover, *signalpb.Frame_Watch:
+		*signalpb.Frame_Withdraw, *signalpb.Frame_Say, *signalpb.Frame_Takeover, *signalpb.Frame_Watch, *signalpb.Frame_State:
 		answer, err := h.fromEdge(from, f)
 		if err != nil && !errors.Is(err, errFull) {
 			return err // if one room has too much to do, the others go on

@@ -138,7 +138,7 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	var after effects
 	if !known {
 		r.hub.whereabouts.add(id, r)
-		after = r.tellLocked(wire.JoinEvent(entryOf(m)), id)
+		after = append(r.tellLocked(wire.JoinEvent(entryOf(m)), id), r.newcomerLocked(m)...)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
 		return append(after, r.elsewhereLocked(m)...)
@@ -169,9 +169,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 	if len(others) > 0 {
 		messages = append(messages, wire.JoinEvent(others...))
 	}
-	if users := participants(r.orderedLocked()); len(users) > 0 {
-		messages = append(messages, wire.ParticipantsEvent(r.id.Name, users))
-	}
+	messages = append(messages, r.callLocked()...)
 	messages = append(messages, r.data.messages()...)
 	return effects{func() {
 		if !p.session.sit(p.seat) {
@@ -223,7 +221,7 @@ func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
 		if m == nil {
 			continue
 		}
-		was := m.GetInCall()
+		before, was := m, m.GetInCall()
 		m = cloneMember(m)
 		if u.InCall != nil {
 			m.InCall = u.GetInCall()
@@ -234,8 +232,14 @@ func (r *replica) usersChangedLocked(users *signalpb.Users) effects {
 		if u.GetHasPermissions() {
 			m.HasPermissions, m.Permissions = true, u.GetPermissions()
 		}
+		if u.Flags != nil && m.GetVirtual() != nil {
+			m.Virtual.Flags = u.GetFlags()
+			after = append(after, r.flagsEventLocked(before, m)...)
+		}
 		r.members[id] = m
-		changed = append(changed, m)
+		if u.InCall != nil || u.Flags == nil {
+			changed = append(changed, m)
+		}
 		if s := r.hereLocked(id); s != nil && u.GetHasPermissions() {
 			after = append(after, func() { s.permit(u.GetPermissions()) })
 		}
@@ -260,6 +264,9 @@ func (r *replica) allInCallLocked(all *signalpb.AllInCall) effects {
 	r.callSince = all.GetCallSince()
 	var after effects
 	for id, m := range r.members {
+		if statesItself(m) {
+			continue
+		}
 		was := m.GetInCall()
 		m = cloneMember(m)
 		m.InCall = all.GetFlags()
@@ -283,9 +290,12 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 			return nil
 		}
 		if say.GetOffer() != "" {
+			if s.as != nil {
+				return nil // it listens to nobody
+			}
 			return effects{func() { s.desk.Offer(sender, say.GetOffer()) }}
 		}
-		return effects{func() { s.send(sayFrame(say)) }}
+		return effects{func() { s.hears(say) }}
 	case wire.ToRoom, wire.ToCall:
 		frame := sayFrame(say)
 		var after effects
@@ -322,6 +332,10 @@ func (r *replica) kickedLocked(k *signalpb.Kick) effects {
 
 // out ends a session, or only its stay in the room.
 func (r *replica) out(s *Session, bye, disinvited string) {
+	if s.as != nil {
+		s.hangUp()
+		return
+	}
 	if disinvited == "" {
 		s.end(bye)
 		return

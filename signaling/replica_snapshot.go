@@ -67,6 +67,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 			changed = append(changed, m)
 		}
 		after = append(after, r.hungUpLocked(id, before.GetInCall(), m.GetInCall())...)
+		after = append(after, r.flagsEventLocked(before, m)...)
 		if here := r.hereLocked(id); here != nil && m.GetHasPermissions() &&
 			(!before.GetHasPermissions() || !slices.Equal(before.GetPermissions(), m.GetPermissions())) {
 			after = append(after, func() { here.permit(m.GetPermissions()) })
@@ -90,6 +91,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		after = append(after, r.eventLocked(f)...)
 	}
 	r.claimAllLocked()
+	r.restateAllLocked()
 	for id, p := range r.pending {
 		if r.members[id].GetEdge() == string(r.hub.deps.Self) {
 			after = append(after, r.seatLocked(p)...)

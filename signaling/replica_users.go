@@ -111,13 +111,13 @@ func (r *replica) tellAgain(s *Session, whatLocked func() []wire.ServerMessage) 
 	}
 }
 
-// callLocked is who is in the call, if there is one.
+// callLocked is who is in the call, if there is one, and the flags of those on the phone.
 func (r *replica) callLocked() []wire.ServerMessage {
 	users := participants(r.orderedLocked())
 	if len(users) == 0 {
 		return nil
 	}
-	return []wire.ServerMessage{wire.ParticipantsEvent(r.id.Name, users)}
+	return append([]wire.ServerMessage{wire.ParticipantsEvent(r.id.Name, users)}, r.flagsLocked()...)
 }
 
 // orderedLocked are the members as they are listed.

@@ -23,11 +23,14 @@ func (r *replica) describeLocked(st *seat) wire.Room {
 }
 
 func entryOf(m *signalpb.Member) wire.SessionEntry {
-	return wire.SessionEntry{
+	e := wire.SessionEntry{
 		SessionID:     store.SessionID(m.GetSession()),
-		UserID:        m.GetUserId(),
 		User:          m.GetUser(),
 		RoomSessionID: wire.RoomSessionID(m.GetRoomSession()),
 		Features:      m.GetFeatures(),
 	}
+	if m.GetUserId() != "" || m.GetInternal() {
+		e.UserID = &m.UserId // which nobody changes
+	}
+	return e
 }

@@ -83,6 +83,9 @@ func (r *replica) moveIn(s *Session, st *seat, pubs []media.Publication, first w
 
 // hearsLocked tells whether a session of ours hears here what is said to all.
 func (r *replica) hearsLocked(id store.SessionID) bool {
+	if s := r.local[id]; s != nil && s.as != nil {
+		return false // its owner does
+	}
 	since, hushed := r.hushed[id]
 	return !hushed || !r.attached || time.Since(since) > hushFor
 }

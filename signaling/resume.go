@@ -75,7 +75,7 @@ func (h *Hub) resumeID(of *Session) string {
 		whole.User = of.who.user
 	}
 	proto.Merge(whole, t)
-	if proto.Size(whole) <= maxResume {
+	if proto.Size(whole) <= maxResume && !of.who.internal {
 		t = whole
 	}
 	plain, err := proto.Marshal(t)

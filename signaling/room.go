@@ -209,6 +209,8 @@ func (r *room) take(from store.NodeID, f *signalpb.Frame) {
 		r.say(from, body.Say)
 	case *signalpb.Frame_Takeover:
 		r.claim(from, body.Takeover)
+	case *signalpb.Frame_State:
+		r.restate(from, body.State)
 	case *signalpb.Frame_Watch:
 		e.watches = time.Now()
 	}

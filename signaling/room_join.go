@@ -51,13 +51,19 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	if err := id.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrNoSuchRoom, err)
 	}
+	if s.who.internal {
+		m.Room.SessionID = "" // the backend knows nothing of it
+	}
 	if seat := s.currentSeat(); seat != nil && seat.replica.id == id && seat.roomSession == m.Room.SessionID {
 		return wire.AlreadyJoined(seat.replica.describe(seat))
 	}
-	request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
-	entry, err := s.hub.authorize(ctx, request)
-	if err != nil {
-		return err
+	var entry backend.RoomResponse
+	if !s.who.internal {
+		var err error
+		request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
+		if entry, err = s.hub.authorize(ctx, request); err != nil {
+			return err
+		}
 	}
 	if d, ok := s.elsewhere(id); ok {
 		s.hub.metrics.redirects.Inc()
@@ -68,8 +74,6 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	}
 	s.leaveRoom()
 
-	ctx, cancel := context.WithTimeout(ctx, s.hub.cfg.JoinTimeout)
-	defer cancel()
 	member := &signalpb.Member{
 		Session:     string(s.id),
 		Edge:        string(s.hub.deps.Self),
@@ -83,13 +87,28 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 		HasPermissions: entry.Permissions != nil,
 		Permissions:    entry.Permissions,
 	}
+	if s.who.internal {
+		member.Internal, member.InCall = true, s.own.inCall.Load()
+		member.Public = ownEntry(member)
+	}
+	if err := s.takeSeat(ctx, id, m.ID, member, entry); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.arrived, s.replaces = store.RoomID{}, ""
+	s.mu.Unlock()
+	return nil
+}
+
+// takeSeat takes the session to the home of the room, and tries again while that is
+// changing. The message is what the client gets its answer for.
+func (s *Session) takeSeat(ctx context.Context, id store.RoomID, message string, member *signalpb.Member, entry backend.RoomResponse) error {
+	ctx, cancel := context.WithTimeout(ctx, s.hub.cfg.JoinTimeout)
+	defer cancel()
 	for {
-		err := s.tryRoom(ctx, id, m, member, entry)
+		err := s.tryRoom(ctx, id, message, member, entry)
 		switch {
 		case err == nil:
-			s.mu.Lock()
-			s.arrived, s.replaces = store.RoomID{}, ""
-			s.mu.Unlock()
 			return nil
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errClosed):
 			return fmt.Errorf("%w: %w", detached(), err)
@@ -117,7 +136,7 @@ func (s *Session) admit(room store.RoomID) error {
 }
 
 // tryRoom is one attempt. It is made again with the home that is found then.
-func (s *Session) tryRoom(ctx context.Context, id store.RoomID, m *wire.ClientMessage, member *signalpb.Member, entry backend.RoomResponse) error {
+func (s *Session) tryRoom(ctx context.Context, id store.RoomID, message string, member *signalpb.Member, entry backend.RoomResponse) error {
 	home, err := s.hub.deps.Places.Place(ctx, id)
 	if err != nil {
 		s.hub.log.Debug("no home", keyRoom, id.String(), keyError, err)
@@ -130,9 +149,9 @@ func (s *Session) tryRoom(ctx context.Context, id store.RoomID, m *wire.ClientMe
 	if err != nil {
 		return err
 	}
-	st := &seat{replica: r, roomSession: m.Room.SessionID, properties: entry.Properties, permissions: entry.Permissions}
+	st := &seat{replica: r, roomSession: wire.RoomSessionID(member.GetRoomSession()), properties: entry.Properties, permissions: entry.Permissions}
 	s.desk.Enter(id.String())
-	p := &pendingJoin{session: s, seat: st, member: member, messageID: m.ID, done: make(chan error, 1)}
+	p := &pendingJoin{session: s, seat: st, member: member, messageID: message, done: make(chan error, 1)}
 	r.join(p)
 	select {
 	case err = <-p.done:
@@ -220,8 +239,12 @@ func (h *Hub) callback(of store.BackendID, ask func(context.Context) error) bool
 
 // tellLeft tells the backend that somebody left the room.
 func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
-	r := backend.RoomRequest{Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())}
+	r := backend.RoomRequest{Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actorOf(m)}
 	switch {
+	case m.GetInternal(), m.GetVirtual() != nil && room.Backend == store.Embedded:
+		// It has never been told that they came.
+	case m.GetVirtual() != nil && r.Actor.ID == "" && h.deps.Backends != nil:
+		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Backends.RemoveSession(ctx, sessionRequest(room, m)) })
 	case room.Backend == store.Embedded && h.deps.Embedded != nil:
 		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
 	case room.Backend != store.Embedded && h.deps.Backends != nil:

@@ -260,7 +260,7 @@ func (r *room) admit(from store.NodeID, m *signalpb.Member) {
 	var out []store.SessionID
 	for id, other := range r.members {
 		same := m.GetRoomSession() != "" && other.GetRoomSession() == m.GetRoomSession()
-		if string(id) == m.GetSession() || same || string(id) == m.GetReplaces() {
+		if string(id) == m.GetSession() || same || string(id) == m.GetReplaces() || ownedBy(other, m.GetReplaces()) {
 			out = append(out, id)
 		}
 	}
@@ -279,6 +279,9 @@ func (r *room) add(m *signalpb.Member, except store.NodeID) {
 	r.members[store.SessionID(m.GetSession())] = m
 	r.number = max(r.number, m.GetNumber())
 	r.empty = time.Time{}
+	if m.GetInCall() != 0 {
+		r.noteCall()
+	}
 	r.emitAll(except, &signalpb.Frame{Body: &signalpb.Frame_Joined{Joined: m}})
 }
 
@@ -373,11 +376,11 @@ func (r *room) dropEdges() {
 	}
 }
 
-// noteCall notes when the call begins and ends.
+// noteCall notes when the call begins and ends. A service alone makes no call.
 func (r *room) noteCall() {
 	calling := false
 	for _, m := range r.members {
-		calling = calling || m.GetInCall()&inCallFlag != 0
+		calling = calling || m.GetInCall()&inCallFlag != 0 && !m.GetInternal()
 	}
 	switch {
 	case !calling:
@@ -388,9 +391,13 @@ func (r *room) noteCall() {
 }
 
 func cloneMember(m *signalpb.Member) *signalpb.Member {
-	return &signalpb.Member{
+	clone := &signalpb.Member{
 		Session: m.GetSession(), Edge: m.GetEdge(), Incarnation: m.GetIncarnation(), UserId: m.GetUserId(), User: m.GetUser(),
 		RoomSession: m.GetRoomSession(), Features: m.GetFeatures(), InCall: m.GetInCall(), Public: m.GetPublic(), Replaces: m.GetReplaces(),
-		Number: m.GetNumber(), HasPermissions: m.GetHasPermissions(), Permissions: m.GetPermissions(),
+		Number: m.GetNumber(), HasPermissions: m.GetHasPermissions(), Permissions: m.GetPermissions(), Internal: m.GetInternal(),
 	}
+	if v := m.GetVirtual(); v != nil {
+		clone.Virtual = &signalpb.Virtual{Owner: v.GetOwner(), Flags: v.GetFlags(), ActorId: v.GetActorId(), ActorType: v.GetActorType()}
+	}
+	return clone
 }

@@ -93,7 +93,7 @@ func (r *room) update(changed, all []backend.Participant) error {
 func (r *room) state(id store.SessionID, p backend.Participant) *signalpb.UserState {
 	m := cloneMember(r.members[id])
 	u := &signalpb.UserState{Session: string(id)}
-	if p.InCall != nil {
+	if p.InCall != nil && !statesItself(m) {
 		m.InCall = int32(*p.InCall)
 		u.InCall = &m.InCall
 	}
@@ -102,9 +102,12 @@ func (r *room) state(id store.SessionID, p backend.Participant) *signalpb.UserSt
 		m.HasPermissions, m.Permissions = true, p.Permissions
 	}
 	public := p.Public(id)
-	if p.InCall == nil {
+	if p.InCall == nil || statesItself(m) {
 		// Clients take a missing flag for none.
 		public["inCall"] = json.RawMessage(itoa(m.GetInCall()))
+	}
+	if m.GetVirtual() != nil {
+		public["virtual"] = json.RawMessage("true")
 	}
 	if raw, err := json.Marshal(public); err == nil {
 		m.Public, u.Public = raw, raw
@@ -115,6 +118,9 @@ func (r *room) state(id store.SessionID, p backend.Participant) *signalpb.UserSt
 
 func (r *room) inCallAll(flags backend.Flags) {
 	for id, m := range r.members {
+		if statesItself(m) {
+			continue
+		}
 		m = cloneMember(m)
 		m.InCall = int32(flags)
 		m.Public = withInCall(m.GetPublic(), m.GetInCall())
@@ -184,10 +190,12 @@ func (r *room) switchTo(s *backend.SwitchTo) {
 	}
 }
 
-// status says who is in the room.
+// status says who is in the room, as a backend knows them.
 func (r *room) status() (since time.Time, members []*signalpb.Member) {
 	for _, m := range r.members {
-		members = append(members, m)
+		if !statesItself(m) {
+			members = append(members, m)
+		}
 	}
 	return r.callSince, members
 }

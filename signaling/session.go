@@ -34,6 +34,7 @@ type identity struct {
 	user     json.RawMessage // shown to the others; nil for guests
 	features []string
 	since    time.Time // when the backend was asked
+	internal bool      // no participant: a service that knows the secret
 }
 
 // sessionKey proves that a resume id or a ticket belongs to the session.
@@ -55,6 +56,10 @@ type Session struct {
 	page atomic.Bool
 	// warm says that the session lives at another node and is about to come here.
 	warm atomic.Bool
+	// as is set for a virtual session.
+	as *virtual
+	// own is what an internal client says of this session.
+	own ownState
 
 	mu          sync.Mutex
 	conn        *conn           // guarded by mu; nil while the client is away
@@ -69,6 +74,8 @@ type Session struct {
 	stay        bool            // guarded by mu; the client asked not to be redirected
 	replaces    store.SessionID // guarded by mu; a lost session of the client
 	departure   departure       // guarded by mu; where the client has been asked to go
+
+	virtual map[wire.VirtualID]*Session // guarded by mu; of an internal client
 }
 
 // seat is a session's place in a room. It is replaced when permissions or properties
@@ -101,6 +108,9 @@ func (s *Session) currentSeat() *seat {
 
 // send queues a frame for the client. It never blocks.
 func (s *Session) send(frame []byte) {
+	if s.as != nil {
+		return // its owner hears all that is for the room itself
+	}
 	s.mu.Lock()
 	if s.ended || s.overflown {
 		s.mu.Unlock()
@@ -214,6 +224,7 @@ func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duratio
 	}
 	s.mu.Unlock()
 
+	s.endVirtual()
 	s.hub.remove(s)
 	s.hub.removeWarm(s)
 	if s.hub.moves.ended(s) {

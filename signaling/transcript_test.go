@@ -29,9 +29,10 @@ func people(c *cluster) {
 	})
 }
 
-// tokens are those of a hello 2.0, by the names that stories have for them.
+// tokens are what clients prove themselves with, by the names that stories have for it.
 func tokens(c *cluster) map[string]string {
 	now := time.Now()
+	random := strings.Repeat("0123456789abcdef", 4)
 	forged := signalingtest.NewNextcloud(c.t, secret)
 	return map[string]string{
 		"token.alice":   c.nextcloud.Token("alice", "Alice"),
@@ -40,6 +41,11 @@ func tokens(c *cluster) map[string]string {
 		"token.early":   c.nextcloud.TokenOf(c.nextcloud.Claims("alice", "Alice", now.Add(time.Hour))),
 		"token.forged":  forged.TokenOf(c.nextcloud.Claims("alice", "Alice", now)),
 		"token.other":   forged.Token("alice", "Alice"),
+
+		// Of internal clients.
+		"random":       random,
+		"random.token": backend.Checksum([]byte(internalSecret), random, nil),
+		"backend":      c.nextcloud.URL(),
 	}
 }
 

@@ -21,6 +21,7 @@ func dev(ctx context.Context, args []string, out, log io.Writer) error {
 	f.IntVar(&o.BasePort, "base-port", 8080, "first `PORT`; node k uses ten from PORT+10k")
 	f.StringVar(&o.Config, "config", "", "a configuration `FILE` that all nodes start from")
 	f.BoolVar(&o.Embedded, "embedded", true, "serve the embedded backend")
+	f.StringVar(&o.Internal, "internal-secret", "", "the `SECRET` of internal clients, such as a SIP bridge (default: there are none)")
 	initUser := f.String("init-user", "", "the demo account, `NAME:PASSWORD` (default: admin and a password made now)")
 	asJSON := f.Bool("json", false, "print one line of JSON per node, then one for the cluster")
 	f.Func("backend", "serve this Nextcloud, `URL=SECRET`; may be repeated", func(s string) error {

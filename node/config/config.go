@@ -134,7 +134,11 @@ type Signaling struct {
 	StatsFrom     []string      `yaml:"stats_from" doc:"networks that may read /api/v1/serverinfo and /api/v1/stats, e.g. 10.0.0.0/8; behind a reverse proxy name that in http.trusted_proxies first"`
 	HelloTimeout  time.Duration `yaml:"hello_timeout" doc:"a connection that said no hello by then is closed"`
 	ResumeTimeout time.Duration `yaml:"resume_timeout" doc:"how long a cut session may come back"`
-	MaxSessions   int           `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
+
+	InternalSecret     string `yaml:"internal_secret" secret:"true" doc:"shared secret of internal clients: SIP bridge, recording server; empty: there are none; the same on all nodes"`
+	InternalSecretFile string `yaml:"internal_secret_file" doc:"file that holds internal_secret"`
+
+	MaxSessions int `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
 }
 
 // Backend is a Nextcloud instance.
@@ -225,6 +229,9 @@ func (c *Config) Complete() error {
 	}
 	if err := fromFile(&c.Accounts.InitUser, c.Accounts.InitUserFile); err != nil {
 		return invalid("accounts.init_user_file: %v", err)
+	}
+	if err := fromFile(&c.Signaling.InternalSecret, c.Signaling.InternalSecretFile); err != nil {
+		return invalid("signaling.internal_secret_file: %v", err)
 	}
 	for i := range c.Signaling.Backends {
 		b := &c.Signaling.Backends[i]
@@ -321,6 +328,9 @@ func (c *Config) Validate() error {
 			return invalid("signaling.backends[%d]: %v", i, err)
 		}
 	}
+	if s := c.Signaling.InternalSecret; slices.Contains(sampleSecrets, s) || s != "" && !c.Node.Dev && len(s) < minSecret {
+		return invalid("signaling.internal_secret: a sample value, or shorter than %d; make one with: openssl rand -hex 32", minSecret)
+	}
 	if name, password, ok := strings.Cut(c.Accounts.InitUser, ":"); c.Accounts.InitUser != "" && (!ok || name == "" || password == "") {
 		return invalid("accounts.init_user: NAME:PASSWORD wanted")
 	}
@@ -354,8 +364,11 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// minSecret keeps a secret that opens every room from being guessed.
+const minSecret = 16
+
 // sampleSecrets are the ones of documentation and of other servers' samples.
-var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "my-secret", "password"}
+var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "the-shared-secret-for-internal-clients", "my-secret", "password"}
 
 // Validate says what is wrong with a Nextcloud, and what would be right.
 func (b Backend) Validate() error {

@@ -68,16 +68,18 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 
 func TestValidateRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"node.id":              func(c *Config) { c.Node.ID = "N 1" },
-		"unknown role":         func(c *Config) { c.Node.Roles = []string{"server", "sever"} },
-		"admin.listen":         func(c *Config) { c.Admin.Listen = "0.0.0.0:8081" },
-		"development nodes":    func(c *Config) { c.Node.Dev = true; c.HTTP.Listen = "0.0.0.0:80" },
-		"cluster.advertise":    func(c *Config) { c.Cluster.Listen = "0.0.0.0:8082" },
-		"http.public_url":      func(c *Config) { c.HTTP.PublicURL = "ftp://x" },
-		"plain HTTP only":      func(c *Config) { c.Signaling.Backends = []Backend{{URL: "http://cloud.example.org", Secret: "abcdef"}} },
-		"sample value":         func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org", Secret: "secret"}} },
-		"secret: missing":      func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org"}} },
-		"signaling.stats_from": func(c *Config) { c.Signaling.StatsFrom = []string{"10.0.0.1"} },
+		"node.id":                             func(c *Config) { c.Node.ID = "N 1" },
+		"unknown role":                        func(c *Config) { c.Node.Roles = []string{"server", "sever"} },
+		"admin.listen":                        func(c *Config) { c.Admin.Listen = "0.0.0.0:8081" },
+		"development nodes":                   func(c *Config) { c.Node.Dev = true; c.HTTP.Listen = "0.0.0.0:80" },
+		"cluster.advertise":                   func(c *Config) { c.Cluster.Listen = "0.0.0.0:8082" },
+		"http.public_url":                     func(c *Config) { c.HTTP.PublicURL = "ftp://x" },
+		"plain HTTP only":                     func(c *Config) { c.Signaling.Backends = []Backend{{URL: "http://cloud.example.org", Secret: "abcdef"}} },
+		"sample value":                        func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org", Secret: "secret"}} },
+		"signaling.internal_secret: a sample": func(c *Config) { c.Signaling.InternalSecret = "the-shared-secret-for-internal-clients" },
+		"shorter than 16":                     func(c *Config) { c.Signaling.InternalSecret = "0123456789" },
+		"secret: missing":                     func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org"}} },
+		"signaling.stats_from":                func(c *Config) { c.Signaling.StatsFrom = []string{"10.0.0.1"} },
 		"a limit is less": func(c *Config) {
 			c.Signaling.Backends = []Backend{{URL: "https://c.example.org", Secret: "abcdef", MaxSessions: -1}}
 		},

@@ -63,6 +63,7 @@ type Options struct {
 	User     string   // demo account, made at the first start
 	Password string   //
 	Backends []string // URL=SECRET, split at the first "="
+	Internal string   // secret of internal clients; empty: there are none
 	Embedded bool     // serve the embedded backend
 	Config   string   // a configuration file that all nodes start from
 	Logger   *slog.Logger
@@ -197,6 +198,9 @@ func (o Options) prepare(k int) (*process, error) {
 			return nil, fmt.Errorf("--backend %q: URL=SECRET wanted", url)
 		}
 		c.Signaling.Backends = append(c.Signaling.Backends, config.Backend{URL: url, Secret: secret})
+	}
+	if o.Internal != "" {
+		c.Signaling.InternalSecret = o.Internal
 	}
 	if k == 0 && o.User != "" {
 		c.Accounts.InitUserFile = filepath.Join(dir, "init-user")

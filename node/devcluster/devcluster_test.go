@@ -120,6 +120,9 @@ func checkFiles(t *testing.T, o Options) {
 		if b := c.Signaling.Backends; len(b) != 1 || b[0].URL != "https://cloud.example" || b[0].Secret != "0123456789abcdef==" {
 			t.Errorf("%d backends, or another secret", len(b))
 		}
+		if c.Signaling.InternalSecret != o.Internal {
+			t.Errorf("node %d has another internal secret", k)
+		}
 		if first := k == 0; (len(c.Cluster.Join) == 0) != first || (c.Accounts.InitUserFile != "") != first {
 			t.Errorf("node %d: join %v, init user %q", k, c.Cluster.Join, c.Accounts.InitUserFile)
 		}

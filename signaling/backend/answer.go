@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
 )
 
 // Kinds of questions and answers.
@@ -14,6 +15,7 @@ const (
 	kindRoom         = "room"
 	kindPing         = "ping"
 	kindError        = "error"
+	kindSession      = "session"
 	kindCapabilities = "capabilities" // asked by GET, for the key of tokens
 
 	actionJoin  = "join"
@@ -26,6 +28,8 @@ type question struct {
 	Auth *authQuestion `json:"auth,omitempty"`
 	Room *roomQuestion `json:"room,omitempty"`
 	Ping *pingQuestion `json:"ping,omitempty"`
+
+	Session *sessionQuestion `json:"session,omitempty"`
 }
 
 type authQuestion struct {
@@ -39,6 +43,19 @@ type roomQuestion struct {
 	UserID    string             `json:"userid"`
 	SessionID wire.RoomSessionID `json:"sessionid"`
 	Action    string             `json:"action"`
+	// Of virtual sessions that are attendees.
+	ActorID   string `json:"actorid,omitempty"`
+	ActorType string `json:"actortype,omitempty"`
+	InCall    *Flags `json:"incall,omitempty"`
+}
+
+type sessionQuestion struct {
+	Version   string          `json:"version"`
+	RoomID    string          `json:"roomid"`
+	Action    string          `json:"action"`
+	SessionID store.SessionID `json:"sessionid"`
+	UserID    string          `json:"userid,omitempty"`
+	User      json.RawMessage `json:"user,omitempty"`
 }
 
 type pingQuestion struct {

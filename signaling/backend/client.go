@@ -145,6 +145,9 @@ func (c *Client) room(ctx context.Context, r RoomRequest, action string) (*answe
 		UserID:    r.UserID,
 		SessionID: r.SessionID,
 		Action:    action,
+		ActorID:   r.Actor.ID,
+		ActorType: r.Actor.Type,
+		InCall:    r.InCall,
 	}}, wire.ErrRoomJoinFailed)
 }
 

@@ -139,6 +139,15 @@ func (r *Registry) givenUp() (n float64) {
 	return n
 }
 
+// Only is the instance if there is just one.
+func (r *Registry) Only() (store.BackendID, bool) {
+	known := r.known.Load()
+	if len(known.ordered) != 1 {
+		return "", false
+	}
+	return known.ordered[0].id, true
+}
+
 // VerifyRequest finds out which instance sent a request with this body, and
 // whether it really did.
 func (r *Registry) VerifyRequest(h http.Header, body []byte) (store.BackendID, error) {

@@ -20,6 +20,8 @@ type RoomRequest struct {
 	UserID    string
 	GuestID   string // as the AuthResponse named the guest
 	SessionID wire.RoomSessionID
+	Actor     Actor  // of a virtual session
+	InCall    *Flags // of a virtual session that enters
 }
 
 // RoomResponse says what a participant finds and may do.

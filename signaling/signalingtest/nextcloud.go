@@ -54,16 +54,21 @@ type Room struct {
 	Sessions map[wire.RoomSessionID]json.RawMessage
 }
 
-// Question is what a node asked. Kind is auth, room, ping or capabilities.
+// Question is what a node asked. Kind is auth, room, ping, session or
+// capabilities.
 type Question struct {
 	Kind      string
 	RoomID    string
-	Action    string // of a room: join or leave
+	Action    string // of a room: join or leave; of a session: add or remove
 	UserID    string
 	SessionID wire.RoomSessionID
 	Params    json.RawMessage     // of auth
 	Entries   []backend.PingEntry // of ping
 	Header    http.Header
+
+	// Of a virtual session that is an attendee.
+	ActorID, ActorType string
+	InCall             *int
 }
 
 // NewNextcloud starts an instance that shares the secret with the nodes.
@@ -235,7 +240,16 @@ type question struct {
 		UserID    string             `json:"userid"`
 		SessionID wire.RoomSessionID `json:"sessionid"`
 		Action    string             `json:"action"`
+		ActorID   string             `json:"actorid"`
+		ActorType string             `json:"actortype"`
+		InCall    *int               `json:"incall"`
 	} `json:"room"`
+	Session struct {
+		RoomID    string             `json:"roomid"`
+		UserID    string             `json:"userid"`
+		SessionID wire.RoomSessionID `json:"sessionid"`
+		Action    string             `json:"action"`
+	} `json:"session"`
 	Ping struct {
 		RoomID  string              `json:"roomid"`
 		Entries []backend.PingEntry `json:"entries"`
@@ -261,6 +275,8 @@ func (n *Nextcloud) judge(h http.Header, body []byte) any {
 		return n.authLocked(q)
 	case "room":
 		return n.roomLocked(q)
+	case "session":
+		return map[string]any{"type": "session", "session": map[string]any{"version": "1.0", "roomid": q.Session.RoomID}}
 	case "ping":
 		return map[string]any{"type": "room", "room": map[string]any{"version": "1.0", "roomid": q.Ping.RoomID}}
 	}
@@ -275,6 +291,10 @@ func (n *Nextcloud) rememberLocked(q question, h http.Header) {
 	case "room":
 		asked.RoomID, asked.Action = q.Room.RoomID, q.Room.Action
 		asked.UserID, asked.SessionID = q.Room.UserID, q.Room.SessionID
+		asked.ActorID, asked.ActorType, asked.InCall = q.Room.ActorID, q.Room.ActorType, q.Room.InCall
+	case "session":
+		asked.RoomID, asked.Action = q.Session.RoomID, q.Session.Action
+		asked.UserID, asked.SessionID = q.Session.UserID, q.Session.SessionID
 	case "ping":
 		asked.RoomID, asked.Entries = q.Ping.RoomID, q.Ping.Entries
 	}

@@ -1,8 +1,10 @@
 package signalingtest
 
 import (
+	"crypto/rand"
 	"encoding/json"
 
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
@@ -23,6 +25,26 @@ func (c *Client) Hello(authURL string, params json.RawMessage, features ...strin
 		Features: features,
 		Auth:     &wire.Auth{URL: authURL, Params: params},
 	})
+}
+
+// HelloInternal proves that the client is a service that knows the secret, for the
+// rooms of a backend.
+func (c *Client) HelloInternal(secret, backendURL string, features ...string) *wire.HelloReply {
+	c.t.Helper()
+	random := rand.Text() + rand.Text()
+	return c.hello(wire.Hello{
+		Version:  wire.Version,
+		Features: features,
+		Auth: &wire.Auth{Type: wire.AuthInternal, Params: encode(c.t, wire.InternalAuth{
+			Random: random, Token: backend.Checksum([]byte(secret), random, nil), Backend: backendURL,
+		})},
+	})
+}
+
+// Internal says what only internal clients may.
+func (c *Client) Internal(m wire.Internal) {
+	c.t.Helper()
+	c.Send(wire.ClientMessage{Type: wire.TypeInternal, Internal: &m})
 }
 
 // HelloTicket moves a session here with the ticket of a redirect.

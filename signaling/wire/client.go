@@ -21,6 +21,7 @@ const (
 	TypeError   = "error"
 
 	TypeTransient = "transient"
+	TypeInternal  = "internal"
 )
 
 // ClientMessage is what a client says. The field named like Type is set.
@@ -35,6 +36,7 @@ type ClientMessage struct {
 	Move    *MoveState `json:"move,omitempty"`
 
 	Transient *ChangeTransient `json:"transient,omitempty"`
+	Internal  *Internal        `json:"internal,omitempty"`
 }
 
 // Bye ends a session. Reason is for the server's side only.
@@ -91,6 +93,10 @@ func (m *ClientMessage) Validate() error {
 	case TypeTransient:
 		if m.Transient != nil {
 			return m.Transient.validate()
+		}
+	case TypeInternal:
+		if m.Internal != nil {
+			return m.Internal.validate()
 		}
 	case "":
 		return fmt.Errorf("%w: no type", ErrFormat)

@@ -24,6 +24,7 @@ const (
 	EventInvite    = "invite"
 	EventDisinvite = "disinvite"
 	EventShed      = "shed"
+	EventFlags     = "flags"
 )
 
 // Event tells a client what happened. Which field is set follows from Type.
@@ -39,13 +40,21 @@ type Event struct {
 	Invite    *RoomEntry        `json:"invite,omitempty"`
 	Disinvite *RoomEntry        `json:"disinvite,omitempty"`
 	Shed      *Shed             `json:"shed,omitempty"`
+	Flags     *SessionFlags     `json:"flags,omitempty"`
+}
+
+// SessionFlags are those of a virtual session: whether it is muted, on hold, speaking.
+type SessionFlags struct {
+	RoomID    string          `json:"roomid"`
+	SessionID store.SessionID `json:"sessionid"`
+	Flags     uint32          `json:"flags"`
 }
 
 // SessionEntry is a session in a room, as the others see it. Guests have no
-// UserID and no User, internal clients no RoomSessionID.
+// UserID and no User, internal clients an empty UserID and no RoomSessionID.
 type SessionEntry struct {
 	SessionID     store.SessionID `json:"sessionid"`
-	UserID        string          `json:"userid,omitempty"`
+	UserID        *string         `json:"userid,omitempty"`
 	User          json.RawMessage `json:"user,omitempty"`
 	RoomSessionID RoomSessionID   `json:"roomsessionid,omitempty"`
 	Features      []string        `json:"features,omitempty"`
@@ -133,6 +142,11 @@ func ParticipantsEvent(room string, users []Participant) ServerMessage {
 // InCallAllEvent sets the same call flags for everybody in the room.
 func InCallAllEvent(room string, flags int) ServerMessage {
 	return event(Event{Target: TargetParticipants, Type: EventUpdate, Update: &Update{RoomID: room, InCall: &flags, All: true}})
+}
+
+// FlagsEvent tells the flags of a virtual session.
+func FlagsEvent(room string, session store.SessionID, flags uint32) ServerMessage {
+	return event(Event{Target: TargetParticipants, Type: EventFlags, Flags: &SessionFlags{RoomID: room, SessionID: session, Flags: flags}})
 }
 
 // RoomUpdateEvent tells that a room of the client's list changed.

@@ -17,6 +17,8 @@ func FuzzDecode(f *testing.F) {
 		`{"type":"message","message":{"recipient":{"type":"session","sessionid":"s"},"data":{"type":"offer","sid":"1","roomType":"video","payload":{"type":"offer","sdp":"v=0\r\n"}}}}`,
 		`{"type":"message","message":{"recipient":{"type":"call"},"data":{"type":"candidate","roomType":"video","payload":{"candidate":{"candidate":"candidate:1 1 udp 1 192.0.2.1 1 typ host","sdpMid":"0","sdpMLineIndex":0}}}}}`,
 		`{"type":"control","control":{"recipient":{"type":"user","userid":"u"},"data":{"action":"forceMute"}}}`,
+		`{"type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"s","roomid":"r","user":{"displayname":"U"},"flags":1,"incall":9,"options":{"actorId":"a","actorType":"phones"}}}}`,
+		`{"type":"internal","internal":{"type":"incall","incall":{"incall":1}}}`,
 		`{"type":"bye"}`,
 	} {
 		f.Add([]byte(seed))

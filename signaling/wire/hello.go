@@ -28,6 +28,9 @@ const (
 	ClientMove = "move"
 	// ClientChatRelay: the client takes comments of the chat as they are written.
 	ClientChatRelay = "chat-relay"
+	// ClientInternalInCall: the (internal) client sets the flags of itself and of its
+	// virtual sessions, which are none until then.
+	ClientInternalInCall = "internal-incall"
 )
 
 // Features a server may list in its welcome.
@@ -49,6 +52,7 @@ const (
 	FeatureTransientData         = "transient-data"
 	FeatureTransientSessionData  = "transient-sessiondata"
 	FeatureUpdateSDP             = "update-sdp"
+	FeatureVirtualSessions       = "virtual-sessions" // for internal clients only
 	FeatureWelcome               = "welcome"
 )
 

@@ -59,6 +59,8 @@ type Sender struct {
 
 // Deliver is what a client hears from others, as "message" or as "control".
 type Deliver struct {
-	Sender Sender          `json:"sender"`
-	Data   json.RawMessage `json:"data"`
+	Sender Sender `json:"sender"`
+	// Recipient is there when it is for a virtual session of the client.
+	Recipient *Recipient      `json:"recipient,omitempty"`
+	Data      json.RawMessage `json:"data"`
 }

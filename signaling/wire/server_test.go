@@ -26,7 +26,7 @@ func TestEncode(t *testing.T) {
 			`{"type":"message","message":{"sender":{"type":"session","sessionid":"s"},"data":{"a":"<&>"}}}`},
 		{"control", DeliverControl(Sender{Type: ToRoom, SessionID: "s", UserID: "u"}, json.RawMessage(`1`)),
 			`{"type":"control","control":{"sender":{"type":"room","sessionid":"s","userid":"u"},"data":1}}`},
-		{"join", JoinEvent(SessionEntry{SessionID: "s", UserID: "u", User: json.RawMessage(`{"displayname":"U"}`), RoomSessionID: "n"}, SessionEntry{SessionID: "g", RoomSessionID: "m", Features: []string{"f"}}),
+		{"join", JoinEvent(SessionEntry{SessionID: "s", UserID: new("u"), User: json.RawMessage(`{"displayname":"U"}`), RoomSessionID: "n"}, SessionEntry{SessionID: "g", RoomSessionID: "m", Features: []string{"f"}}),
 			`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"s","userid":"u","user":{"displayname":"U"},"roomsessionid":"n"},{"sessionid":"g","roomsessionid":"m","features":["f"]}]}}`},
 		{"leave", LeaveEvent("a", "b"), `{"type":"event","event":{"target":"room","type":"leave","leave":["a","b"]}}`},
 		{"room message", RoomMessageEvent("r", json.RawMessage(`{"type":"chat"}`)),

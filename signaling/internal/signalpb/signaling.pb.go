@@ -134,7 +134,7 @@ func (x Refused_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refused_Reason.Descriptor instead.
 func (Refused_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18, 0}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type Room struct {
@@ -206,6 +206,7 @@ type Frame struct {
 	//	*Frame_Say
 	//	*Frame_Takeover
 	//	*Frame_Watch
+	//	*Frame_State
 	//	*Frame_Snapshot
 	//	*Frame_Joined
 	//	*Frame_Left
@@ -363,6 +364,15 @@ func (x *Frame) GetWatch() *Watch {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_Watch); ok {
 			return x.Watch
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetState() *State {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_State); ok {
+			return x.State
 		}
 	}
 	return nil
@@ -585,6 +595,10 @@ type Frame_Watch struct {
 	Watch *Watch `protobuf:"bytes,17,opt,name=watch,proto3,oneof"` // keep this edge for a while though nobody is there
 }
 
+type Frame_State struct {
+	State *State `protobuf:"bytes,18,opt,name=state,proto3,oneof"` // what an internal client says of itself, or of a virtual session
+}
+
 type Frame_Snapshot struct {
 	// from the home to an edge
 	Snapshot *Snapshot `protobuf:"bytes,20,opt,name=snapshot,proto3,oneof"`
@@ -684,6 +698,8 @@ func (*Frame_Takeover) isFrame_Body() {}
 
 func (*Frame_Watch) isFrame_Body() {}
 
+func (*Frame_State) isFrame_Body() {}
+
 func (*Frame_Snapshot) isFrame_Body() {}
 
 func (*Frame_Joined) isFrame_Body() {}
@@ -740,6 +756,8 @@ type Member struct {
 	Number         uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`                                       // members are listed in this order; given by the home
 	HasPermissions bool                   `protobuf:"varint,12,opt,name=has_permissions,json=hasPermissions,proto3" json:"has_permissions,omitempty"` // the backend has told them since the member joined
 	Permissions    []string               `protobuf:"bytes,13,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	Internal       bool                   `protobuf:"varint,14,opt,name=internal,proto3" json:"internal,omitempty"` // an internal client: no backend tells of it
+	Virtual        *Virtual               `protobuf:"bytes,15,opt,name=virtual,proto3" json:"virtual,omitempty"`    // set for a virtual session
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -865,6 +883,151 @@ func (x *Member) GetPermissions() []string {
 	return nil
 }
 
+func (x *Member) GetInternal() bool {
+	if x != nil {
+		return x.Internal
+	}
+	return false
+}
+
+func (x *Member) GetVirtual() *Virtual {
+	if x != nil {
+		return x.Virtual
+	}
+	return nil
+}
+
+// Virtual is what is special about a virtual session, such as somebody on the phone: it
+// has no client, but belongs to an internal one.
+type Virtual struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`                    // the session of the internal client
+	Flags         uint32                 `protobuf:"varint,2,opt,name=flags,proto3" json:"flags,omitempty"`                   // as participants/flags tells them
+	ActorId       string                 `protobuf:"bytes,3,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"` // who it is to the backend, if it is an attendee there
+	ActorType     string                 `protobuf:"bytes,4,opt,name=actor_type,json=actorType,proto3" json:"actor_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Virtual) Reset() {
+	*x = Virtual{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Virtual) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Virtual) ProtoMessage() {}
+
+func (x *Virtual) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Virtual.ProtoReflect.Descriptor instead.
+func (*Virtual) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Virtual) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Virtual) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *Virtual) GetActorId() string {
+	if x != nil {
+		return x.ActorId
+	}
+	return ""
+}
+
+func (x *Virtual) GetActorType() string {
+	if x != nil {
+		return x.ActorType
+	}
+	return ""
+}
+
+// State is said by the edge, which knows it from the internal client.
+type State struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	InCall        int32                  `protobuf:"varint,2,opt,name=in_call,json=inCall,proto3" json:"in_call,omitempty"`
+	Flags         uint32                 `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *State) Reset() {
+	*x = State{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *State) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*State) ProtoMessage() {}
+
+func (x *State) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use State.ProtoReflect.Descriptor instead.
+func (*State) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *State) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *State) GetInCall() int32 {
+	if x != nil {
+		return x.InCall
+	}
+	return 0
+}
+
+func (x *State) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
 // Attach is an edge's view of a room: its own sessions, which it answers for,
 // and what it knows of others, which a new home keeps until their edges speak
 // or are given up.
@@ -891,7 +1054,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[3]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1066,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[3]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1079,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{3}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Attach) GetOwn() []*Member {
@@ -1038,7 +1201,7 @@ type Transient struct {
 
 func (x *Transient) Reset() {
 	*x = Transient{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1213,7 @@ func (x *Transient) String() string {
 func (*Transient) ProtoMessage() {}
 
 func (x *Transient) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[4]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1226,7 @@ func (x *Transient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transient.ProtoReflect.Descriptor instead.
 func (*Transient) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{4}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Transient) GetKey() string {
@@ -1113,7 +1276,7 @@ type TransientVersion struct {
 
 func (x *TransientVersion) Reset() {
 	*x = TransientVersion{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1288,7 @@ func (x *TransientVersion) String() string {
 func (*TransientVersion) ProtoMessage() {}
 
 func (x *TransientVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[5]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1301,7 @@ func (x *TransientVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransientVersion.ProtoReflect.Descriptor instead.
 func (*TransientVersion) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{5}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TransientVersion) GetEpoch() uint64 {
@@ -1163,7 +1326,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1338,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[6]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1351,7 @@ func (x *Watch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watch.ProtoReflect.Descriptor instead.
 func (*Watch) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{6}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
 }
 
 // Warming says that a session is about to go to a node, which may have the media
@@ -1203,7 +1366,7 @@ type Warming struct {
 
 func (x *Warming) Reset() {
 	*x = Warming{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1378,7 @@ func (x *Warming) String() string {
 func (*Warming) ProtoMessage() {}
 
 func (x *Warming) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[7]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1391,7 @@ func (x *Warming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warming.ProtoReflect.Descriptor instead.
 func (*Warming) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{7}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Warming) GetSession() string {
@@ -1254,7 +1417,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1429,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[8]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1442,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{8}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Leave) GetSession() string {
@@ -1301,7 +1464,7 @@ type PubID struct {
 
 func (x *PubID) Reset() {
 	*x = PubID{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1476,7 @@ func (x *PubID) String() string {
 func (*PubID) ProtoMessage() {}
 
 func (x *PubID) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[9]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1489,7 @@ func (x *PubID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PubID.ProtoReflect.Descriptor instead.
 func (*PubID) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{9}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PubID) GetSession() string {
@@ -1375,7 +1538,7 @@ type Say struct {
 
 func (x *Say) Reset() {
 	*x = Say{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1550,7 @@ func (x *Say) String() string {
 func (*Say) ProtoMessage() {}
 
 func (x *Say) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[10]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1563,7 @@ func (x *Say) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Say.ProtoReflect.Descriptor instead.
 func (*Say) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{10}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Say) GetSession() string {
@@ -1483,7 +1646,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1658,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[11]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1671,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{11}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Snapshot) GetMembers() []*Member {
@@ -1583,7 +1746,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1758,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[12]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1771,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{12}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Left) GetSessions() []string {
@@ -1626,13 +1789,14 @@ type UserState struct {
 	Public         []byte                 `protobuf:"bytes,3,opt,name=public,proto3" json:"public,omitempty"` // JSON
 	HasPermissions bool                   `protobuf:"varint,4,opt,name=has_permissions,json=hasPermissions,proto3" json:"has_permissions,omitempty"`
 	Permissions    []string               `protobuf:"bytes,5,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	Flags          *uint32                `protobuf:"varint,6,opt,name=flags,proto3,oneof" json:"flags,omitempty"` // of a virtual session
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UserState) Reset() {
 	*x = UserState{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1808,7 @@ func (x *UserState) String() string {
 func (*UserState) ProtoMessage() {}
 
 func (x *UserState) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[13]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1821,7 @@ func (x *UserState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserState.ProtoReflect.Descriptor instead.
 func (*UserState) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{13}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UserState) GetSession() string {
@@ -1695,6 +1859,13 @@ func (x *UserState) GetPermissions() []string {
 	return nil
 }
 
+func (x *UserState) GetFlags() uint32 {
+	if x != nil && x.Flags != nil {
+		return *x.Flags
+	}
+	return 0
+}
+
 type Users struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Users         []*UserState           `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
@@ -1705,7 +1876,7 @@ type Users struct {
 
 func (x *Users) Reset() {
 	*x = Users{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1888,7 @@ func (x *Users) String() string {
 func (*Users) ProtoMessage() {}
 
 func (x *Users) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[14]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1901,7 @@ func (x *Users) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Users.ProtoReflect.Descriptor instead.
 func (*Users) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{14}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Users) GetUsers() []*UserState {
@@ -1757,7 +1928,7 @@ type AllInCall struct {
 
 func (x *AllInCall) Reset() {
 	*x = AllInCall{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1940,7 @@ func (x *AllInCall) String() string {
 func (*AllInCall) ProtoMessage() {}
 
 func (x *AllInCall) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[15]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1953,7 @@ func (x *AllInCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllInCall.ProtoReflect.Descriptor instead.
 func (*AllInCall) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{15}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AllInCall) GetFlags() int32 {
@@ -1811,7 +1982,7 @@ type Kick struct {
 
 func (x *Kick) Reset() {
 	*x = Kick{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1994,7 @@ func (x *Kick) String() string {
 func (*Kick) ProtoMessage() {}
 
 func (x *Kick) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[16]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2007,7 @@ func (x *Kick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kick.ProtoReflect.Descriptor instead.
 func (*Kick) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{16}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Kick) GetSessions() []string {
@@ -1870,7 +2041,7 @@ type SwitchTo struct {
 
 func (x *SwitchTo) Reset() {
 	*x = SwitchTo{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2053,7 @@ func (x *SwitchTo) String() string {
 func (*SwitchTo) ProtoMessage() {}
 
 func (x *SwitchTo) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[17]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2066,7 @@ func (x *SwitchTo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchTo.ProtoReflect.Descriptor instead.
 func (*SwitchTo) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{17}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SwitchTo) GetRoomId() string {
@@ -1922,7 +2093,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2105,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[18]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2118,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{18}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refused) GetSession() string {
@@ -1978,7 +2149,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2161,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[19]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2174,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{19}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *User) GetBackend() string {
@@ -2057,7 +2228,7 @@ type At struct {
 
 func (x *At) Reset() {
 	*x = At{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2240,7 @@ func (x *At) String() string {
 func (*At) ProtoMessage() {}
 
 func (x *At) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[20]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2253,7 @@ func (x *At) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use At.ProtoReflect.Descriptor instead.
 func (*At) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{20}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *At) GetHere() []*UserName {
@@ -2130,7 +2301,7 @@ type UserName struct {
 
 func (x *UserName) Reset() {
 	*x = UserName{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2313,7 @@ func (x *UserName) String() string {
 func (*UserName) ProtoMessage() {}
 
 func (x *UserName) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[21]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2326,7 @@ func (x *UserName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserName.ProtoReflect.Descriptor instead.
 func (*UserName) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{21}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UserName) GetBackend() string {
@@ -2182,7 +2353,7 @@ type Census struct {
 
 func (x *Census) Reset() {
 	*x = Census{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2365,7 @@ func (x *Census) String() string {
 func (*Census) ProtoMessage() {}
 
 func (x *Census) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[22]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2378,7 @@ func (x *Census) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Census.ProtoReflect.Descriptor instead.
 func (*Census) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{22}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Census) GetSessions() map[string]uint32 {
@@ -2229,7 +2400,7 @@ type Direct struct {
 
 func (x *Direct) Reset() {
 	*x = Direct{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2412,7 @@ func (x *Direct) String() string {
 func (*Direct) ProtoMessage() {}
 
 func (x *Direct) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[23]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2425,7 @@ func (x *Direct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Direct.ProtoReflect.Descriptor instead.
 func (*Direct) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{23}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Direct) GetSession() string {
@@ -2289,7 +2460,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2472,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[24]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2485,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{24}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -2348,7 +2519,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2531,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[25]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2544,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{25}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -2400,7 +2571,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2583,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2596,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -2453,7 +2624,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2636,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2649,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -2512,7 +2683,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2695,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2708,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2565,7 +2736,7 @@ type WarmRequest struct {
 
 func (x *WarmRequest) Reset() {
 	*x = WarmRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2748,7 @@ func (x *WarmRequest) String() string {
 func (*WarmRequest) ProtoMessage() {}
 
 func (x *WarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2761,7 @@ func (x *WarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
 func (*WarmRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WarmRequest) GetSession() string {
@@ -2630,7 +2801,7 @@ type WarmReply struct {
 
 func (x *WarmReply) Reset() {
 	*x = WarmReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2813,7 @@ func (x *WarmReply) String() string {
 func (*WarmReply) ProtoMessage() {}
 
 func (x *WarmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2826,7 @@ func (x *WarmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
 func (*WarmReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WarmReply) GetSession() *HandoverReply {
@@ -2729,7 +2900,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2912,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2925,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2824,7 +2995,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +3007,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +3020,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -2947,7 +3118,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3130,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3143,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -3049,7 +3220,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3232,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3245,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -3120,7 +3291,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3303,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3316,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Resume) GetSession() string {
@@ -3239,7 +3410,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xfd\v\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xb0\f\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -3253,7 +3424,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bwithdraw\x18\x0e \x01(\v2\x19.talkd.signaling.v1.PubIDH\x00R\bwithdraw\x12+\n" +
 	"\x03say\x18\x0f \x01(\v2\x17.talkd.signaling.v1.SayH\x00R\x03say\x128\n" +
 	"\btakeover\x18\x10 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\btakeover\x121\n" +
-	"\x05watch\x18\x11 \x01(\v2\x19.talkd.signaling.v1.WatchH\x00R\x05watch\x12:\n" +
+	"\x05watch\x18\x11 \x01(\v2\x19.talkd.signaling.v1.WatchH\x00R\x05watch\x121\n" +
+	"\x05state\x18\x12 \x01(\v2\x19.talkd.signaling.v1.StateH\x00R\x05state\x12:\n" +
 	"\bsnapshot\x18\x14 \x01(\v2\x1c.talkd.signaling.v1.SnapshotH\x00R\bsnapshot\x124\n" +
 	"\x06joined\x18\x15 \x01(\v2\x1a.talkd.signaling.v1.MemberH\x00R\x06joined\x12.\n" +
 	"\x04left\x18\x16 \x01(\v2\x18.talkd.signaling.v1.LeftH\x00R\x04left\x121\n" +
@@ -3276,7 +3448,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06direct\x124\n" +
 	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06census\x12(\n" +
 	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02atB\x06\n" +
-	"\x04body\"\xf4\x02\n" +
+	"\x04body\"\xc7\x03\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12 \n" +
@@ -3291,7 +3463,19 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	" \x01(\tR\breplaces\x12\x16\n" +
 	"\x06number\x18\v \x01(\x04R\x06number\x12'\n" +
 	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
-	"\vpermissions\x18\r \x03(\tR\vpermissions\"\xc6\x04\n" +
+	"\vpermissions\x18\r \x03(\tR\vpermissions\x12\x1a\n" +
+	"\binternal\x18\x0e \x01(\bR\binternal\x125\n" +
+	"\avirtual\x18\x0f \x01(\v2\x1b.talkd.signaling.v1.VirtualR\avirtual\"o\n" +
+	"\aVirtual\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05flags\x18\x02 \x01(\rR\x05flags\x12\x19\n" +
+	"\bactor_id\x18\x03 \x01(\tR\aactorId\x12\x1d\n" +
+	"\n" +
+	"actor_type\x18\x04 \x01(\tR\tactorType\"P\n" +
+	"\x05State\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x17\n" +
+	"\ain_call\x18\x02 \x01(\x05R\x06inCall\x12\x14\n" +
+	"\x05flags\x18\x03 \x01(\rR\x05flags\"\xc6\x04\n" +
 	"\x06Attach\x12,\n" +
 	"\x03own\x18\x01 \x03(\v2\x1a.talkd.signaling.v1.MemberR\x03own\x12)\n" +
 	"\x10own_publications\x18\x02 \x03(\fR\x0fownPublications\x120\n" +
@@ -3355,15 +3539,17 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\ttransient\x18\b \x03(\v2\x1d.talkd.signaling.v1.TransientR\ttransient\x12Q\n" +
 	"\x11transient_version\x18\t \x01(\v2$.talkd.signaling.v1.TransientVersionR\x10transientVersion\"\"\n" +
 	"\x04Left\x12\x1a\n" +
-	"\bsessions\x18\x01 \x03(\tR\bsessions\"\xb2\x01\n" +
+	"\bsessions\x18\x01 \x03(\tR\bsessions\"\xd7\x01\n" +
 	"\tUserState\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1c\n" +
 	"\ain_call\x18\x02 \x01(\x05H\x00R\x06inCall\x88\x01\x01\x12\x16\n" +
 	"\x06public\x18\x03 \x01(\fR\x06public\x12'\n" +
 	"\x0fhas_permissions\x18\x04 \x01(\bR\x0ehasPermissions\x12 \n" +
-	"\vpermissions\x18\x05 \x03(\tR\vpermissionsB\n" +
+	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x19\n" +
+	"\x05flags\x18\x06 \x01(\rH\x01R\x05flags\x88\x01\x01B\n" +
 	"\n" +
-	"\b_in_call\"[\n" +
+	"\b_in_callB\b\n" +
+	"\x06_flags\"[\n" +
 	"\x05Users\x123\n" +
 	"\x05users\x18\x01 \x03(\v2\x1d.talkd.signaling.v1.UserStateR\x05users\x12\x1d\n" +
 	"\n" +
@@ -3525,119 +3711,123 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
 	(*Room)(nil),             // 2: talkd.signaling.v1.Room
 	(*Frame)(nil),            // 3: talkd.signaling.v1.Frame
 	(*Member)(nil),           // 4: talkd.signaling.v1.Member
-	(*Attach)(nil),           // 5: talkd.signaling.v1.Attach
-	(*Transient)(nil),        // 6: talkd.signaling.v1.Transient
-	(*TransientVersion)(nil), // 7: talkd.signaling.v1.TransientVersion
-	(*Watch)(nil),            // 8: talkd.signaling.v1.Watch
-	(*Warming)(nil),          // 9: talkd.signaling.v1.Warming
-	(*Leave)(nil),            // 10: talkd.signaling.v1.Leave
-	(*PubID)(nil),            // 11: talkd.signaling.v1.PubID
-	(*Say)(nil),              // 12: talkd.signaling.v1.Say
-	(*Snapshot)(nil),         // 13: talkd.signaling.v1.Snapshot
-	(*Left)(nil),             // 14: talkd.signaling.v1.Left
-	(*UserState)(nil),        // 15: talkd.signaling.v1.UserState
-	(*Users)(nil),            // 16: talkd.signaling.v1.Users
-	(*AllInCall)(nil),        // 17: talkd.signaling.v1.AllInCall
-	(*Kick)(nil),             // 18: talkd.signaling.v1.Kick
-	(*SwitchTo)(nil),         // 19: talkd.signaling.v1.SwitchTo
-	(*Refused)(nil),          // 20: talkd.signaling.v1.Refused
-	(*User)(nil),             // 21: talkd.signaling.v1.User
-	(*At)(nil),               // 22: talkd.signaling.v1.At
-	(*UserName)(nil),         // 23: talkd.signaling.v1.UserName
-	(*Census)(nil),           // 24: talkd.signaling.v1.Census
-	(*Direct)(nil),           // 25: talkd.signaling.v1.Direct
-	(*NotifyRequest)(nil),    // 26: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),      // 27: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),    // 28: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),      // 29: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil),  // 30: talkd.signaling.v1.HandoverRequest
-	(*WarmRequest)(nil),      // 31: talkd.signaling.v1.WarmRequest
-	(*WarmReply)(nil),        // 32: talkd.signaling.v1.WarmReply
-	(*HandoverReply)(nil),    // 33: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),       // 34: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),        // 35: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),      // 36: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),           // 37: talkd.signaling.v1.Resume
-	nil,                      // 38: talkd.signaling.v1.SwitchTo.SessionsEntry
-	nil,                      // 39: talkd.signaling.v1.Census.SessionsEntry
+	(*Virtual)(nil),          // 5: talkd.signaling.v1.Virtual
+	(*State)(nil),            // 6: talkd.signaling.v1.State
+	(*Attach)(nil),           // 7: talkd.signaling.v1.Attach
+	(*Transient)(nil),        // 8: talkd.signaling.v1.Transient
+	(*TransientVersion)(nil), // 9: talkd.signaling.v1.TransientVersion
+	(*Watch)(nil),            // 10: talkd.signaling.v1.Watch
+	(*Warming)(nil),          // 11: talkd.signaling.v1.Warming
+	(*Leave)(nil),            // 12: talkd.signaling.v1.Leave
+	(*PubID)(nil),            // 13: talkd.signaling.v1.PubID
+	(*Say)(nil),              // 14: talkd.signaling.v1.Say
+	(*Snapshot)(nil),         // 15: talkd.signaling.v1.Snapshot
+	(*Left)(nil),             // 16: talkd.signaling.v1.Left
+	(*UserState)(nil),        // 17: talkd.signaling.v1.UserState
+	(*Users)(nil),            // 18: talkd.signaling.v1.Users
+	(*AllInCall)(nil),        // 19: talkd.signaling.v1.AllInCall
+	(*Kick)(nil),             // 20: talkd.signaling.v1.Kick
+	(*SwitchTo)(nil),         // 21: talkd.signaling.v1.SwitchTo
+	(*Refused)(nil),          // 22: talkd.signaling.v1.Refused
+	(*User)(nil),             // 23: talkd.signaling.v1.User
+	(*At)(nil),               // 24: talkd.signaling.v1.At
+	(*UserName)(nil),         // 25: talkd.signaling.v1.UserName
+	(*Census)(nil),           // 26: talkd.signaling.v1.Census
+	(*Direct)(nil),           // 27: talkd.signaling.v1.Direct
+	(*NotifyRequest)(nil),    // 28: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),      // 29: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),    // 30: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),      // 31: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil),  // 32: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),      // 33: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),        // 34: talkd.signaling.v1.WarmReply
+	(*HandoverReply)(nil),    // 35: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 36: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 37: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 38: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 39: talkd.signaling.v1.Resume
+	nil,                      // 40: talkd.signaling.v1.SwitchTo.SessionsEntry
+	nil,                      // 41: talkd.signaling.v1.Census.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
-	5,  // 1: talkd.signaling.v1.Frame.attach:type_name -> talkd.signaling.v1.Attach
+	7,  // 1: talkd.signaling.v1.Frame.attach:type_name -> talkd.signaling.v1.Attach
 	4,  // 2: talkd.signaling.v1.Frame.join:type_name -> talkd.signaling.v1.Member
-	10, // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
-	11, // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
-	12, // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
+	12, // 3: talkd.signaling.v1.Frame.leave:type_name -> talkd.signaling.v1.Leave
+	13, // 4: talkd.signaling.v1.Frame.withdraw:type_name -> talkd.signaling.v1.PubID
+	14, // 5: talkd.signaling.v1.Frame.say:type_name -> talkd.signaling.v1.Say
 	4,  // 6: talkd.signaling.v1.Frame.takeover:type_name -> talkd.signaling.v1.Member
-	8,  // 7: talkd.signaling.v1.Frame.watch:type_name -> talkd.signaling.v1.Watch
-	13, // 8: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
-	4,  // 9: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
-	14, // 10: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
-	16, // 11: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
-	17, // 12: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
-	11, // 13: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
-	12, // 14: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
-	18, // 15: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
-	19, // 16: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
-	20, // 17: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
-	4,  // 18: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
-	9,  // 19: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
-	6,  // 20: talkd.signaling.v1.Frame.transient:type_name -> talkd.signaling.v1.Transient
-	21, // 21: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
-	25, // 22: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
-	24, // 23: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
-	22, // 24: talkd.signaling.v1.Frame.at:type_name -> talkd.signaling.v1.At
-	4,  // 25: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 26: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	12, // 27: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	6,  // 28: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 29: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	6,  // 30: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
-	4,  // 31: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 32: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	6,  // 33: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
-	7,  // 34: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	15, // 35: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	38, // 36: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 37: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	23, // 38: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
-	23, // 39: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
-	39, // 40: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
-	2,  // 41: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 42: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 43: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 44: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 45: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	2,  // 46: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	33, // 47: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	0,  // 48: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	35, // 49: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	36, // 50: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 51: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 52: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	26, // 53: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	28, // 54: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	30, // 55: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	34, // 56: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	31, // 57: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	3,  // 58: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	27, // 59: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	29, // 60: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	33, // 61: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	34, // 62: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	32, // 63: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	58, // [58:64] is the sub-list for method output_type
-	52, // [52:58] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	10, // 7: talkd.signaling.v1.Frame.watch:type_name -> talkd.signaling.v1.Watch
+	6,  // 8: talkd.signaling.v1.Frame.state:type_name -> talkd.signaling.v1.State
+	15, // 9: talkd.signaling.v1.Frame.snapshot:type_name -> talkd.signaling.v1.Snapshot
+	4,  // 10: talkd.signaling.v1.Frame.joined:type_name -> talkd.signaling.v1.Member
+	16, // 11: talkd.signaling.v1.Frame.left:type_name -> talkd.signaling.v1.Left
+	18, // 12: talkd.signaling.v1.Frame.users:type_name -> talkd.signaling.v1.Users
+	19, // 13: talkd.signaling.v1.Frame.all_in_call:type_name -> talkd.signaling.v1.AllInCall
+	13, // 14: talkd.signaling.v1.Frame.withdrawn:type_name -> talkd.signaling.v1.PubID
+	14, // 15: talkd.signaling.v1.Frame.said:type_name -> talkd.signaling.v1.Say
+	20, // 16: talkd.signaling.v1.Frame.kick:type_name -> talkd.signaling.v1.Kick
+	21, // 17: talkd.signaling.v1.Frame.switch_to:type_name -> talkd.signaling.v1.SwitchTo
+	22, // 18: talkd.signaling.v1.Frame.refused:type_name -> talkd.signaling.v1.Refused
+	4,  // 19: talkd.signaling.v1.Frame.moved:type_name -> talkd.signaling.v1.Member
+	11, // 20: talkd.signaling.v1.Frame.warming:type_name -> talkd.signaling.v1.Warming
+	8,  // 21: talkd.signaling.v1.Frame.transient:type_name -> talkd.signaling.v1.Transient
+	23, // 22: talkd.signaling.v1.Frame.user:type_name -> talkd.signaling.v1.User
+	27, // 23: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
+	26, // 24: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
+	24, // 25: talkd.signaling.v1.Frame.at:type_name -> talkd.signaling.v1.At
+	5,  // 26: talkd.signaling.v1.Member.virtual:type_name -> talkd.signaling.v1.Virtual
+	4,  // 27: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 28: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	14, // 29: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	8,  // 30: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
+	9,  // 31: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	8,  // 32: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
+	4,  // 33: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 34: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	8,  // 35: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
+	9,  // 36: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	17, // 37: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	40, // 38: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 39: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	25, // 40: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
+	25, // 41: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
+	41, // 42: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
+	2,  // 43: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 44: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 45: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 46: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 47: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 48: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	35, // 49: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	0,  // 50: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	37, // 51: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	38, // 52: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 53: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 54: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	28, // 55: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	30, // 56: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	32, // 57: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	36, // 58: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	33, // 59: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	3,  // 60: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	29, // 61: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	31, // 62: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	35, // 63: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	36, // 64: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	34, // 65: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	60, // [60:66] is the sub-list for method output_type
+	54, // [54:60] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -3654,6 +3844,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Say)(nil),
 		(*Frame_Takeover)(nil),
 		(*Frame_Watch)(nil),
+		(*Frame_State)(nil),
 		(*Frame_Snapshot)(nil),
 		(*Frame_Joined)(nil),
 		(*Frame_Left)(nil),
@@ -3675,8 +3866,8 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Census)(nil),
 		(*Frame_At)(nil),
 	}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[13].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[32].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[15].OneofWrappers = []any{}
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[34].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -3688,7 +3879,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

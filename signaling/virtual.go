@@ -1,0 +1,223 @@
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
+)
+
+// A virtual session stands for somebody who has no client, such as on the phone. To the
+// room it is a member like others; what is said to it goes to the internal client that
+// has brought it, and it ends with that one's session.
+
+// maxVirtual bounds the virtual sessions of one internal client.
+const maxVirtual = 1000
+
+// virtual is what a virtual session has beside a session.
+type virtual struct {
+	owner *Session
+	name  wire.VirtualID
+	actor backend.Actor
+}
+
+func (s *Session) addVirtual(ctx context.Context, a *wire.AddSession) error {
+	room := store.RoomID{Backend: s.who.backend, Name: a.RoomID}
+	if err := room.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", wire.ErrNoSuchRoom, err)
+	}
+	v, err := s.newVirtual(a)
+	if v == nil || err != nil {
+		return err // nil: it is there already
+	}
+	if err := v.enterVirtual(ctx, room); err != nil {
+		v.end("")
+		return err
+	}
+	return nil
+}
+
+// newVirtual makes a virtual session that is in no room yet.
+func (s *Session) newVirtual(a *wire.AddSession) (*Session, error) {
+	sid, err := s.hub.seals.newSessionID(s.hub.deps.Self)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return nil, wire.ErrNoSuchSession
+	case s.virtual[a.SessionID] != nil:
+		return nil, nil
+	case len(s.virtual) >= maxVirtual:
+		return nil, wire.ErrSessionLimit
+	}
+	v := s.hub.newSession(sid, identity{backend: s.who.backend, userID: a.UserID, user: a.User, since: time.Now()}, 1)
+	v.as = &virtual{owner: s, name: a.SessionID}
+	if o := a.Options; o != nil && o.ActorID != "" && o.ActorType != "" {
+		v.as.actor = backend.Actor{ID: o.ActorID, Type: o.ActorType}
+	}
+	switch {
+	case a.InCall != nil:
+		v.own.inCall.Store(*a.InCall)
+	case !s.rulesInCall():
+		v.own.inCall.Store(virtualInCall)
+	}
+	v.own.flags.Store(a.Flags)
+	if s.virtual == nil {
+		s.virtual = make(map[wire.VirtualID]*Session)
+	}
+	s.virtual[a.SessionID] = v
+	return v, nil
+}
+
+// enterVirtual tells the backend of the session, and takes it to the home of the room.
+func (v *Session) enterVirtual(ctx context.Context, room store.RoomID) error {
+	m := &signalpb.Member{
+		Session: string(v.id),
+		Edge:    string(v.hub.deps.Self),
+		UserId:  v.who.userID,
+		User:    v.who.user,
+		InCall:  v.own.inCall.Load(),
+		Virtual: &signalpb.Virtual{
+			Owner:   string(v.as.owner.id),
+			Flags:   v.own.flags.Load(),
+			ActorId: v.as.actor.ID, ActorType: v.as.actor.Type,
+		},
+		Incarnation: v.incarnation,
+	}
+	if v.as.actor.ID != "" {
+		m.RoomSession = string(v.id) // the backend knows it by this
+	}
+	m.Public = ownEntry(m)
+	if err := v.hub.tellVirtual(ctx, room, m); err != nil {
+		return err
+	}
+	if err := v.takeSeat(ctx, room, "", m, backend.RoomResponse{}); err != nil {
+		v.hub.tellLeft(room, m)
+		return err
+	}
+	return nil
+}
+
+// tellVirtual tells the backend that a virtual session enters a room.
+func (h *Hub) tellVirtual(ctx context.Context, room store.RoomID, m *signalpb.Member) error {
+	if room.Backend == store.Embedded || h.deps.Backends == nil {
+		return nil // it knows nothing of them
+	}
+	if actor := actorOf(m); actor.ID != "" {
+		flags := backend.Flags(m.GetInCall())
+		_, err := h.deps.Backends.JoinRoom(ctx, backend.RoomRequest{
+			Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actor, InCall: &flags,
+		})
+		return err
+	}
+	return h.deps.Backends.AddSession(ctx, sessionRequest(room, m))
+}
+
+func actorOf(m *signalpb.Member) backend.Actor {
+	return backend.Actor{ID: m.GetVirtual().GetActorId(), Type: m.GetVirtual().GetActorType()}
+}
+
+func sessionRequest(room store.RoomID, m *signalpb.Member) backend.SessionRequest {
+	return backend.SessionRequest{Room: room, SessionID: store.SessionID(m.GetSession()), UserID: m.GetUserId(), User: m.GetUser()}
+}
+
+// ownEntry is the entry of participants/update for a member of whom no backend tells.
+func ownEntry(m *signalpb.Member) []byte {
+	entry := map[string]any{"sessionId": m.GetSession(), "inCall": m.GetInCall()}
+	if v := m.GetVirtual(); v == nil {
+		entry["internal"] = true
+	} else {
+		entry["virtual"] = true
+		for name, value := range map[string]string{"userId": m.GetUserId(), "actorId": v.GetActorId(), "actorType": v.GetActorType()} {
+			if value != "" {
+				entry[name] = value
+			}
+		}
+	}
+	raw, err := json.Marshal(entry)
+	if err != nil {
+		return nil // texts, a number and a truth can always be written
+	}
+	return raw
+}
+
+func (s *Session) virtualOf(name wire.VirtualID) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.virtual[name]
+}
+
+func (v *Session) update(u *wire.UpdateSession) {
+	if u.Flags != nil {
+		v.own.flags.Store(*u.Flags)
+	}
+	if u.InCall != nil {
+		v.own.inCall.Store(*u.InCall)
+	}
+	v.restate()
+}
+
+// hangup is what an internal client hears when one of its virtual sessions was thrown
+// out of its room.
+var hangup = json.RawMessage(`{"type":"hangup"}`)
+
+// hangUp ends a virtual session that was thrown out.
+func (v *Session) hangUp() {
+	v.as.owner.say(v.toOwner(&signalpb.Say{To: wire.ToRoom, Control: true, Data: hangup}))
+	v.end("")
+}
+
+// hears hands what somebody says to the session to its client: for a virtual one that
+// of its owner, which is told whom it is for.
+func (s *Session) hears(say *signalpb.Say) {
+	if s.as != nil {
+		s.as.owner.say(s.toOwner(say))
+		return
+	}
+	s.send(sayFrame(say))
+}
+
+func (v *Session) toOwner(say *signalpb.Say) wire.ServerMessage {
+	sender := wire.Sender{Type: say.GetTo(), SessionID: store.SessionID(say.GetSession()), UserID: say.GetUserId()}
+	d := &wire.Deliver{
+		Sender:    sender,
+		Recipient: &wire.Recipient{Type: wire.ToSession, SessionID: store.SessionID(v.as.name)},
+		Data:      say.GetData(),
+	}
+	if say.GetControl() {
+		return wire.ServerMessage{Type: wire.TypeControl, Control: d}
+	}
+	return wire.ServerMessage{Type: wire.TypeMessage, Message: d}
+}
+
+// endVirtual ends what ends with a session: its virtual ones.
+func (s *Session) endVirtual() {
+	if s.as != nil {
+		s.as.owner.forgetVirtual(s)
+		return
+	}
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.virtual))
+	s.mu.Unlock()
+	for _, v := range all {
+		v.end("")
+	}
+}
+
+func (s *Session) forgetVirtual(v *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.virtual[v.as.name] == v {
+		delete(s.virtual, v.as.name)
+	}
+}
