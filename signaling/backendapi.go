@@ -18,49 +18,58 @@ import (
 // room of its own. A name means a room of the sender, so those of another
 // backend cannot be reached.
 func (h *Hub) backendRequest(w http.ResponseWriter, r *http.Request) {
-	status, err := h.takeBackendRequest(w, r)
+	status, answer, err := h.takeBackendRequest(w, r)
 	h.metrics.backendRequest(status)
 	if err != nil {
 		h.log.Debug("backend request refused", "status", status, keyError, err)
-		writeJSON(w, status, map[string]string{"error": http.StatusText(status)})
-		return
+		if answer == nil {
+			answer = map[string]string{"error": http.StatusText(status)}
+		}
 	}
-	writeJSON(w, status, struct{}{})
+	if answer == nil {
+		answer = struct{}{}
+	}
+	writeJSON(w, status, answer)
 }
 
-func (h *Hub) takeBackendRequest(w http.ResponseWriter, r *http.Request) (int, error) {
+func (h *Hub) takeBackendRequest(w http.ResponseWriter, r *http.Request) (status int, answer any, err error) {
 	if h.deps.Registry == nil {
-		return http.StatusForbidden, backend.ErrUnknownBackend
+		return http.StatusForbidden, nil, backend.ErrUnknownBackend
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, backend.MaxRequest))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return http.StatusRequestEntityTooLarge, err
+			return http.StatusRequestEntityTooLarge, nil, err
 		}
-		return http.StatusBadRequest, err
+		return http.StatusBadRequest, nil, err
 	}
 	sender, err := h.deps.Registry.VerifyRequest(r.Header, body)
 	if err != nil {
-		return http.StatusForbidden, err
+		return http.StatusForbidden, nil, err
 	}
 	id := store.RoomID{Backend: sender, Name: r.PathValue("roomid")}
 	if err := id.Validate(); err != nil {
-		return http.StatusNotFound, err
+		return http.StatusNotFound, nil, err
 	}
 	req, err := backend.DecodeRequest(body)
-	if err != nil {
-		return http.StatusBadRequest, err
+	switch {
+	case errors.Is(err, backend.ErrBadNumber):
+		return dialoutRefused(err)
+	case err != nil:
+		return http.StatusBadRequest, nil, err
+	case req.Type == backend.TypeDialout:
+		return h.takeDialout(r.Context(), id, req.Dialout)
 	}
 	err = h.Notify(r.Context(), id, req)
 	switch {
 	case err == nil, errors.Is(err, ErrNoSession):
 		// That nobody is there is no mistake of the backend.
-		return http.StatusOK, nil
+		return http.StatusOK, nil, nil
 	case errors.Is(err, backend.ErrBadRequest):
-		return http.StatusBadRequest, err
+		return http.StatusBadRequest, nil, err
 	default:
-		return http.StatusServiceUnavailable, err
+		return http.StatusServiceUnavailable, nil, err
 	}
 }
 

@@ -211,6 +211,7 @@ func Features() []string {
 	return []string{
 		wire.FeatureAudioVideoPermissions,
 		wire.FeatureChatRelay,
+		wire.FeatureDialout,
 		wire.FeatureHelloV2,
 		wire.FeatureInCallAll,
 		wire.FeatureJoinFeatures,

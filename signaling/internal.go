@@ -104,6 +104,8 @@ func (s *Session) internal(ctx context.Context, m *wire.ClientMessage) {
 		if v := s.virtualOf(said.UpdateSession.SessionID); v != nil {
 			v.update(said.UpdateSession)
 		}
+	case wire.InternalDialout:
+		s.dialled(m.ID, said.Dialout)
 	case wire.InternalRemove:
 		if v := s.virtualOf(said.RemoveSession.SessionID); v != nil {
 			v.end("")

@@ -75,7 +75,8 @@ type Session struct {
 	replaces    store.SessionID // guarded by mu; a lost session of the client
 	departure   departure       // guarded by mu; where the client has been asked to go
 
-	virtual map[wire.VirtualID]*Session // guarded by mu; of an internal client
+	virtual  map[wire.VirtualID]*Session           // guarded by mu; of an internal client
+	dialouts map[string]chan<- *wire.DialoutAnswer // guarded by mu; by the id of the question
 }
 
 // seat is a session's place in a room. It is replaced when permissions or properties

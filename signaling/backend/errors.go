@@ -14,5 +14,6 @@ var (
 	ErrBadResponse    = errors.New("backend answers with something else")
 	ErrBadRequest     = errors.New("not a request of a backend")
 	ErrNoTokenKey     = errors.New("backend has no key for tokens that fits")
+	ErrBadNumber      = errors.New("not a number that can be called")
 	ErrUnknownRequest = errors.New("unknown type of backend request")
 )

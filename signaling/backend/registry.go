@@ -139,6 +139,15 @@ func (r *Registry) givenUp() (n float64) {
 	return n
 }
 
+// URL is the base URL of an instance, as the operator gave it; empty if there is none.
+func (r *Registry) URL(id store.BackendID) string {
+	in := r.known.Load().byID[id]
+	if in == nil {
+		return ""
+	}
+	return in.base.String() + "/"
+}
+
 // Only is the instance if there is just one.
 func (r *Registry) Only() (store.BackendID, bool) {
 	known := r.known.Load()

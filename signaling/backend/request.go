@@ -39,6 +39,7 @@ type Request struct {
 	Message      *Message      `json:"message,omitempty"`
 	SwitchTo     *SwitchTo     `json:"switchto,omitempty"`
 	Transient    *Transient    `json:"transient,omitempty"`
+	Dialout      *Dialout      `json:"dialout,omitempty"`
 }
 
 // Invite tells who was invited to the room.
@@ -207,6 +208,10 @@ func (r Request) Validate() error {
 		}
 	case TypeTransient:
 		if b := r.Transient; b != nil {
+			return b.validate()
+		}
+	case TypeDialout:
+		if b := r.Dialout; b != nil {
 			return b.validate()
 		}
 	case "":

@@ -87,6 +87,9 @@ func TestDecodeOthers(t *testing.T) {
 	if r := decode(t, `{"type":"disinvite","disinvite":{"userids":["a"],"sessionids":["s"]}}`); r.Disinvite.SessionIDs[0] != "s" {
 		t.Errorf("%+v", r.Disinvite)
 	}
+	if r := decode(t, `{"type":"dialout","dialout":{"number":"+49301","options":[]}}`); r.Dialout.Number != "+49301" || r.Dialout.Options != nil {
+		t.Errorf("%+v", r.Dialout)
+	}
 	if r := decode(t, `{"type":"update","update":{"userids":["a"],"properties":{}}}`); r.Update.UserIDs[0] != "a" {
 		t.Errorf("%+v", r.Update)
 	}
@@ -125,7 +128,10 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"too large", `{"type":"` + strings.Repeat("x", MaxRequest) + `"}`, wire.ErrTooLarge},
 		{"no type", `{}`, ErrBadRequest},
 		{"null", `null`, ErrBadRequest},
-		{"unknown type", `{"type":"dialout","dialout":{}}`, ErrUnknownRequest},
+		{"dialout without a body", `{"type":"dialout"}`, ErrBadRequest},
+		{"dialout without a number", `{"type":"dialout","dialout":{}}`, ErrBadNumber},
+		{"dialout, options too large", `{"type":"dialout","dialout":{"number":"1","options":{"a":"` + strings.Repeat("a", maxOptions) + `"}}}`, ErrBadRequest},
+		{"unknown type", `{"type":"dance","dance":{}}`, ErrUnknownRequest},
 		{"no body", `{"type":"incall"}`, ErrBadRequest},
 		{"body of another type", `{"type":"incall","delete":{}}`, ErrBadRequest},
 		{"participants without body", `{"type":"participants"}`, ErrBadRequest},

@@ -18,6 +18,7 @@ func FuzzDecode(f *testing.F) {
 		`{"type":"message","message":{"recipient":{"type":"call"},"data":{"type":"candidate","roomType":"video","payload":{"candidate":{"candidate":"candidate:1 1 udp 1 192.0.2.1 1 typ host","sdpMid":"0","sdpMLineIndex":0}}}}}`,
 		`{"type":"control","control":{"recipient":{"type":"user","userid":"u"},"data":{"action":"forceMute"}}}`,
 		`{"type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"s","roomid":"r","user":{"displayname":"U"},"flags":1,"incall":9,"options":{"actorId":"a","actorType":"phones"}}}}`,
+		`{"id":"1","type":"internal","internal":{"type":"dialout","dialout":{"type":"status","roomid":"r","status":{"callid":"c","status":"accepted"}}}}`,
 		`{"type":"internal","internal":{"type":"incall","incall":{"incall":1}}}`,
 		`{"type":"bye"}`,
 	} {

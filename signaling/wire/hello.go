@@ -31,12 +31,15 @@ const (
 	// ClientInternalInCall: the (internal) client sets the flags of itself and of its
 	// virtual sessions, which are none until then.
 	ClientInternalInCall = "internal-incall"
+	// ClientStartDialout: the (internal) client makes calls when it is asked to.
+	ClientStartDialout = "start-dialout"
 )
 
 // Features a server may list in its welcome.
 const (
 	FeatureAudioVideoPermissions = "audio-video-permissions"
 	FeatureChatRelay             = "chat-relay"
+	FeatureDialout               = "dialout"
 	FeatureHelloV2               = "hello-v2"
 	FeatureInCallAll             = "incall-all"
 	FeatureJoinFeatures          = "join-features"

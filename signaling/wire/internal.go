@@ -11,6 +11,8 @@ const (
 	InternalUpdate = "updatesession"
 	InternalRemove = "removesession"
 	InternalInCall = "incall"
+
+	InternalDialout = "dialout" // asked by the server, and answered
 )
 
 // Internal is what only an internal client says: about virtual sessions, which stand for
@@ -22,6 +24,7 @@ type Internal struct {
 	UpdateSession *UpdateSession `json:"updatesession,omitempty"`
 	RemoveSession *RemoveSession `json:"removesession,omitempty"`
 	InCall        *OwnInCall     `json:"incall,omitempty"`
+	Dialout       *DialoutAnswer `json:"dialout,omitempty"`
 }
 
 // VirtualID is the name an internal client has for a virtual session of its own.
@@ -84,6 +87,10 @@ func (i *Internal) validate() error {
 	case InternalInCall:
 		if i.InCall != nil {
 			return nil
+		}
+	case InternalDialout:
+		if i.Dialout != nil {
+			return i.Dialout.validate()
 		}
 	case "":
 		return fmt.Errorf("%w: internal without a type", ErrFormat)

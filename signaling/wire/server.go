@@ -20,7 +20,8 @@ type ServerMessage struct {
 	Event   *Event      `json:"event,omitempty"`
 	Move    *Move       `json:"move,omitempty"`
 
-	Transient *Transient `json:"transient,omitempty"`
+	Transient *Transient      `json:"transient,omitempty"`
+	Internal  *ServerInternal `json:"internal,omitempty"`
 }
 
 // Encode writes m as one frame. Whoever sends to many encodes once and shares

@@ -2885,6 +2885,134 @@ func (x *WarmReply) GetLeftMs() int64 {
 	return 0
 }
 
+type DialoutQuestion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Room          *Room                  `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	Number        string                 `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
+	Options       []byte                 `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"` // JSON
+	Search        bool                   `protobuf:"varint,4,opt,name=search,proto3" json:"search,omitempty"`  // nobody is to be called
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialoutQuestion) Reset() {
+	*x = DialoutQuestion{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialoutQuestion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialoutQuestion) ProtoMessage() {}
+
+func (x *DialoutQuestion) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialoutQuestion.ProtoReflect.Descriptor instead.
+func (*DialoutQuestion) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DialoutQuestion) GetRoom() *Room {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *DialoutQuestion) GetNumber() string {
+	if x != nil {
+		return x.Number
+	}
+	return ""
+}
+
+func (x *DialoutQuestion) GetOptions() []byte {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *DialoutQuestion) GetSearch() bool {
+	if x != nil {
+		return x.Search
+	}
+	return false
+}
+
+type DialoutReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	CallId        string                 `protobuf:"bytes,2,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	Error         []byte                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // as it goes to the backend, JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialoutReply) Reset() {
+	*x = DialoutReply{}
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialoutReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialoutReply) ProtoMessage() {}
+
+func (x *DialoutReply) ProtoReflect() protoreflect.Message {
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialoutReply.ProtoReflect.Descriptor instead.
+func (*DialoutReply) Descriptor() ([]byte, []int) {
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DialoutReply) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
+func (x *DialoutReply) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *DialoutReply) GetError() []byte {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 type HandoverReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=talkd.signaling.v1.Outcome" json:"outcome,omitempty"`
@@ -2900,7 +3028,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3040,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3053,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -2995,7 +3123,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3135,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3148,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -3118,7 +3246,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3258,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3271,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -3220,7 +3348,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3360,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3373,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{36}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -3291,7 +3419,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3431,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3444,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{37}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Resume) GetSession() string {
@@ -3636,7 +3764,16 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x12\n" +
 	"\x04home\x18\x06 \x01(\tR\x04home\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x17\n" +
-	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\xe6\x01\n" +
+	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\x89\x01\n" +
+	"\x0fDialoutQuestion\x12,\n" +
+	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\tR\x06number\x12\x18\n" +
+	"\aoptions\x18\x03 \x01(\fR\aoptions\x12\x16\n" +
+	"\x06search\x18\x04 \x01(\bR\x06search\"S\n" +
+	"\fDialoutReply\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\x12\x17\n" +
+	"\acall_id\x18\x02 \x01(\tR\x06callId\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\fR\x05error\"\xe6\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
@@ -3689,14 +3826,15 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x10OUTCOME_NOT_HOME\x10\x02\x12\x14\n" +
 	"\x10OUTCOME_DETACHED\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NO_SESSION\x10\x04\x12\x17\n" +
-	"\x13OUTCOME_BAD_REQUEST\x10\x052\xd2\x03\n" +
+	"\x13OUTCOME_BAD_REQUEST\x10\x052\xa4\x04\n" +
 	"\tSignaling\x12@\n" +
 	"\x04Link\x12\x19.talkd.signaling.v1.Frame\x1a\x19.talkd.signaling.v1.Frame(\x010\x01\x12L\n" +
 	"\x06Notify\x12!.talkd.signaling.v1.NotifyRequest\x1a\x1f.talkd.signaling.v1.NotifyReply\x12L\n" +
 	"\x06Status\x12!.talkd.signaling.v1.StatusRequest\x1a\x1f.talkd.signaling.v1.StatusReply\x12R\n" +
 	"\bHandover\x12#.talkd.signaling.v1.HandoverRequest\x1a!.talkd.signaling.v1.HandoverReply\x12K\n" +
 	"\x05Front\x12\x1e.talkd.signaling.v1.FrontFrame\x1a\x1e.talkd.signaling.v1.FrontFrame(\x010\x01\x12F\n" +
-	"\x04Warm\x12\x1f.talkd.signaling.v1.WarmRequest\x1a\x1d.talkd.signaling.v1.WarmReplyB4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
+	"\x04Warm\x12\x1f.talkd.signaling.v1.WarmRequest\x1a\x1d.talkd.signaling.v1.WarmReply\x12P\n" +
+	"\aDialout\x12#.talkd.signaling.v1.DialoutQuestion\x1a .talkd.signaling.v1.DialoutReplyB4Z2github.com/talkd/talkd/signaling/internal/signalpbb\x06proto3"
 
 var (
 	file_signaling_internal_signalpb_signaling_proto_rawDescOnce sync.Once
@@ -3711,7 +3849,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
@@ -3748,13 +3886,15 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*HandoverRequest)(nil),  // 32: talkd.signaling.v1.HandoverRequest
 	(*WarmRequest)(nil),      // 33: talkd.signaling.v1.WarmRequest
 	(*WarmReply)(nil),        // 34: talkd.signaling.v1.WarmReply
-	(*HandoverReply)(nil),    // 35: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),       // 36: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),        // 37: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),      // 38: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),           // 39: talkd.signaling.v1.Resume
-	nil,                      // 40: talkd.signaling.v1.SwitchTo.SessionsEntry
-	nil,                      // 41: talkd.signaling.v1.Census.SessionsEntry
+	(*DialoutQuestion)(nil),  // 35: talkd.signaling.v1.DialoutQuestion
+	(*DialoutReply)(nil),     // 36: talkd.signaling.v1.DialoutReply
+	(*HandoverReply)(nil),    // 37: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 38: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 39: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 40: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 41: talkd.signaling.v1.Resume
+	nil,                      // 42: talkd.signaling.v1.SwitchTo.SessionsEntry
+	nil,                      // 43: talkd.signaling.v1.Census.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
@@ -3795,39 +3935,42 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	8,  // 35: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
 	9,  // 36: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
 	17, // 37: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	40, // 38: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	42, // 38: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
 	1,  // 39: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
 	25, // 40: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
 	25, // 41: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
-	41, // 42: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
+	43, // 42: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
 	2,  // 43: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
 	0,  // 44: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
 	2,  // 45: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
 	0,  // 46: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
 	4,  // 47: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
 	2,  // 48: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	35, // 49: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	0,  // 50: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	37, // 51: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	38, // 52: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 53: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 54: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	28, // 55: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	30, // 56: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	32, // 57: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	36, // 58: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	33, // 59: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	3,  // 60: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	29, // 61: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	31, // 62: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	35, // 63: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	36, // 64: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	34, // 65: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	60, // [60:66] is the sub-list for method output_type
-	54, // [54:60] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	37, // 49: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	2,  // 50: talkd.signaling.v1.DialoutQuestion.room:type_name -> talkd.signaling.v1.Room
+	0,  // 51: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	39, // 52: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	40, // 53: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 54: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 55: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	28, // 56: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	30, // 57: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	32, // 58: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	38, // 59: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	33, // 60: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	35, // 61: talkd.signaling.v1.Signaling.Dialout:input_type -> talkd.signaling.v1.DialoutQuestion
+	3,  // 62: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	29, // 63: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	31, // 64: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	37, // 65: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	38, // 66: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	34, // 67: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	36, // 68: talkd.signaling.v1.Signaling.Dialout:output_type -> talkd.signaling.v1.DialoutReply
+	62, // [62:69] is the sub-list for method output_type
+	55, // [55:62] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -3867,7 +4010,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_At)(nil),
 	}
 	file_signaling_internal_signalpb_signaling_proto_msgTypes[15].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[34].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[36].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -3879,7 +4022,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

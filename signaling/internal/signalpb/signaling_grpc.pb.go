@@ -25,6 +25,7 @@ const (
 	Signaling_Handover_FullMethodName = "/talkd.signaling.v1.Signaling/Handover"
 	Signaling_Front_FullMethodName    = "/talkd.signaling.v1.Signaling/Front"
 	Signaling_Warm_FullMethodName     = "/talkd.signaling.v1.Signaling/Warm"
+	Signaling_Dialout_FullMethodName  = "/talkd.signaling.v1.Signaling/Dialout"
 )
 
 // SignalingClient is the client API for Signaling service.
@@ -50,6 +51,9 @@ type SignalingClient interface {
 	// Warm asks for what the caller needs to prepare a session that stays where it
 	// is until the caller claims it.
 	Warm(ctx context.Context, in *WarmRequest, opts ...grpc.CallOption) (*WarmReply, error)
+	// Dialout lets an internal client of the node make a call, or asks whether there is
+	// one that could.
+	Dialout(ctx context.Context, in *DialoutQuestion, opts ...grpc.CallOption) (*DialoutReply, error)
 }
 
 type signalingClient struct {
@@ -126,6 +130,16 @@ func (c *signalingClient) Warm(ctx context.Context, in *WarmRequest, opts ...grp
 	return out, nil
 }
 
+func (c *signalingClient) Dialout(ctx context.Context, in *DialoutQuestion, opts ...grpc.CallOption) (*DialoutReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DialoutReply)
+	err := c.cc.Invoke(ctx, Signaling_Dialout_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SignalingServer is the server API for Signaling service.
 // All implementations must embed UnimplementedSignalingServer
 // for forward compatibility.
@@ -149,6 +163,9 @@ type SignalingServer interface {
 	// Warm asks for what the caller needs to prepare a session that stays where it
 	// is until the caller claims it.
 	Warm(context.Context, *WarmRequest) (*WarmReply, error)
+	// Dialout lets an internal client of the node make a call, or asks whether there is
+	// one that could.
+	Dialout(context.Context, *DialoutQuestion) (*DialoutReply, error)
 	mustEmbedUnimplementedSignalingServer()
 }
 
@@ -176,6 +193,9 @@ func (UnimplementedSignalingServer) Front(grpc.BidiStreamingServer[FrontFrame, F
 }
 func (UnimplementedSignalingServer) Warm(context.Context, *WarmRequest) (*WarmReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Warm not implemented")
+}
+func (UnimplementedSignalingServer) Dialout(context.Context, *DialoutQuestion) (*DialoutReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Dialout not implemented")
 }
 func (UnimplementedSignalingServer) mustEmbedUnimplementedSignalingServer() {}
 func (UnimplementedSignalingServer) testEmbeddedByValue()                   {}
@@ -284,6 +304,24 @@ func _Signaling_Warm_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Signaling_Dialout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DialoutQuestion)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignalingServer).Dialout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Signaling_Dialout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignalingServer).Dialout(ctx, req.(*DialoutQuestion))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Signaling_ServiceDesc is the grpc.ServiceDesc for Signaling service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -306,6 +344,10 @@ var Signaling_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Warm",
 			Handler:    _Signaling_Warm_Handler,
+		},
+		{
+			MethodName: "Dialout",
+			Handler:    _Signaling_Dialout_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
