@@ -186,6 +186,7 @@ func (h *Hub) housekeeping() {
 	h.tellCensus(now)
 	h.used.expire(now)
 	h.throttle.expire(now)
+	h.tellGuesses()
 	h.metrics.move(moveLate, h.moves.expire(now))
 	h.sendAll()
 }

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -319,6 +321,26 @@ func TestThrottle(t *testing.T) {
 		if throttled == dev {
 			t.Errorf("dev %t: throttled %t", dev, throttled)
 		}
+	}
+}
+
+// TestThrottleOfTheCluster: who guesses at two nodes, fewer times than one of them would
+// bear, is slowed down at the third.
+func TestThrottleOfTheCluster(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.Dev = false })
+	people(c)
+	loopback, guesses := netip.MustParseAddr("127.0.0.1"), 0
+	for deadline := time.Now().Add(signalingtest.Patience); !c.nodes[2].hub.Throttled(loopback); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not slowed down after %d guesses", guesses)
+		}
+		client := signalingtest.Dial(t, c.nodes[guesses%2].url())
+		client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{Version: wire.Version, ResumeID: "guess"}})
+		client.Cut()
+		guesses++
+	}
+	if c.nodes[2].hub.Throttled(netip.MustParseAddr("192.0.2.1")) {
+		t.Error("another address is slowed down")
 	}
 }
 

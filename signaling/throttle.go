@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/talkd/talkd/signaling/internal/signalpb"
 )
 
 // Failed hellos of one address. A web client whose ticket is refused comes back
@@ -13,15 +15,22 @@ const (
 	failuresAtOnce = 40
 	failureForgot  = 2 * time.Second // one after the other
 	maxThrottled   = 50_000
+	// longestForgot is how long an address is remembered at most, however many nodes
+	// it has tried at once: there may be others behind it.
+	longestForgot = 2 * failuresAtOnce * failureForgot
 )
 
-// throttle slows those down who guess.
+// throttle slows those down who guess. All nodes tell each other, so that who tries many
+// of them is as slow as who tries one.
 type throttle struct {
-	mu    sync.Mutex
-	until map[netip.Prefix]time.Time // guarded by mu; when all failures are forgotten
+	mu     sync.Mutex
+	until  map[netip.Prefix]time.Time // guarded by mu; when all failures are forgotten
+	untold map[netip.Prefix]uint32    // guarded by mu; failures here that the others have not heard of
 }
 
-func newThrottle() *throttle { return &throttle{until: make(map[netip.Prefix]time.Time)} }
+func newThrottle() *throttle {
+	return &throttle{until: make(map[netip.Prefix]time.Time), untold: make(map[netip.Prefix]uint32)}
+}
 
 // allowed tells whether the address may try.
 func (t *throttle) allowed(a netip.Addr) bool {
@@ -33,15 +42,61 @@ func (t *throttle) allowed(a netip.Addr) bool {
 func (t *throttle) failed(a netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p, now := prefixOf(a), time.Now()
+	if p := prefixOf(a); t.countLocked(p, 1, time.Now()) {
+		t.untold[p]++
+	}
+}
+
+// countLocked is false if there is no room for one more address.
+func (t *throttle) countLocked(p netip.Prefix, times uint32, now time.Time) bool {
 	until, known := t.until[p]
 	if !known && len(t.until) >= maxThrottled {
-		return // many addresses at once: memory is the dearer good
+		return false // many addresses at once: memory is the dearer good
 	}
 	if until.Before(now) {
 		until = now
 	}
-	t.until[p] = until.Add(failureForgot)
+	until = until.Add(time.Duration(min(times, 2*failuresAtOnce)) * failureForgot)
+	if most := now.Add(longestForgot); until.After(most) {
+		until = most
+	}
+	t.until[p] = until
+	return true
+}
+
+// heard counts what another node has refused.
+func (t *throttle) heard(g *signalpb.Guesses, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, from := range g.GetFrom() {
+		var p netip.Prefix
+		if p.UnmarshalBinary(from.GetPrefix()) == nil && p.IsValid() {
+			t.countLocked(p.Masked(), from.GetTimes(), now)
+		}
+	}
+}
+
+// maxGuesses bounds what is told at once; the rest comes next.
+const maxGuesses = 1000
+
+// news is what the other nodes are to hear, or nil.
+func (t *throttle) news() *signalpb.Guesses {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.untold) == 0 {
+		return nil
+	}
+	g := &signalpb.Guesses{}
+	for p, times := range t.untold {
+		if len(g.From) == maxGuesses {
+			break
+		}
+		delete(t.untold, p)
+		if raw, err := p.MarshalBinary(); err == nil {
+			g.From = append(g.From, &signalpb.Guess{Prefix: raw, Times: times})
+		}
+	}
+	return g
 }
 
 func (t *throttle) expire(now time.Time) {
@@ -51,6 +106,21 @@ func (t *throttle) expire(now time.Time) {
 		if until.Before(now) {
 			delete(t.until, p)
 		}
+	}
+}
+
+// tellGuesses tells the other nodes who has guessed here. One that cannot be reached now
+// does not hear of it: what is guessed from then on counts there again.
+func (h *Hub) tellGuesses() {
+	g := h.throttle.news()
+	if g == nil {
+		return
+	}
+	h.mu.Lock()
+	peers := values(h.peers)
+	h.mu.Unlock()
+	for _, p := range peers {
+		p.send(&signalpb.Frame{Body: &signalpb.Frame_Guesses{Guesses: g}})
 	}
 }
 
