@@ -29,6 +29,11 @@ const (
 	dialoutSearch = time.Second
 	// maxDialouts bounds what one client has not answered yet.
 	maxDialouts = 100
+	// callTold is how long it may take to tell a room how far a call is. The client's next
+	// message waits for it, as one state comes after the other.
+	callTold = 2 * time.Second
+	// callEnded is how long the people in the room can see what became of a call.
+	callEnded = 5 * time.Minute
 )
 
 // Codes of a call that cannot be made.
@@ -138,21 +143,19 @@ func (s *Session) dial(ctx context.Context, room store.RoomID, d *backend.Dialou
 	}
 }
 
-// statusRejected is how a client refuses a call in the form of a status.
-const statusRejected = "rejected"
-
 func judge(a *wire.DialoutAnswer) (callID string, err error) {
 	switch {
 	case a.Type == wire.DialoutError:
 		return "", wire.ForeignError(string(a.Error.Code), a.Error.Message, a.Error.Details, wire.ErrProcessingFailed)
-	case a.Status.Status == statusRejected:
-		return "", wire.ForeignError(statusRejected, a.Status.Message, nil, wire.ErrProcessingFailed)
+	case a.Status.Status == wire.CallRejected:
+		return "", wire.ForeignError(wire.CallRejected, a.Status.Message, nil, wire.ErrProcessingFailed)
 	}
 	return a.Status.CallID, nil
 }
 
-// dialled takes what the client says of a call: the answer under the id of the question.
-func (s *Session) dialled(id string, a *wire.DialoutAnswer) {
+// dialled takes what the client says of a call: the answer under the id of the question,
+// and how far the call is, for those in the room.
+func (s *Session) dialled(ctx context.Context, id string, a *wire.DialoutAnswer) {
 	s.mu.Lock()
 	answered := s.dialouts[id]
 	delete(s.dialouts, id)
@@ -160,6 +163,31 @@ func (s *Session) dialled(id string, a *wire.DialoutAnswer) {
 	if answered != nil {
 		answered <- a
 	}
+	if a.Status != nil && a.RoomID != "" {
+		ctx, cancel := context.WithTimeout(ctx, callTold)
+		defer cancel()
+		if err := s.hub.tellCall(ctx, store.RoomID{Backend: s.who.backend, Name: a.RoomID}, a.Status); err != nil {
+			s.hub.log.Debug("state of a call not told", keyError, err)
+		}
+	}
+}
+
+// callKey is where clients look for the states of calls among the transient data.
+const callKey = "callstatus_"
+
+func (h *Hub) tellCall(ctx context.Context, room store.RoomID, s *wire.CallStatus) error {
+	if err := room.Validate(); err != nil {
+		return err
+	}
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	t := &backend.Transient{Action: backend.TransientSet, Key: callKey + s.CallID, Value: value}
+	if s.Status == wire.CallRejected || s.Status == wire.CallCleared {
+		t.TTL = callEnded
+	}
+	return h.Notify(ctx, room, backend.Request{Type: backend.TypeTransient, Transient: t})
 }
 
 // urlOf is the base URL of a backend.

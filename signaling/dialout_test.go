@@ -64,6 +64,8 @@ func TestDialout(t *testing.T) {
 		expectPosted(t, name, c.dialout(c.nodes[0], `{"type":"dialout","dialout":{"number":"`+number+`"}}`), 400, `{"type":"dialout","dialout":{"error":{"code":"invalid_number"}}}`)
 	}
 
+	c.pin("room", c.nodes[1])
+	alice := c.enter(c.nodes[0], "alice")
 	bridge := c.service(c.nodes[2], wire.ClientStartDialout)
 	for _, n := range c.nodes {
 		done := c.dialout(n, dialDora)
@@ -76,8 +78,14 @@ func TestDialout(t *testing.T) {
 		answer(bridge, "of another question", wire.DialoutAnswer{Type: wire.DialoutStatus, Status: &wire.CallStatus{CallID: "other", Status: "accepted"}})
 		answer(bridge, m.ID, wire.DialoutAnswer{Type: wire.DialoutStatus, RoomID: "room", Status: &wire.CallStatus{CallID: "call-1", Status: "accepted"}})
 		expectPosted(t, "accepted", done, 200, `{"type":"dialout","dialout":{"callid":"call-1"}}`)
-		// What becomes of it later is no answer to anything.
-		answer(bridge, m.ID, wire.DialoutAnswer{Type: wire.DialoutStatus, Status: &wire.CallStatus{CallID: "call-1", Status: "ringing"}})
+		// How far the call is comes to those in the room.
+		expectCall(t, alice, "call-1", `{"callid":"call-1","status":"accepted"}`)
+		for _, s := range []wire.CallStatus{{CallID: "call-1", Status: "ringing"}, {CallID: "call-1", Status: "connected"}, {CallID: "call-1", Status: "cleared", Cause: "hung up", Code: 16}} {
+			answer(bridge, "", wire.DialoutAnswer{Type: wire.DialoutStatus, RoomID: "room", Status: &s})
+		}
+		expectCall(t, alice, "call-1", `{"callid":"call-1","status":"ringing"}`)
+		expectCall(t, alice, "call-1", `{"callid":"call-1","status":"connected"}`)
+		expectCall(t, alice, "call-1", `{"callid":"call-1","status":"cleared","cause":"hung up","code":16}`)
 
 		done = c.dialout(n, dialDora)
 		m = bridge.ExpectType(wire.TypeInternal)
@@ -91,6 +99,17 @@ func TestDialout(t *testing.T) {
 	}
 	bridge.Bye()
 	expectPosted(t, "the bridge has gone", c.dialout(c.nodes[0], dialDora), 404, `{"type":"dialout","dialout":{"error":{"code":"no_client_available"}}}`)
+}
+
+// expectCall takes the next state of a call.
+func expectCall(t *testing.T, client *signalingtest.Client, callID, value string) {
+	t.Helper()
+	got := client.Expect("state of a call", func(m *wire.ServerMessage) bool {
+		return m.Transient != nil && m.Transient.Type == wire.TransientSet
+	}).Transient
+	if got.Key != "callstatus_"+callID || !sameJSON(t, string(got.Value), value) {
+		t.Errorf("%s %s, want %s", got.Key, got.Value, value)
+	}
 }
 
 func answer(bridge *signalingtest.Client, id string, a wire.DialoutAnswer) {

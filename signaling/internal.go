@@ -105,7 +105,7 @@ func (s *Session) internal(ctx context.Context, m *wire.ClientMessage) {
 			v.update(said.UpdateSession)
 		}
 	case wire.InternalDialout:
-		s.dialled(m.ID, said.Dialout)
+		s.dialled(ctx, m.ID, said.Dialout)
 	case wire.InternalRemove:
 		if v := s.virtualOf(said.RemoveSession.SessionID); v != nil {
 			v.end("")

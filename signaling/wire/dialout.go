@@ -39,7 +39,13 @@ type DialoutAnswer struct {
 	Status *CallStatus `json:"status,omitempty"`
 }
 
-// CallStatus is how far a call is: accepted, ringing, connected, rejected, cleared.
+// States in which a call has ended.
+const (
+	CallRejected = "rejected"
+	CallCleared  = "cleared"
+)
+
+// CallStatus is how far a call is: accepted, ringing, connected, or one of the above.
 type CallStatus struct {
 	CallID  string `json:"callid"`
 	Status  string `json:"status"`
@@ -55,6 +61,12 @@ func (d *DialoutAnswer) validate() error {
 		return nil
 	case d.Type == DialoutStatus && d.Status != nil:
 		if err := checkText("callid", d.Status.CallID, 1, maxID); err != nil {
+			return err
+		}
+		if err := checkText("message", d.Status.Message, 0, maxErrorMessage); err != nil {
+			return err
+		}
+		if err := checkText("roomid", d.RoomID, 0, maxRoomID); err != nil {
 			return err
 		}
 		if err := checkText("status", d.Status.Status, 1, maxFeature); err != nil {
