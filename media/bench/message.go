@@ -86,10 +86,15 @@ func unpadded(packet []byte) []byte {
 	return packet[rtpHeader:end]
 }
 
-// messages sends or receives with one system call, and returns how many.
+// messages sends or receives with one system call, and returns how many. The
+// runtime is told only of calls that wait for long: telling it costs something too.
 func messages(call uintptr, fd int, m []message, flags uintptr) (int, error) {
+	invoke := unix.RawSyscall6
+	if call == unix.SYS_RECVMMSG {
+		invoke = unix.Syscall6
+	}
 	for {
-		n, _, e := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), flags, 0, 0)
+		n, _, e := invoke(call, uintptr(fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), flags, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
