@@ -18,7 +18,7 @@ type burst interface {
 	// Room is where the next datagram is written, and Add takes its first bytes.
 	Room(size int) []byte
 	Add(to netip.AddrPort, n int)
-	// Flush tells how many were lost. TryFlush is false where that would wait, and
+	// Flush tells how many were lost. TryFlush is false where that might wait, and
 	// keeps what is left.
 	Flush() int
 	TryFlush() bool

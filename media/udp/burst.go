@@ -137,8 +137,9 @@ func (b *Burst) Flush() (lost int) {
 	return b.settle()
 }
 
-// TryFlush is Flush that does not wait. It is false when the kernel has no room
-// for all of it; the rest is still there then.
+// TryFlush is Flush that does not wait. It is false when that could not be: the
+// kernel has no room, or refuses a message of several datagrams. The rest is still
+// there then, for Flush.
 func (b *Burst) TryFlush() bool {
 	if rest := b.give(b.messages[:b.count], false); len(rest) > 0 {
 		b.count = copy(b.messages[:], rest)
@@ -192,6 +193,9 @@ func (b *Burst) give(rest []message, patience bool) []message {
 			b.lose(rest, &b.tally.refused)
 			return nil
 		case rest[0].count > 1:
+			if !patience {
+				return rest // one by one they may have to wait for room
+			}
 			b.apart(rest[0], err)
 		default:
 			b.refusing = refusalOf(&rest[0], err)

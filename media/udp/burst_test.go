@@ -510,6 +510,31 @@ func TestTryFlush(t *testing.T) {
 	}
 }
 
+// Who does not wait does not take apart what is refused either: its datagrams may
+// find no room.
+func TestTryFlushOfRefused(t *testing.T) {
+	k := kernel{room: true}
+	k.refuse = func(m message) error {
+		switch {
+		case m.count > 1:
+			return syscall.EIO
+		case k.waits == 0:
+			return syscall.EAGAIN
+		}
+		return nil
+	}
+	b := k.burst(t)
+	for i := range 3 {
+		b.addNumber(alice, i, 100)
+	}
+	if b.TryFlush() || k.waits != 0 || len(k.got) != 0 {
+		t.Errorf("waited %d times, sent %d", k.waits, len(k.got))
+	}
+	if lost := b.Flush(); lost != 0 || len(k.got) != 3 || b.sockets.stats.refusals.Load() != 1 {
+		t.Errorf("lost %d, sent %d", lost, len(k.got))
+	}
+}
+
 // So it is with a single datagram, whose writer does not learn of it; of what is
 // refused it does, and both are counted.
 func TestSingleWithoutRoom(t *testing.T) {
