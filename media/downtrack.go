@@ -93,9 +93,12 @@ func (d *downTrack) connect(e *egress) error {
 	return err
 }
 
-// direct tells whether packets go past the library, which may wait.
+// direct tells whether packets go past the library, which may wait, and nobody is
+// sealing at the moment, who may wait as well.
 func (d *downTrack) direct() bool {
-	d.mu.Lock()
+	if !d.mu.TryLock() {
+		return false
+	}
 	defer d.mu.Unlock()
 	return d.egress == nil || d.egress.sealer != nil
 }

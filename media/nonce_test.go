@@ -158,6 +158,53 @@ func TestSourceBeginsWhileResending(t *testing.T) {
 	}
 }
 
+// crowded is a burst that has as much as it may hold for one track under the lock,
+// and looks whether that is held where it waits.
+type crowded struct {
+	nowhere
+	d       *downTrack
+	pending int
+	waits   int
+	locked  bool
+}
+
+func (c *crowded) Add(to netip.AddrPort, n int) {
+	c.nowhere.Add(to, n)
+	if c.pending += n; c.pending > 64<<10 {
+		c.Flush()
+	}
+}
+
+func (c *crowded) Flush() int {
+	c.waits++
+	c.pending = 0
+	if !c.d.mu.TryLock() {
+		c.locked = true
+		return 0
+	}
+	c.d.mu.Unlock()
+	return 0
+}
+
+// Who sends much again does not wait for room with the lock of the track, which
+// the goroutine of a socket may need.
+func TestResendDoesNotWaitWithTheLock(t *testing.T) {
+	f, tracks, _ := fan(t, 1)
+	l := f.layers[0][0]
+	var pool Pool
+	var all []uint16
+	for seq := range uint16(200) {
+		l.forward([]*Packet{frame(&pool, seq, seq == 0)}, flush)
+		all = append(all, seq)
+	}
+	c := &crowded{d: tracks[0]}
+	l.net.bursts = func() burst { return c }
+	tracks[0].resend(all)
+	if c.packets[1] != 200 || c.locked || c.waits < 3 {
+		t.Errorf("%d packets, waited %d times, with the lock: %t", c.packets[1], c.waits, c.locked)
+	}
+}
+
 // A packet that is asked for while it is on its way, in the history but not yet
 // sealed for the subscriber, is sent, once.
 func TestResendBeforeFirst(t *testing.T) {

@@ -1,11 +1,16 @@
 package media
 
+import "slices"
+
 const (
 	// What a subscriber may have sent again: half as many packets as were sent,
 	// and this many at once. It bounds what forged requests cost.
 	resendBurst = 256
 	// maxNACK bounds how many packets one RTCP packet of a subscriber may ask for.
 	maxNACK = resendBurst
+	// resendBatch is how many are sealed before others have their turn. It is less
+	// than what a burst gives the kernel by itself, which may wait for room.
+	resendBatch = 32
 )
 
 // resend answers a request for lost packets from the layer's history.
@@ -32,9 +37,27 @@ func (d *downTrack) resend(lost []uint16) {
 	}
 	found := t.layer.recall(seqs[:allowed], make([]*Packet, 0, allowed))
 	b := t.layer.net.burst()
+	defer b.Release()
 	var packets, bytes int
-	d.mu.Lock()
+	// Nobody waits for room with the lock: the socket's goroutine may need it.
+	for batch := range slices.Chunk(found, resendBatch) {
+		n, size := d.resendSome(t, epoch, batch, b)
+		packets, bytes = packets+n, bytes+size
+		b.Flush() // what is lost, the socket counts
+	}
 	for _, p := range found {
+		p.Release()
+	}
+	d.stats.out(packets, bytes)
+	d.metrics.resent.Add(float64(packets))
+}
+
+// resendSome seals packets again that were found when the tap was the current
+// one, and returns what there was.
+func (d *downTrack) resendSome(t *tap, epoch uint32, batch []*Packet, b burst) (packets, bytes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range batch {
 		// A source that came after the request has other packets under the numbers.
 		if t != d.current || t.epoch != epoch || t.stale() || d.out.writer == nil {
 			break
@@ -44,13 +67,7 @@ func (d *downTrack) resend(lost []uint16) {
 			bytes += n
 		}
 	}
-	d.mu.Unlock()
-	flush(b)
-	for _, p := range found {
-		p.Release()
-	}
-	d.stats.out(packets, bytes)
-	d.metrics.resent.Add(float64(packets))
+	return packets, bytes
 }
 
 // again sends a packet once more: as a retransmission with a sequence of its

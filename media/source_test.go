@@ -112,6 +112,21 @@ func TestBringerDoesNotWait(t *testing.T) {
 	})
 }
 
+// What somebody else seals for is left to the layer's goroutine: the lock may be
+// held while there is no room.
+func TestBringerWaitsForNoLock(t *testing.T) {
+	f, tracks, _ := fan(t, 2)
+	l := f.layers[0][0]
+	if !l.light(1) {
+		t.Error("left to the goroutine")
+	}
+	tracks[1].mu.Lock()
+	defer tracks[1].mu.Unlock()
+	if l.light(1) {
+		t.Error("would wait for a lock")
+	}
+}
+
 // A panic is that of who brings the packets, and leaves nobody waiting.
 func TestPanicGivesTheTurnBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
