@@ -84,11 +84,17 @@ func (a *acceptor) leave(from netip.Prefix) {
 // networkOf is the network of an address: itself, or with IPv6 the 64 bits of which
 // one subscriber has all addresses.
 func networkOf(a net.Addr) netip.Prefix {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := t.AddrPort().Addr().Unmap().WithZone("")
+	ip := addrPortOf(a).Addr().WithZone("")
 	p, _ := ip.Prefix(min(ip.BitLen(), 64)) // fails only for more bits than there are
 	return p
+}
+
+// addrPortOf is the address of a TCP connection, of IPv4 if it is one.
+func addrPortOf(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	at := t.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }

@@ -36,7 +36,7 @@ func (d divertedTCP) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.Pa
 	if err != nil {
 		return nil, err
 	}
-	return &divertedConn{PacketConn: c, to: d.to}, nil
+	return &divertedConn{PacketConn: &tcpClient{PacketConn: c}, to: d.to}, nil
 }
 
 // divertedConn is read by one goroutine.

@@ -115,12 +115,13 @@ type tcpConns struct {
 // GetConnByUfrag implements ice.TCPMux.
 func (t *tcpConns) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.PacketConn, error) {
 	c, err := t.TCPMux.GetConnByUfrag(ufrag, v6, local)
-	if err == nil {
-		t.mu.Lock()
-		t.conns = append(t.conns, c)
-		t.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns = append(t.conns, c)
+	return &tcpClient{PacketConn: c}, nil
 }
 
 // write never blocks: a full queue drops.

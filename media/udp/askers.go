@@ -14,19 +14,19 @@ const (
 	askerEvery = 10 * time.Second
 )
 
-// askers are the addresses from which requests come for one connection, without
-// those that belong to it. The library checks each of them with requests of its own (see
+// Askers are the addresses from which requests come for one connection, without
+// those that belong to it by UDP. The library checks each of them with requests of its own (see
 // allowances), and never forgets one. Whoever forges sender addresses would have the
 // node send all these to others, and each address would cost memory.
-type askers struct {
+type Askers struct {
 	mu    sync.Mutex
 	known []netip.AddrPort // guarded by mu; the oldest first
 	used  int              // guarded by mu; of maxAskers
 	since time.Time        // guarded by mu; when the last of used was given back
 }
 
-// admit tells whether a request from there is let in.
-func (a *askers) admit(from netip.AddrPort, now time.Time) bool {
+// Admit tells whether a request from there is let in.
+func (a *Askers) Admit(from netip.AddrPort, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if slices.Contains(a.known, from) {

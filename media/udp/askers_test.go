@@ -9,24 +9,24 @@ import (
 // A connection is asked from as many addresses as a client has, as often as it
 // likes, and from others only little by little.
 func TestAskers(t *testing.T) {
-	var a askers
+	var a Askers
 	now := time.Now()
 	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(alice.Addr(), uint16(i)) }
 	for range 3 {
 		for i := range maxAskers {
-			if !a.admit(at(i), now) {
+			if !a.Admit(at(i), now) {
 				t.Fatalf("address %d is refused", i)
 			}
 		}
 	}
 	for i := range 1000 {
-		if a.admit(at(maxAskers+i), now.Add(askerEvery-1)) {
+		if a.Admit(at(maxAskers+i), now.Add(askerEvery-1)) {
 			t.Fatalf("address %d is let in", maxAskers+i)
 		}
 	}
 	admitted := 0
 	for i := range 1000 {
-		if a.admit(at(maxAskers+i), now.Add(3*askerEvery)) {
+		if a.Admit(at(maxAskers+i), now.Add(3*askerEvery)) {
 			admitted++
 		}
 	}
@@ -35,7 +35,7 @@ func TestAskers(t *testing.T) {
 	}
 	admitted = 0
 	for i := range 1000 { // after a long time all of them, not more
-		if a.admit(at(5000+i), now.Add(1000*askerEvery)) {
+		if a.Admit(at(5000+i), now.Add(1000*askerEvery)) {
 			admitted++
 		}
 	}

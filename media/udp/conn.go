@@ -32,7 +32,7 @@ type conn struct {
 	refs      int              // guarded by mux.mu; handles that are open
 	addresses []netip.AddrPort // guarded by mux.mu; that belong to it, the oldest first
 	receiver  Receiver         // guarded by mux.mu; of its media, may be nil
-	askers    askers
+	askers    Askers
 	asks      allowances
 
 	mu     sync.Mutex

@@ -57,7 +57,7 @@ func (d *dispatcher) dispatch(batch []*datagram) {
 			d.hand(batch[i:], d.to[i:])
 		case to.conn == nil:
 			d.port.stats.unknown.Add(1)
-		case to.strange && !to.conn.askers.admit(batch[i].from, time.Now()):
+		case to.strange && !to.conn.askers.Admit(batch[i].from, time.Now()):
 			d.port.stats.addresses.Add(1)
 		default:
 			if b := batch[i].buf[:batch[i].n]; isRequest(b) || isSuccess(b) {

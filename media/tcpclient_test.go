@@ -1,0 +1,80 @@
+package media
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+)
+
+// arrival is what a mux of TCP connections returns of one of them.
+type arrival struct {
+	first byte
+	port  int // 0: of none
+	err   error
+}
+
+// arrivals is a mux that returns what it is told, and then its end.
+type arrivals struct {
+	net.PacketConn
+	left []arrival
+}
+
+func (a *arrivals) ReadFrom(b []byte) (int, net.Addr, error) {
+	if len(a.left) == 0 {
+		return 0, nil, io.ErrClosedPipe
+	}
+	next := a.left[0]
+	a.left = a.left[1:]
+	b[0] = next.first
+	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(next.port)))
+	if next.err != nil {
+		return 0, at, next.err
+	}
+	return 1, at, nil
+}
+
+// A client whose TCP connection ends is heard by the next one, until all of it
+// ends.
+func TestTCPConnectionOfAClientEnds(t *testing.T) {
+	c := &tcpClient{PacketConn: &arrivals{left: []arrival{
+		{stunFirst, 1, nil}, {0, 1, io.EOF}, {stunFirst, 2, nil}, {0, 2, net.ErrClosed}, {0, 3, io.ErrShortBuffer}, {rtpFirst, 3, nil},
+	}}}
+	b := make([]byte, 10)
+	for _, port := range []int{1, 2, 3} {
+		n, from, err := c.ReadFrom(b)
+		if err != nil || n != 1 || from.(*net.TCPAddr).Port != port {
+			t.Fatalf("%d bytes from %v: %v", n, from, err)
+		}
+	}
+	if _, _, err := c.ReadFrom(b); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+// Of more TCP connections than a client has nothing is heard; those that were
+// there go on.
+func TestTCPConnectionsOfAClientAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all arrivals
+		for port := range 1000 {
+			all.left = append(all.left, arrival{stunFirst, port + 1, nil})
+		}
+		all.left = append(all.left, arrival{stunFirst, 1, nil}, arrival{rtpFirst, 1, nil})
+		c := &tcpClient{PacketConn: &all}
+		heard := map[int]int{}
+		b := make([]byte, 10)
+		for {
+			_, from, err := c.ReadFrom(b)
+			if err != nil {
+				break
+			}
+			heard[from.(*net.TCPAddr).Port]++
+		}
+		if len(heard) > 64 || heard[1] != 3 {
+			t.Errorf("heard %d connections, the first %d times", len(heard), heard[1])
+		}
+	})
+}
