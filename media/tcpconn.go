@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/talkd/talkd/media/udp"
@@ -16,11 +17,17 @@ const (
 	// grow to what a queue and the kernel hold, which by itself takes megabytes.
 	tcpQueue = 512 << 10
 	tcpLate  = time.Second
+	// strangerBytes is what a connection may say before it is answered: requests of
+	// half a minute. The library keeps 64 packets of it, which need not be short.
+	strangerBytes = 64 << 10
 	// frameLen is the length that stands before each packet (RFC 4571 2).
 	frameLen = 2
 )
 
-var errSlow = errors.New("media: the TCP connection does not keep up")
+var (
+	errSlow     = errors.New("media: the TCP connection does not keep up")
+	errStranger = errors.New("media: the TCP connection says much before it is answered")
+)
 
 // tcpConn is a connection by TCP that never blocks who writes: what finds its
 // queue full, or has others before it that wait too long, is lost. Its goroutine
@@ -31,6 +38,8 @@ type tcpConn struct {
 	net.Conn
 	answered func()      // is told that this connection is no stranger's any more
 	stranger *time.Timer // ends it before that
+	met      atomic.Bool // it was answered
+	heard    int         // bytes before that; of who reads
 
 	mu     sync.Mutex
 	ready  sync.Cond // of mu
@@ -65,6 +74,7 @@ func (t *tcpConn) Write(b []byte) (int, error) {
 		return 0, errSlow
 	}
 	if t.done == nil {
+		t.met.Store(true)
 		t.known()
 		t.done = make(chan struct{})
 		go t.drain(t.done)
@@ -73,6 +83,17 @@ func (t *tcpConn) Write(b []byte) (int, error) {
 	t.bytes += len(b)
 	t.ready.Signal()
 	return len(b), nil
+}
+
+// Read is for one goroutine at a time.
+func (t *tcpConn) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	if !t.met.Load() {
+		if t.heard += n; t.heard > strangerBytes {
+			return 0, errStranger
+		}
+	}
+	return n, err
 }
 
 func (t *tcpConn) known() {

@@ -85,6 +85,37 @@ func TestTCPConnEnds(t *testing.T) {
 	})
 }
 
+// A stranger says little; who was answered, as much as he likes.
+func TestStrangersSayLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, answered := range []bool{false, true} {
+			near, far := net.Pipe()
+			c := newTCPConn(near, func() {})
+			go func() { _, _ = io.Copy(far, io.LimitReader(zeros{}, 2*strangerBytes)); _ = far.Close() }()
+			if answered {
+				go func() { _, _ = io.Copy(io.Discard, far) }()
+				if _, err := c.Write(framed(stunFirst, 10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n, err := io.Copy(io.Discard, c)
+			if !answered && (!errors.Is(err, errStranger) || n > strangerBytes) {
+				t.Errorf("heard %d bytes of a stranger: %v", n, err)
+			}
+			if answered && (err != nil || n != 2*strangerBytes) {
+				t.Errorf("heard %d bytes: %v", n, err)
+			}
+			_ = c.Close()
+			_ = far.Close()
+		}
+	})
+}
+
+// zeros is endless.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
 // The kernel keeps little of what it cannot send, so that what comes after a
 // receiver stood still is not old.
 func TestKernelKeepsLittle(t *testing.T) {
