@@ -16,9 +16,11 @@ const (
 	// maxStrangers is how many connections there are at once that have not yet been
 	// answered, and maxShare how many of them from one network: each has a file of
 	// the process, for strangerFor at most. Others are answered as soon as their
-	// first message has come, and what the node needs to believe it.
-	maxStrangers = 1024
-	maxShare     = 128
+	// first message has come, and what the node needs to believe it: when all of an
+	// office without UDP come back at once, these are some hundred for a moment, and
+	// clients do not try again what was refused.
+	maxStrangers = 4096
+	maxShare     = 512
 	strangerFor  = 2 * tcpFirstPacket
 )
 

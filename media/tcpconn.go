@@ -17,9 +17,9 @@ const (
 	// grow to what a queue and the kernel hold, which by itself takes megabytes.
 	tcpQueue = 512 << 10
 	tcpLate  = time.Second
-	// strangerBytes is what a connection may say before it is answered: requests of
-	// half a minute. The library keeps 64 packets of it, which need not be short.
-	strangerBytes = 64 << 10
+	// strangerBytes is what a connection may say before it is answered, some hundred
+	// requests. The library keeps 64 packets of it, which need not be short.
+	strangerBytes = 32 << 10
 	// frameLen is the length that stands before each packet (RFC 4571 2).
 	frameLen = 2
 )

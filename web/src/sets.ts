@@ -217,7 +217,6 @@ export class Sets {
     former.set.close();
   }
 
-
   // Whether a set still waits for something that another one has brought since.
   private lacks(set: MediaSet, other: MediaSet, since: number): boolean {
     return this.owner.wanted().some(({ session, kind, on }) =>
