@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/talkd/talkd/signaling/backend"
 )
 
 const backendWords = "add URL | list | remove URL"
@@ -26,10 +29,12 @@ type backendList struct {
 	} `json:"backends"`
 }
 
-// find is the id of a Nextcloud by its URL or its id.
+// find is the id of a Nextcloud by its URL or its id. The nodes make the id of the URL,
+// so that it does not matter how that is written.
 func (l backendList) find(name string) (id string, ok bool) {
+	of, err := backend.IDOf(name)
 	for _, b := range l.Backends {
-		if b.ID == name || strings.EqualFold(b.URL, strings.TrimRight(name, "/")) {
+		if b.ID == name || err == nil && b.ID == string(of) {
 			return b.ID, true
 		}
 	}
@@ -112,14 +117,26 @@ func (c *adminClient) addBackend(ctx context.Context, url, secretFile string, bo
 			body["secret"] = made
 		}
 	}
-	if done, err := c.call(ctx, http.MethodPost, "/admin/v1/backends", body, nil, out); done || err != nil {
+	answer, err := c.do(ctx, http.MethodPost, "/admin/v1/backends", body)
+	if err != nil {
 		return err
+	}
+	defer answer.Close()
+	if c.json {
+		view := make(map[string]any)
+		if err := json.NewDecoder(answer).Decode(&view); err != nil {
+			return err
+		}
+		if made != "" {
+			view["secret"] = made // nobody else tells it
+		}
+		return printJSON(out, view)
 	}
 	if made == "" {
 		_, err := fmt.Fprintf(out, "%s is served by all nodes\n", url)
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s is served by all nodes. Enter this secret there, in the settings of Talk, high-performance backend:\n%s\n", url, made)
+	_, err = fmt.Fprintf(out, "%s is served by all nodes. Enter this secret there, in the settings of Talk, high-performance backend:\n%s\n", url, made)
 	return err
 }
 

@@ -10,7 +10,13 @@ import (
 	"testing"
 
 	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/signaling/backend"
 )
+
+func idOf(url string) string {
+	id, _ := backend.IDOf(url)
+	return string(id)
+}
 
 // backends meets api.Backends. It keeps what it was told.
 type backends struct{ put []api.NewBackend }
@@ -19,7 +25,7 @@ func (b *backends) Backends() []api.BackendView {
 	list := []api.BackendView{}
 	for _, n := range b.put {
 		list = append(list, api.BackendView{
-			ID: "id-of-" + strings.TrimPrefix(n.URL, "https://"), URL: n.URL, Source: api.BackendOfCluster, Sessions: 3, MaxSessions: n.MaxSessions,
+			ID: idOf(n.URL), URL: n.URL, Source: api.BackendOfCluster, Sessions: 3, MaxSessions: n.MaxSessions,
 		})
 	}
 	return list
@@ -32,7 +38,7 @@ func (b *backends) PutBackend(_ context.Context, n api.NewBackend) (api.BackendV
 
 func (b *backends) RemoveBackend(_ context.Context, id string) error {
 	n := len(b.put)
-	b.put = slices.DeleteFunc(b.put, func(old api.NewBackend) bool { return "id-of-"+strings.TrimPrefix(old.URL, "https://") == id })
+	b.put = slices.DeleteFunc(b.put, func(old api.NewBackend) bool { return idOf(old.URL) == id })
 	if len(b.put) == n {
 		return api.ErrNoBackend
 	}
@@ -52,6 +58,17 @@ func TestBackends(t *testing.T) {
 	if code, out, _ := talkd(t, "backend", "add", "https://cloud.example", "--max-sessions", "60"); code != exitDone || f.backends.put[0].Secret != "" || strings.Contains(out, "secret") {
 		t.Errorf("changed: exit %d: %s", code, out)
 	}
+	// Also if it is written otherwise: another secret would lock its people out.
+	for _, same := range []string{"https://cloud.example/", "https://Cloud.Example:443"} {
+		if code, out, log := talkd(t, "backend", "add", same); code != exitDone || f.backends.put[len(f.backends.put)-1].Secret != "" || strings.Contains(out, "secret") {
+			t.Errorf("%s: exit %d: %s%s", same, code, out, log)
+		}
+		f.backends.put = f.backends.put[:1]
+	}
+	if code, out, _ := talkd(t, "backend", "add", "https://json.example", "--json"); code != exitDone || !strings.Contains(out, f.backends.put[1].Secret) {
+		t.Errorf("as JSON: exit %d: %s", code, out)
+	}
+	f.backends.put = f.backends.put[:1]
 	file := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte("of a file\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -59,7 +76,7 @@ func TestBackends(t *testing.T) {
 	if code, out, _ := talkd(t, "backend", "add", "https://other.example", "--secret-file", file); code != exitDone || f.backends.put[1].Secret != "of a file" || strings.Contains(out, "of a file") {
 		t.Errorf("from a file: exit %d: %s", code, out)
 	}
-	if code, out, _ := talkd(t, "backend", "list"); code != exitDone || !regexp.MustCompile(`https://cloud.example +id-of-cloud.example +cluster +3 +60 +-`).MatchString(out) {
+	if code, out, _ := talkd(t, "backend", "list"); code != exitDone || !regexp.MustCompile(`https://cloud.example +`+idOf("https://cloud.example")+` +cluster +3 +60 +-`).MatchString(out) {
 		t.Errorf("list: exit %d: %s", code, out)
 	}
 	if code, out, log := talkd(t, "backend", "remove", "https://cloud.example/"); code != exitDone || len(f.backends.put) != 1 {
