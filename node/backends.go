@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/talkd/talkd/api"
@@ -25,6 +26,8 @@ type backendBook struct {
 	cluster    backendDecisions
 	sessions   func(store.BackendID) int
 	log        *slog.Logger
+
+	serving sync.Mutex // from what is decided to what is served: nothing older comes after it
 }
 
 // backendDecisions is met by cluster.Cluster.
@@ -56,6 +59,8 @@ func (b *backendBook) Run(ctx context.Context) error {
 
 // serve makes the registry what is to be served.
 func (b *backendBook) serve() {
+	b.serving.Lock()
+	defer b.serving.Unlock()
 	var instances []backend.Instance
 	for _, e := range b.entries() {
 		instances = append(instances, e.instance)

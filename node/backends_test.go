@@ -108,3 +108,29 @@ func TestBackendBookRefuses(t *testing.T) {
 		}
 	}
 }
+
+// asked calls back when it is asked what is decided.
+type asked struct {
+	*decider
+	back func()
+}
+
+func (a asked) Backends() []store.Backend {
+	a.back()
+	return a.decider.Backends()
+}
+
+// TestBackendBookInOrder: while what is decided becomes what is served nobody else does
+// the same, who could be overtaken by it.
+func TestBackendBookInOrder(t *testing.T) {
+	b, d := newBackendBook(t)
+	times := 0
+	b.cluster = asked{d, func() {
+		if times++; b.serving.TryLock() {
+			t.Error("two at once")
+		}
+	}}
+	if b.serve(); times != 1 {
+		t.Errorf("asked %d times", times)
+	}
+}
