@@ -40,6 +40,7 @@ type routed struct {
 	user *signalpb.User
 	from store.NodeID
 	at   time.Time
+	to   map[store.NodeID][]string // the users by the nodes that were passed it
 }
 
 // How long, and how much of it is kept.
@@ -114,7 +115,7 @@ func (d *directory) heard(from store.NodeID, a *signalpb.At) (missed []*signalpb
 	for _, u := range a.GetHere() {
 		d.addLocked(from, userKey{store.BackendID(u.GetBackend()), u.GetId()})
 		for _, r := range d.routed {
-			if knew && r.from != from && time.Since(r.at) < oldRouted && r.user.GetBackend() == u.GetBackend() && slices.Contains(r.user.GetUserIds(), u.GetId()) {
+			if knew && r.from != from && time.Since(r.at) < oldRouted && r.missedBy(from, u) {
 				missed = append(missed, userFrame(r.user, []string{u.GetId()}))
 			}
 		}
@@ -126,6 +127,11 @@ func (d *directory) heard(from store.NodeID, a *signalpb.At) (missed []*signalpb
 		d.views[from] = a.GetView()
 	}
 	return missed
+}
+
+// missedBy tells whether it was for a user, and the node has not been passed it.
+func (r routed) missedBy(node store.NodeID, u *signalpb.UserName) bool {
+	return r.user.GetBackend() == u.GetBackend() && slices.Contains(r.user.GetUserIds(), u.GetId()) && !slices.Contains(r.to[node], u.GetId())
 }
 
 // lost tells that the link to a node has broken: what it tells may not arrive.
@@ -245,14 +251,14 @@ func (d *directory) routes(of store.BackendID, users []string) (byNode map[store
 func (d *directory) plan(u *signalpb.User, from store.NodeID, nodes []store.NodeID) map[store.NodeID][]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.routed = append(d.routed, routed{u, from, time.Now()})
-	d.routed = newest(d.routed, maxRouted, maxRoutedBytes, func(r routed) int { return len(r.user.GetFrame()) })
 	plan := make(map[store.NodeID][]string)
 	for _, node := range nodes {
 		if users := d.usersAtLocked(node, u); node != from && len(users) > 0 {
 			plan[node] = users
 		}
 	}
+	d.routed = append(d.routed, routed{u, from, time.Now(), plan})
+	d.routed = newest(d.routed, maxRouted, maxRoutedBytes, func(r routed) int { return len(r.user.GetFrame()) })
 	return plan
 }
 

@@ -56,6 +56,13 @@ func TestDirectory(t *testing.T) {
 	if missed := d.heard("n2", &signalpb.At{Here: names("b")}); len(missed) > 0 {
 		t.Errorf("missed long ago: %v", missed)
 	}
+	// What a node was passed when it had not told all yet it does not get once more.
+	d.heard("n2", &signalpb.At{Begin: true})
+	asked("not all told again", view, "a", "b")
+	d.heard("n2", &signalpb.At{Whole: true, View: view})
+	if missed := d.heard("n2", &signalpb.At{Here: names("a")}); len(missed) > 0 {
+		t.Errorf("passed twice: %v", missed)
+	}
 	d.lost("n2")
 	asked("the link has broken", view, "a", "b")
 	if d.routable("n2") || len(d.at) > 0 || len(d.of) > 0 {
