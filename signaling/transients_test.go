@@ -60,3 +60,20 @@ func TestTransientCopies(t *testing.T) {
 		t.Errorf("cleared at %d, %d", ours.epoch, ours.number)
 	}
 }
+
+// TestSameJSON: only how a value is written makes no other one of it.
+func TestSameJSON(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{`{"a":1,"b":[2]}`, `{ "b": [2], "a": 1 }`, true},
+		{`1`, `2`, false},
+		{`9007199254740992`, `9007199254740993`, false},
+		{``, `null`, false},
+	} {
+		if got := sameJSON([]byte(c.a), []byte(c.b)); got != c.same {
+			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		}
+	}
+}
