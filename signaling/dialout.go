@@ -74,6 +74,9 @@ func (h *Hub) takeDialout(ctx context.Context, room store.RoomID, d *backend.Dia
 	return http.StatusOK, a, nil
 }
 
+// errNoCall is for the log: what a bridge says of a refusal may hold the number.
+var errNoCall = errors.New("no call was begun")
+
 func dialoutRefused(err error) (status int, answer any, _ error) {
 	a := dialoutAnswer{Type: backend.TypeDialout}
 	a.Dialout.Error = wire.ErrorFor(err)
@@ -88,7 +91,7 @@ func dialoutRefused(err error) (status int, answer any, _ error) {
 	case errors.Is(err, ErrDetached), errors.Is(err, wire.ErrTooManyRequests):
 		status = http.StatusServiceUnavailable
 	}
-	return status, a, err
+	return status, a, errNoCall
 }
 
 // dialler is a client of this node that makes calls for the backend, or nil.

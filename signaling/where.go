@@ -64,11 +64,12 @@ func named(nodes []Node, id store.NodeID) (Node, bool) {
 	return Node{}, false
 }
 
-// refuges are the nodes that people of this one may go to now: those that are fit.
-// If there are none and this node stops, those that are full, as people who are cut
+// refuges are the nodes that people of this one may go to now: those that are fit,
+// else those that are only busy. If there are none and this node stops, those that
+// are full, as people who are cut
 // off come to them anyway. There is hope as long as there may be some later.
 func (h *Hub) refuges() (now []Node, hope bool) {
-	var full []Node
+	var crowded, full []Node
 	for _, n := range h.deps.Nodes.Nodes() {
 		if n.ID == h.deps.Self || !n.mayTake() {
 			continue
@@ -77,9 +78,14 @@ func (h *Hub) refuges() (now []Node, hope bool) {
 		switch {
 		case n.fit():
 			now = append(now, n)
+		case n.takes() && !n.Full:
+			crowded = append(crowded, n)
 		case n.takes():
 			full = append(full, n)
 		}
+	}
+	if len(now) == 0 {
+		now = crowded
 	}
 	if len(now) == 0 && h.moves.stops() {
 		now = full
@@ -88,10 +94,14 @@ func (h *Hub) refuges() (now []Node, hope bool) {
 }
 
 // refuge is where sessions of a room go when they leave this node: to the home of
-// the room, else to a node where others of the room are, else to any. While the
-// home is to move they wait for that.
+// the room, also if that is busier than others, for it was chosen just now; else to
+// a node where others of the room are, else to any. While the home is to move they
+// wait for that.
 func (h *Hub) refuge(r *replica, reason string) (Node, bool) {
 	home, placed := h.deps.Places.Lookup(r.id)
+	if n, ok := named(h.deps.Nodes.Nodes(), home.Node); ok && placed && n.ID != h.deps.Self && n.takes() && !n.Full {
+		return n, true
+	}
 	nodes, _ := h.refuges()
 	if n, ok := bestOf(r.id, nodes, func(n Node) bool { return placed && n.ID == home.Node }); ok {
 		return n, true

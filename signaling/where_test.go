@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
@@ -96,6 +97,7 @@ func TestRefuges(t *testing.T) {
 		self     = Node{ID: "n1", URL: url, Alive: true, Draining: true}
 		fit      = Node{ID: "n2", URL: url, Alive: true}
 		full     = Node{ID: "n3", URL: url, Alive: true, Full: true}
+		crowded  = Node{ID: "n8", URL: url, Alive: true, Crowded: true}
 		draining = Node{ID: "n4", URL: url, Alive: true, Draining: true}
 		dead     = Node{ID: "n5", URL: url}
 		suspect  = Node{ID: "n6", URL: url, Suspect: true}
@@ -108,6 +110,8 @@ func TestRefuges(t *testing.T) {
 		hope     bool
 	}{
 		"one that is fit":   {[]Node{self, full, fit, suspect}, "n2", "n2", true},
+		"one that is quiet": {[]Node{self, full, crowded, fit}, "n2", "n2", true},
+		"none that is":      {[]Node{self, full, crowded}, "n8", "n8", true},
 		"all full":          {[]Node{self, full, draining}, "", "n3", true},
 		"none answers":      {[]Node{self, suspect, dead}, "", "", true},
 		"nobody":            {[]Node{self}, "", "", false},
@@ -131,6 +135,31 @@ func TestRefuges(t *testing.T) {
 			check(c.waiting)
 			h.moves.stop(time.Time{})
 			check(c.stopping)
+		})
+	}
+}
+
+// TestRefugeIsTheHome: who is to follow a home that has moved does, also if that is
+// busier than other nodes.
+func TestRefugeIsTheHome(t *testing.T) {
+	const url = "https://n.example"
+	for name, c := range map[string]struct {
+		home Node
+		want store.NodeID
+	}{
+		"quiet":   {Node{Alive: true}, "home"},
+		"crowded": {Node{Alive: true, Crowded: true}, "home"},
+		"full":    {Node{Alive: true, Full: true}, ""},
+		"dead":    {Node{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := lonely(t)
+			h.deps.Places = placed{h.deps.Places, "home"}
+			c.home.ID, c.home.URL = "home", url
+			h.deps.Nodes = others{nodes: []Node{c.home, {ID: "other", URL: url, Alive: true}}}
+			if n, _ := h.refuge(&replica{id: store.RoomID{Name: "room"}}, wire.MoveRoom); n.ID != c.want {
+				t.Errorf("sent to %q, want %q", n.ID, c.want)
+			}
 		})
 	}
 }
