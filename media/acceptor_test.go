@@ -110,9 +110,11 @@ func TestStrangers(t *testing.T) {
 		if _, err := conns[0].Write([]byte{0, 1, 0}); err != nil {
 			t.Errorf("who was answered is gone: %v", err)
 		}
+		a.mu.Lock()
 		if len(a.from) != 0 || a.strangers != 0 {
 			t.Errorf("%d strangers of %d networks are left", a.strangers, len(a.from))
 		}
+		a.mu.Unlock()
 		for _, c := range conns {
 			_ = c.Close()
 		}

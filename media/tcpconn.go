@@ -58,6 +58,8 @@ func newTCPConn(c net.Conn, answered func()) *tcpConn {
 	keepUnsentShort(c)
 	t := &tcpConn{Conn: c, answered: answered}
 	t.ready.L = &t.mu
+	t.mu.Lock() // Close, which the timer calls, takes it first
+	defer t.mu.Unlock()
 	t.stranger = time.AfterFunc(strangerFor, func() { _ = t.Close() })
 	return t
 }
