@@ -55,7 +55,7 @@ web/node_modules/.package-lock.json: web/package-lock.json
 test: build chromium firefox netns web/node_modules/.package-lock.json ## every test but the long ones, browsers included
 	@cd web && npm test --silent
 	@$(GOTEST) -timeout 9m $(UNIT)
-	@$(GOTEST) -timeout 9m $(E2E)
+	@$(GOTEST) -count=1 -timeout 9m $(E2E) # Go knows nothing of the program that they start
 
 .PHONY: e2e
 e2e: build chromium firefox netns ## only the end-to-end tests, with their output
