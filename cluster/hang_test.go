@@ -30,7 +30,7 @@ func allWell(k *clustertest.Kit) {
 func hang(k *clustertest.Kit, round int) (others []*clustertest.Node) {
 	leader := k.AwaitLeader()
 	others = k.Followers()
-	time.Sleep(time.Duration(round%7) * 17 * time.Millisecond)
+	time.Sleep(time.Duration(round%7) * 17 * time.Millisecond) // heartbeats are met at any point
 	k.Net.Hold(leader.ID)
 	return others
 }

@@ -106,7 +106,7 @@ func TestStrangers(t *testing.T) {
 		if accept("192.0.2.9:1") != nil {
 			t.Error("more strangers than there may be")
 		}
-		time.Sleep(strangerFor + time.Second)
+		time.Sleep(strangerFor + time.Second) // of the bubble
 		if _, err := conns[0].Write([]byte{0, 1, 0}); err != nil {
 			t.Errorf("who was answered is gone: %v", err)
 		}

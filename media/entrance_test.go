@@ -50,7 +50,7 @@ func TestEntrance(t *testing.T) {
 		leave(1)
 		leave(1) // gives back one place only
 		expect(0, 1, 2)
-		time.Sleep(enteringFor - 1)
+		time.Sleep(enteringFor - 1) // of the bubble
 		expect(0, 1, 2)
 		time.Sleep(time.Nanosecond) // 0 and 2 never leave
 		expect(0, 1, 2, 3, 4)
@@ -58,7 +58,7 @@ func TestEntrance(t *testing.T) {
 		expect(0, 1, 2, 3, 4)
 		leave(3)
 		expect(0, 1, 2, 3, 4, 5)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // of the bubble
 		synctest.Wait()
 		if n := len(e.places); n != 0 {
 			t.Errorf("%d places are taken for good", n)

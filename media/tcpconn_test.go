@@ -39,7 +39,7 @@ func TestSlowTCP(t *testing.T) {
 		if time.Since(began) != 0 {
 			t.Error("who writes has waited")
 		}
-		time.Sleep(tcpLate + time.Millisecond)
+		time.Sleep(tcpLate + time.Millisecond) // of the bubble
 		if err := write(rtpFirst); !errors.Is(err, errSlow) {
 			t.Errorf("media behind what waits too long: %v", err)
 		}

@@ -40,7 +40,7 @@ func (f *farNode) Recv() (*signalpb.FrontFrame, error) {
 		<-f.ctx.Done()
 		return nil, f.ctx.Err()
 	}
-	time.Sleep(f.after)
+	time.Sleep(f.after) // of the bubble
 	return &signalpb.FrontFrame{Body: &signalpb.FrontFrame_Opened{Opened: &signalpb.FrontOpened{Outcome: signalpb.Outcome_OUTCOME_OK}}}, f.err
 }
 

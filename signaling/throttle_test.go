@@ -49,11 +49,11 @@ func TestThrottleArithmetic(t *testing.T) {
 		if here.allowed(other) {
 			t.Error("not slowed down")
 		}
-		time.Sleep(longestForgot - failuresAtOnce*failureForgot + time.Second)
+		time.Sleep(longestForgot - failuresAtOnce*failureForgot + time.Second) // of the bubble
 		if !here.allowed(other) {
 			t.Error("kept out for too long")
 		}
-		time.Sleep(longestForgot)
+		time.Sleep(longestForgot) // of the bubble
 		here.expire(time.Now())
 		if len(here.until) > 0 || len(here.untold) > 0 {
 			t.Errorf("%d and %d are left", len(here.until), len(here.untold))

@@ -30,11 +30,11 @@ func TestBreaker(t *testing.T) {
 			b.say(t, silent)
 		}
 		for wait := openFirst; wait < openMost; wait = min(2*wait, openMost) {
-			time.Sleep(wait - 1)
+			time.Sleep(wait - 1) // of the bubble
 			if _, err := b.enter(); !errors.Is(err, ErrGivenUp) || !b.open() {
 				t.Fatalf("asked before %v were over: %v", wait, err)
 			}
-			time.Sleep(time.Nanosecond)
+			time.Sleep(time.Nanosecond) // of the bubble
 			if _, err := b.enter(); err != nil {
 				t.Fatalf("not tried after %v: %v", wait, err)
 			}
@@ -46,7 +46,7 @@ func TestBreaker(t *testing.T) {
 			}
 		}
 		// Who gives up trying has decided nothing.
-		time.Sleep(openMost)
+		time.Sleep(openMost) // of the bubble
 		b.say(t, undecided)
 		b.say(t, answered)
 		if b.open() {
@@ -67,9 +67,9 @@ func TestBreakerLate(t *testing.T) {
 		}
 		for range 2 * maxSilent {
 			b.leave(false, silent)
-			time.Sleep(openFirst / 20)
+			time.Sleep(openFirst / 20) // of the bubble
 		}
-		time.Sleep(openFirst)
+		time.Sleep(openFirst) // of the bubble
 		b.say(t, answered)
 	})
 }

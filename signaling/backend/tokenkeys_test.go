@@ -107,7 +107,7 @@ func TestTokenKeyChanges(t *testing.T) {
 		if code := k.try(t.Context(), k.token()); code != "" {
 			t.Fatalf("first key: %s", code)
 		}
-		time.Sleep(keyPause)
+		time.Sleep(keyPause) // of the bubble
 		old := k.token()
 		k.renew()
 		if code := k.try(t.Context(), k.token()); code != "" {
@@ -136,22 +136,22 @@ func TestTokenKeyCached(t *testing.T) {
 			}
 		}
 		expect("first", "", 1)
-		time.Sleep(119 * time.Second)
+		time.Sleep(119 * time.Second) // of the bubble
 		expect("fresh", "", 1)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the bubble
 		expect("stale", "", 2)
 		if k.etags[0] != "" || k.etags[1] != "e" {
 			t.Errorf("asked with %q", k.etags)
 		}
 		k.err = ErrUnreachable
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) // of the bubble
 		expect("no answer", "", 3)
 		expect("no answer just now", "", 3)
-		time.Sleep(keyKept)
+		time.Sleep(keyKept) // of the bubble
 		expect("no answer for a day", wire.CodeAuthFailed, 4)
 		k.err = nil
 		expect("it answers again, unasked", wire.CodeAuthFailed, 4)
-		time.Sleep(keyPause)
+		time.Sleep(keyPause) // of the bubble
 		expect("it answers again", "", 5)
 	})
 }
