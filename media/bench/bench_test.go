@@ -29,10 +29,9 @@ func TestMain(m *testing.M) {
 func cases() map[string]Case {
 	c := tight("tight", media.Video, 1200, 8, 2, 0)
 	audio := tight("audio", media.Audio, 100, 4, 2, 0)
-	paced, wide := c, c
-	paced.Interval = 10 * time.Millisecond
+	wide := c
 	wide.Streams = 2
-	return map[string]Case{"tight": c, "audio": audio, "paced": paced, "two streams": wide}
+	return map[string]Case{"tight": c, "audio": audio, "paced": c.every(10 * time.Millisecond), "two streams": wide}
 }
 
 func TestEveryPacketIsCounted(t *testing.T) {

@@ -32,8 +32,6 @@ func growth(ctx context.Context, burst int, w Window, core int) (Growth, error) 
 	}
 	g.Left = left
 	g.Floor, g.Talkd = ratio(samples[1], samples[0]), ratio(samples[3], samples[2])
-	if s := max(spread(samples[0]), spread(samples[1])); s > maxSpread {
-		g.Void = fmt.Sprintf("the floor spreads by %.0f %%", 100*s)
-	}
+	g.Void = unsteady(samples[0], samples[1])
 	return g, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // maxLoss and maxSpread make a measurement void. Loss is of packets that did not
-// come, spread that of the floor between rounds.
+// come, spread how far the rounds of the floor are apart, as part of the middle one.
 const (
 	maxLoss   = 0.001
 	maxSpread = 0.10
@@ -63,27 +63,45 @@ func (r *Row) summarise() {
 			}
 		}
 		r.Variants[v] = Variant{
-			Nanoseconds: median(samples, nanoseconds),
-			User:        median(samples, func(s Sample) float64 { return s.User }),
-			Allocations: median(samples, func(s Sample) float64 { return s.Allocations }),
+			Nanoseconds: median(each(samples, nanoseconds)),
+			User:        median(each(samples, func(s Sample) float64 { return s.User })),
+			Allocations: median(each(samples, func(s Sample) float64 { return s.Allocations })),
 			Ratio:       ratio(samples, floor),
 		}
 	}
 	slices.Sort(r.Void)
-	if s := spread(floor); s > maxSpread {
-		r.Void = append(r.Void, fmt.Sprintf("the floor spreads by %.0f %%", 100*s))
+	if why := unsteady(floor); why != "" {
+		r.Void = append(r.Void, why)
 	}
 }
 
 func nanoseconds(s Sample) float64 { return s.Nanoseconds }
 
-// spread is how far the rounds are apart, as part of the middle one.
-func spread(samples []Sample) float64 {
-	all := make([]float64, len(samples))
-	for i, s := range samples {
-		all[i] = s.Nanoseconds
+// unsteady is why rounds in which the floor was like this do not count; empty when
+// they do.
+func unsteady(floors ...[]Sample) string {
+	var most float64
+	for _, samples := range floors {
+		all := each(samples, nanoseconds)
+		most = max(most, (slices.Max(all)-slices.Min(all))/median(all))
 	}
-	return (slices.Max(all) - slices.Min(all)) / median(samples, nanoseconds)
+	if most <= maxSpread {
+		return ""
+	}
+	return fmt.Sprintf("the floor spreads by %.0f %%", 100*most)
+}
+
+func each(samples []Sample, of func(Sample) float64) (values []float64) {
+	for _, s := range samples {
+		values = append(values, of(s))
+	}
+	return values
+}
+
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 // Quotient is the median of the rounds' quotients, between the lowest and the
@@ -95,7 +113,7 @@ func ratio(of, to []Sample) Quotient {
 	for i := range of {
 		all = append(all, of[i].Nanoseconds/to[i].Nanoseconds)
 	}
-	return Quotient{median(all, func(f float64) float64 { return f }), slices.Min(all), slices.Max(all)}
+	return Quotient{median(all), slices.Min(all), slices.Max(all)}
 }
 
 func (q Quotient) String() string {

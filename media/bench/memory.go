@@ -26,9 +26,7 @@ const (
 
 // memoryCase is a video of 2 Mbit/s.
 func memoryCase() Case {
-	c := tight("memory", media.Video, 1200, 8, 1, 0)
-	c.Interval = 40 * time.Millisecond
-	return c
+	return tight("memory", media.Video, 1200, 8, 1, 0).every(40 * time.Millisecond)
 }
 
 // memories compares receivers' connections of the variants to bare ones.
