@@ -80,24 +80,30 @@ func fan(t testing.TB, subscribers int) (*feed, []*downTrack, *nowhere) {
 	t.Helper()
 	end := &nowhere{}
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: []LayerInfo{{}}}}}
-	f := newFeed(pub, &traffic{}, &network{bursts: func() burst { return end }})
+	f := newFeed(pub, &traffic{}, &network{burst: func() burst { return end }})
+	var tracks []*downTrack
+	for i := range subscribers {
+		tracks = append(tracks, listening(t, f, negotiated{ssrc: 7}, i+1))
+	}
+	return f, tracks, end
+}
+
+// listening is a subscriber's track of a feed, on its way to a port.
+func listening(t testing.TB, f *feed, c webrtc.TrackLocalContext, port int) *downTrack {
+	t.Helper()
 	m, err := newMetrics(&Engine{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tracks []*downTrack
-	for i := range subscribers {
-		d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
-		if _, err := d.Bind(negotiated{ssrc: 7}); err != nil {
-			t.Fatal(err)
-		}
-		d.rebind(f, 0)
-		if err := d.connect(connected(t, i+1)); err != nil {
-			t.Fatal(err)
-		}
-		tracks = append(tracks, d)
+	d := newDownTrack("s", f.pub.Tracks[0], &traffic{}, m)
+	if _, err := d.Bind(c); err != nil {
+		t.Fatal(err)
 	}
-	return f, tracks, end
+	d.rebind(f, 0)
+	if err := d.connect(connected(t, port)); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // frame is a packet of 1200 bytes with a header extension.

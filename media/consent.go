@@ -55,29 +55,15 @@ func (c *conn) unanswered(now time.Time) time.Duration {
 	return c.consent.look(answers{pair.LocalCandidateID + pair.RemoteCandidateID, pair.ResponsesReceived}, now)
 }
 
-// agree sends media as long as the other side answers.
-func (s *Subscriber) agree(now time.Time) {
+// silent tells whether the other side has answered nothing for so long that it is
+// sent nothing. Where it goes on like that the connection ends.
+func (s *Subscriber) silent(now time.Time) bool {
 	if !s.established.Load() {
-		return
+		return false
 	}
 	lapsed := s.unanswered(now)
 	if lapsed > s.e.net.patience.ended {
 		s.end(ErrConnection)
 	}
-	silent := lapsed > s.e.net.patience.silent
-	for _, sub := range s.subs {
-		for _, d := range sub.tracks {
-			d.hush(silent)
-		}
-	}
-}
-
-// hush sends nothing to who does not answer. What comes then is as after a pause.
-func (d *downTrack) hush(silent bool) {
-	d.mu.Lock()
-	same := d.silent == silent
-	d.mu.Unlock()
-	if !same {
-		d.change(func() { d.silent = silent })
-	}
+	return lapsed > s.e.net.patience.silent
 }

@@ -140,8 +140,9 @@ func (d *downTrack) choose(on *bool, target *int) {
 	})
 }
 
-// review follows layers that begin and end.
-func (d *downTrack) review() { d.change(func() {}) }
+// review follows layers that begin and end, and whether the other side answers: what
+// comes when it does again is as after a pause.
+func (d *downTrack) review(silent bool) { d.change(func() { d.silent = silent }) }
 
 // close ends the flow.
 func (d *downTrack) close() {

@@ -131,17 +131,9 @@ func TestPairTurns(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	e := engine(t, media.Config{}, media.Deps{Registerer: registry})
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 41})
-	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{Options: mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
+	c, s, offer := offered(t, e, mediatest.SubscriberConfig{Options: mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	s, offer, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}}}, requestFor(p))
 	// Neither side knows at first that there is UDP.
 	offer, server, _ := cut(t, offer, "udp")
 	answer, err := c.Answer(offer)

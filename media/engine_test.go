@@ -2,6 +2,7 @@ package media_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -87,43 +88,62 @@ func offer(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.Publishe
 // subscribe connects a client to publications.
 func subscribe(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, data bool, pubs ...media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
 	t.Helper()
-	return subscribeBy(t, e, cfg, data, func(offer string) string { return offer }, pubs...)
-}
-
-// subscribeBy gives the client the offer as it is changed on the way.
-func subscribeBy(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, data bool, way func(offer string) string, pubs ...media.Publication) (*mediatest.Subscriber, *media.Subscriber) {
-	t.Helper()
-	return subscribeAs(t, e, cfg, way, media.SubscribeRequest{Publications: pubs, Group: "room", DataChannel: data})
+	return subscribeFor(t, e, cfg, media.SubscribeRequest{Publications: pubs, Group: "room", DataChannel: data})
 }
 
 // subscribeFor asks for whatever the request says.
 func subscribeFor(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, r media.SubscribeRequest) (*mediatest.Subscriber, *media.Subscriber) {
 	t.Helper()
-	return subscribeAs(t, e, cfg, func(offer string) string { return offer }, r)
+	c, s, offer := offered(t, e, cfg, r)
+	accept(t, c, s, offer)
+	if err := c.Connected(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	return c, s
 }
 
-func subscribeAs(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, way func(offer string) string, r media.SubscribeRequest) (*mediatest.Subscriber, *media.Subscriber) {
+// offered is a client before it knows the offer that the engine made to it.
+func offered(t *testing.T, e *media.Engine, cfg mediatest.SubscriberConfig, r media.SubscribeRequest) (c *mediatest.Subscriber, s *media.Subscriber, offer string) {
 	t.Helper()
 	c, err := mediatest.NewSubscriber(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	s, sdp, err := e.Subscribe(within(t), r)
+	s, offer, err = e.Subscribe(within(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := c.Answer(way(sdp))
+	return c, s, offer
+}
+
+// requestFor asks for one publication.
+func requestFor(p *media.Publisher) media.SubscribeRequest {
+	return media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room"}
+}
+
+func accept(t *testing.T, c *mediatest.Subscriber, s *media.Subscriber, offer string) {
+	t.Helper()
+	answer, err := c.Answer(offer)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Answer(answer); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Connected(within(t)); err != nil {
-		t.Fatal(err)
+}
+
+// cutOff waits for a connection that ends by itself.
+func cutOff(t *testing.T, ended <-chan error) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, media.ErrConnection) {
+			t.Errorf("ended by %v", err)
+		}
+	case <-within(t).Done():
+		t.Fatal("the connection does not end")
 	}
-	return c, s
 }
 
 func packets(n int) func(mediatest.Report) bool {

@@ -80,19 +80,22 @@ func beside(t *testing.T, registry *prometheus.Registry, tcp bool, annoy func(c 
 	t.Helper()
 	e := engine(t, media.Config{}, media.Deps{Registerer: registry})
 	stop := func() {}
-	reach := func(offer string) string { return offer }
 	var o mediatest.SubscriberConfig
 	if tcp {
-		var at netip.AddrPort
-		at, stop = relayTCP(t, e.Addr().String())
-		reach = func(offer string) string {
-			return tcpCandidate.ReplaceAllString(offer, fmt.Sprintf("${1}%d${3}", at.Port()))
-		}
 		o.Settings = func(s *webrtc.SettingEngine) { s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4}) }
 	}
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 80})
 	// The other one comes first, so that it is also served first.
-	other, s := subscribeBy(t, e, o, false, reach, p.Publication())
+	other, s, offer := offered(t, e, o, requestFor(p))
+	if tcp {
+		var at netip.AddrPort
+		at, stop = relayTCP(t, e.Addr().String())
+		offer = tcpCandidate.ReplaceAllString(offer, fmt.Sprintf("${1}%d${3}", at.Port()))
+	}
+	accept(t, other, s, offer)
+	if err := other.Connected(within(t)); err != nil {
+		t.Fatal(err)
+	}
 	good, _ := subscribe(t, e, mediatest.SubscriberConfig{}, false, p.Publication())
 	const frames, perFrame = 20, 3
 	sender.Start()

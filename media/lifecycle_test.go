@@ -57,14 +57,7 @@ func TestWeakCipherIsRefused(t *testing.T) {
 		s.SetSRTPProtectionProfiles(piondtls.SRTP_AEAD_AES_128_GCM, piondtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	}}
 	offer(t, e, pubID("a", 1), mediatest.PublisherConfig{Options: weak, Audio: true, Stream: 42}, func(err error) { closed <- err })
-	select {
-	case err := <-closed:
-		if !errors.Is(err, media.ErrConnection) {
-			t.Errorf("OnClose: %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the connection is not refused")
-	}
+	cutOff(t, closed)
 	publish(t, e, pubID("b", 1), mediatest.PublisherConfig{Audio: true, Stream: 43})
 	if n := metric(t, registry, "talkd_media_handshakes_total", "profile", "aes-256-gcm"); n != 1 {
 		t.Errorf("%v connections", n)
@@ -86,14 +79,7 @@ func TestPublisherEnds(t *testing.T) {
 	if err := c.Close(); err != nil { // tells the server by DTLS
 		t.Fatal(err)
 	}
-	select {
-	case err := <-closed:
-		if !errors.Is(err, media.ErrConnection) {
-			t.Errorf("OnClose: %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("nobody is told")
-	}
+	cutOff(t, closed)
 	<-l.Done()
 	if !errors.Is(l.Err(), media.ErrPublisherGone) {
 		t.Errorf("publication: %v", l.Err())
@@ -243,15 +229,7 @@ func TestCandidatesAreBounded(t *testing.T) {
 	t.Parallel()
 	e := engine(t, media.Config{}, media.Deps{})
 	_, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Stream: 25})
-	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	s, sdp, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, s, sdp := offered(t, e, mediatest.SubscriberConfig{}, requestFor(p))
 	candidate := func(port int) string { return fmt.Sprintf("candidate:1 1 udp 1 127.0.0.1 %d typ host", port) }
 	for port := 1; port <= 10; port++ { // before the answer
 		if err := s.AddCandidate(media.Candidate{Candidate: candidate(port)}); err != nil {
@@ -288,15 +266,9 @@ func TestTrickledCandidatesAndRenegotiation(t *testing.T) {
 	t.Parallel()
 	e := engine(t, media.Config{}, media.Deps{})
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Stream: 25})
-	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	s, sdp, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room", DataChannel: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := requestFor(p)
+	r.DataChannel = true
+	c, s, sdp := offered(t, e, mediatest.SubscriberConfig{}, r)
 	answer, err := c.Answer(sdp)
 	if err != nil {
 		t.Fatal(err)
@@ -330,12 +302,7 @@ func TestTrickledCandidatesAndRenegotiation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err = c.Answer(sdp); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Answer(answer); err != nil {
-		t.Fatal(err)
-	}
+	accept(t, c, s, sdp)
 	have := c.Report(media.Audio).Packets
 	clean(t, wait(t, c, media.Audio, packets(have+20)))
 }
@@ -388,12 +355,5 @@ func TestStreamsWithoutEndEndTheConnection(t *testing.T) {
 			time.Sleep(time.Millisecond) // lets the socket's buffer drain
 		}
 	}
-	select {
-	case err := <-closed:
-		if !errors.Is(err, media.ErrConnection) {
-			t.Errorf("OnClose: %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the connection goes on")
-	}
+	cutOff(t, closed)
 }

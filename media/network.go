@@ -69,7 +69,7 @@ type network struct {
 	addr      netip.AddrPort
 	udp       *udp.Port
 	tcp       *pionice.TCPMuxDefault
-	bursts    func() burst
+	burst     func() burst // an empty one, for flush
 	metrics   *metrics
 	patience  patience
 	entrance  entrance
@@ -92,7 +92,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 	n := &network{
 		addr:     port.Addr(),
 		udp:      port,
-		bursts:   func() burst { return port.Burst() },
+		burst:    func() burst { return port.Burst() },
 		metrics:  m,
 		patience: patience{silentAfter, consentFor},
 		entrance: newEntrance(),
@@ -152,7 +152,6 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	var s webrtc.SettingEngine
 	s.LoggerFactory = quiet{}
 	s.SetICEUDPMux(n.udp)
-	s.SetICETCPMux(n.tcp)
 	s.SetNetworkTypes([]webrtc.NetworkType{
 		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
 	})
@@ -249,9 +248,6 @@ func (n *network) takeKeys(s *webrtc.SettingEngine, h *srtp.Handshake) {
 		return n.metrics.hello(m)
 	})
 }
-
-// burst returns an empty one, for flush.
-func (n *network) burst() burst { return n.bursts() }
 
 // flush sends what a burst has gathered.
 func flush(b burst) {

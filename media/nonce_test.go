@@ -97,19 +97,12 @@ func TestNonceIsUsedOnce(t *testing.T) {
 func TestFirstPacketsAreLost(t *testing.T) {
 	o := newOpener(t)
 	o.lose = 10
-	f, _, _ := fan(t, 0)
-	f.layers[0][0].net.bursts = func() burst { return o }
-	d := newDownTrack("s", f.pub.Tracks[0], &traffic{}, nil)
-	if _, err := d.Bind(negotiated{ssrc: 7}); err != nil {
-		t.Fatal(err)
-	}
-	d.rebind(f, 0)
-	if err := d.connect(connected(t, 1)); err != nil {
-		t.Fatal(err)
-	}
+	f, _, _ := fan(t, 1)
+	l := f.layers[0][0]
+	l.net.burst = func() burst { return o }
 	var pool Pool
 	for seq := uint16(65530); seq != 100; seq++ {
-		f.layers[0][0].forward([]*Packet{frame(&pool, seq, seq == 65530)}, flush)
+		l.forward([]*Packet{frame(&pool, seq, seq == 65530)}, flush)
 	}
 	if len(o.seen) != 96 {
 		t.Errorf("%d packets", len(o.seen))
@@ -120,24 +113,12 @@ func TestFirstPacketsAreLost(t *testing.T) {
 // meanwhile, whose packets have the same numbers.
 func TestSourceBeginsWhileResending(t *testing.T) {
 	o := newOpener(t)
-	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: make([]LayerInfo, 1)}}}
-	net := &network{bursts: func() burst { return o }}
-	f := newFeed(pub, &traffic{}, net)
-	m, err := newMetrics(&Engine{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
-	if _, err := d.Bind(withoutRTX{negotiated{ssrc: 7}}); err != nil {
-		t.Fatal(err)
-	}
-	d.rebind(f, 0)
-	if err := d.connect(connected(t, 1)); err != nil {
-		t.Fatal(err)
-	}
+	f, _, _ := fan(t, 0)
+	l := f.layers[0][0]
+	l.net.burst = func() burst { return o }
+	d := listening(t, f, withoutRTX{negotiated{ssrc: 7}}, 1)
 	var pool Pool
 	r := rand.New(rand.NewPCG(1, 1))
-	l := f.layers[0][0]
 	source := func() {
 		l.epoch.Add(1)
 		l.ring.Clear()
@@ -147,8 +128,8 @@ func TestSourceBeginsWhileResending(t *testing.T) {
 	}
 	source()
 	last, _, _ := d.numbering.Last()
-	net.bursts = func() burst {
-		net.bursts = func() burst { return o }
+	l.net.burst = func() burst {
+		l.net.burst = func() burst { return o }
 		source()
 		return o
 	}
@@ -198,7 +179,7 @@ func TestResendDoesNotWaitWithTheLock(t *testing.T) {
 		all = append(all, seq)
 	}
 	c := &crowded{d: tracks[0]}
-	l.net.bursts = func() burst { return c }
+	l.net.burst = func() burst { return c }
 	tracks[0].resend(all)
 	if c.packets[1] != 200 || c.locked || c.waits < 3 {
 		t.Errorf("%d packets, waited %d times, with the lock: %t", c.packets[1], c.waits, c.locked)
@@ -211,19 +192,8 @@ func TestResendBeforeFirst(t *testing.T) {
 	o := newOpener(t)
 	f, _, _ := fan(t, 0)
 	l := f.layers[0][0]
-	l.net.bursts = func() burst { return o }
-	m, err := newMetrics(&Engine{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newDownTrack("s", f.pub.Tracks[0], &traffic{}, m)
-	if _, err := d.Bind(withoutRTX{negotiated{ssrc: 7}}); err != nil {
-		t.Fatal(err)
-	}
-	d.rebind(f, 0)
-	if err := d.connect(connected(t, 1)); err != nil {
-		t.Fatal(err)
-	}
+	l.net.burst = func() burst { return o }
+	d := listening(t, f, withoutRTX{negotiated{ssrc: 7}}, 1)
 	var pool Pool
 	for _, seq := range []uint16{1, 2, 4} {
 		l.forward([]*Packet{frame(&pool, seq, seq == 1)}, flush)
@@ -246,20 +216,9 @@ func TestResendBeforeFirst(t *testing.T) {
 func chaos(t *testing.T, o *opener, c webrtc.TrackLocalContext, r *rand.Rand) {
 	t.Helper()
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: make([]LayerInfo, MaxLayers)}}}
-	net := &network{bursts: func() burst { return o }}
+	net := &network{burst: func() burst { return o }}
 	feeds := [2]*feed{newFeed(pub, &traffic{}, net), newFeed(pub, &traffic{}, net)}
-	m, err := newMetrics(&Engine{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newDownTrack("s", pub.Tracks[0], &traffic{}, m)
-	if _, err := d.Bind(c); err != nil {
-		t.Fatal(err)
-	}
-	d.rebind(feeds[0], 0)
-	if err := d.connect(connected(t, 1)); err != nil {
-		t.Fatal(err)
-	}
+	d := listening(t, feeds[0], c, 1)
 	var pool Pool
 	var next [2][MaxLayers]uint16
 	for f := range next {

@@ -47,15 +47,14 @@ func TestShedIsTold(t *testing.T) {
 	e := engine(t, media.Config{}, media.Deps{})
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Stream: 74, Layers: 3})
 	var told []media.Restraint // by Shed, which runs here
-	c, s := subscribeFor(t, e, mediatest.SubscriberConfig{}, media.SubscribeRequest{
-		Publications: []media.Publication{p.Publication()}, Group: "room",
-		OnRestraint: func(id media.PubID, r media.Restraint) {
-			if id != p.Publication().ID {
-				t.Errorf("told of %v", id)
-			}
-			told = append(told, r)
-		},
-	})
+	request := requestFor(p)
+	request.OnRestraint = func(id media.PubID, r media.Restraint) {
+		if id != p.Publication().ID {
+			t.Errorf("told of %v", id)
+		}
+		told = append(told, r)
+	}
+	c, s := subscribeFor(t, e, mediatest.SubscriberConfig{}, request)
 	sender.Start()
 	wait(t, c, media.Video, packets(10))
 	expect := func(share float64, want ...media.Restraint) {

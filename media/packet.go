@@ -120,13 +120,13 @@ func (p *Packet) Parse(n int) error {
 	if at > n {
 		return fmt.Errorf("%w: cut short in the header", ErrBadPacket)
 	}
-	if b[0]&0x20 != 0 {
+	if b[0]&paddingBit != 0 {
 		pad := int(b[n-1])
 		if pad == 0 || at+pad > n {
 			return fmt.Errorf("%w: padding of %d bytes", ErrBadPacket, pad)
 		}
 		n -= pad
-		b[0] &^= 0x20
+		b[0] &^= paddingBit
 	}
 	p.n, p.payload = n, at
 	p.Marker = b[1]&0x80 != 0

@@ -64,7 +64,7 @@ func newTwoNodes(t *testing.T, kind string, layers int) *twoNodes {
 }
 
 // unused is a network whose bursts nothing is added to.
-func unused() *network { return &network{bursts: func() burst { return &nowhere{} }} }
+func unused() *network { return &network{burst: func() burst { return &nowhere{} }} }
 
 // Write implements webrtc.TrackLocalWriter.
 func (n *twoNodes) Write(b []byte) (int, error) {
@@ -189,7 +189,7 @@ func TestRebindVideo(t *testing.T) {
 func TestRebindSimulcast(t *testing.T) {
 	n := newTwoNodes(t, Video, 3)
 	n.video(0, 2, true, 0)
-	n.track.review()
+	n.track.review(false)
 	n.video(0, 2, true, 0)
 	n.track.rebind(n.feeds[1], 0)
 	n.video(1, 0, false, 10*time.Millisecond)

@@ -22,18 +22,18 @@ func (s *Subscriber) attend() {
 		case <-s.closing:
 			return
 		case now := <-tick.C:
-			s.agree(now)
+			silent := s.silent(now)
 			s.settle(now)
-			s.report(now)
+			s.report(now, silent)
 		}
 	}
 }
 
-func (s *Subscriber) report(now time.Time) {
+func (s *Subscriber) report(now time.Time, silent bool) {
 	var tracks []*downTrack
 	for _, sub := range s.subs {
 		for _, d := range sub.tracks {
-			d.review()
+			d.review(silent)
 			tracks = append(tracks, d)
 		}
 	}

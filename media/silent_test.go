@@ -23,35 +23,10 @@ func TestSilentWhileConnecting(t *testing.T) {
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Stream: 75})
 	sender.Start()
 
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	away := &deaf{PacketConn: socket}
-	away.silent.Store(true)
-	mux := webrtc.NewICEUDPMux(nil, away)
-	t.Cleanup(func() { _ = mux.Close() })
-	c, err := mediatest.NewSubscriber(mediatest.SubscriberConfig{Options: mediatest.Options{
-		Settings: func(s *webrtc.SettingEngine) {
-			s.SetICEUDPMux(mux)
-			s.SetICEMaxBindingRequests(150) // browsers do not give up after a second either
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	s, offer, err := e.Subscribe(within(t), media.SubscribeRequest{Publications: []media.Publication{p.Publication()}, Group: "room"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := c.Answer(offer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Answer(answer); err != nil {
-		t.Fatal(err)
-	}
+	way, options := newHole(t, func([]byte, bool) bool { return true })
+	way.open.Store(true)
+	c, s, offer := offered(t, e, mediatest.SubscriberConfig{Options: options}, requestFor(p))
+	accept(t, c, s, offer)
 	heldBack := func() float64 {
 		return metric(t, registry, "talkd_media_udp_dropped_total", "reason", "unanswered")
 	}
@@ -64,31 +39,51 @@ func TestSilentWhileConnecting(t *testing.T) {
 			t.Fatal("nothing is held back from who does not answer")
 		}
 	}
-	away.silent.Store(false)
+	way.open.Store(false)
 	if err := c.Connected(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, c, media.Audio, packets(10))
 }
 
-// deaf is a socket that loses everything while it is silent.
-type deaf struct {
+// hole is the socket of a client that loses what it is told to, while it is open.
+type hole struct {
 	net.PacketConn
-	silent atomic.Bool
+	open  atomic.Bool
+	loses func(b []byte, out bool) bool
 }
 
-func (m *deaf) ReadFrom(b []byte) (int, net.Addr, error) {
+// newHole has a client use such a socket.
+func newHole(t *testing.T, loses func(b []byte, out bool) bool) (*hole, mediatest.Options) {
+	t.Helper()
+	socket, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hole{PacketConn: socket, loses: loses}
+	mux := webrtc.NewICEUDPMux(nil, h)
+	t.Cleanup(func() {
+		_ = mux.Close()
+		_ = socket.Close()
+	})
+	return h, mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
+		s.SetICEUDPMux(mux)
+		s.SetICEMaxBindingRequests(150) // browsers do not give up after a second either
+	}}
+}
+
+func (h *hole) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
-		n, from, err := m.PacketConn.ReadFrom(b)
-		if err != nil || !m.silent.Load() {
+		n, from, err := h.PacketConn.ReadFrom(b)
+		if err != nil || !h.open.Load() || !h.loses(b[:n], false) {
 			return n, from, err
 		}
 	}
 }
 
-func (m *deaf) WriteTo(b []byte, to net.Addr) (int, error) {
-	if m.silent.Load() {
+func (h *hole) WriteTo(b []byte, to net.Addr) (int, error) {
+	if h.open.Load() && h.loses(b, true) {
 		return len(b), nil
 	}
-	return m.PacketConn.WriteTo(b, to)
+	return h.PacketConn.WriteTo(b, to)
 }

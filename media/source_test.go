@@ -95,9 +95,9 @@ func TestBringerDoesNotWait(t *testing.T) {
 		var pool Pool
 		s, end, n := brought(t, 2)
 		full := &narrow{room: make(chan struct{})}
-		n.bursts = func() burst { return full }
+		n.burst = func() burst { return full }
 		s.bring(frame(&pool, 2, false))
-		n.bursts = func() burst { return end }
+		n.burst = func() burst { return end }
 		s.bring(frame(&pool, 3, false))
 		synctest.Wait()
 		if full.packets[1] != 1 || end.packets[1] != 1 {
@@ -132,7 +132,7 @@ func TestPanicGivesTheTurnBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pool Pool
 		s, end, n := brought(t, 2)
-		n.bursts = func() burst { panic("of a burst") }
+		n.burst = func() burst { panic("of a burst") }
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -141,7 +141,7 @@ func TestPanicGivesTheTurnBack(t *testing.T) {
 			}()
 			s.bring(frame(&pool, 2, false))
 		}()
-		n.bursts = func() burst { return end }
+		n.burst = func() burst { return end }
 		s.bring(frame(&pool, 3, false))
 		if end.packets[1] != 2 {
 			t.Errorf("%d packets", end.packets[1])

@@ -164,8 +164,8 @@ func (b *Burst) send() {
 	b.count, b.end = 0, 0
 }
 
-// give returns what is left: with patience, nothing.
-func (b *Burst) give(rest []message, patience bool) []message {
+// give returns what is left: if it may wait, nothing.
+func (b *Burst) give(rest []message, wait bool) []message {
 	for len(rest) > 0 {
 		if b.refusing.holds(&rest[0]) {
 			b.lose(rest[:1], &b.tally.refused)
@@ -181,7 +181,7 @@ func (b *Burst) give(rest []message, patience bool) []message {
 		}
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
-			if !patience {
+			if !wait {
 				return rest
 			}
 			if b.sockets.patient(b.out) {
@@ -193,7 +193,7 @@ func (b *Burst) give(rest []message, patience bool) []message {
 			b.lose(rest, &b.tally.refused)
 			return nil
 		case rest[0].count > 1:
-			if !patience {
+			if !wait {
 				return rest // one by one they may have to wait for room
 			}
 			b.apart(rest[0], err)
