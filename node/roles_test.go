@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/api/apitest"
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -127,99 +127,52 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
-// ocs asks the Talk API of a node.
-func (r *running) ocs(t *testing.T, method, path, login string, body, v any) {
+// talk asks the Talk API of a node.
+func (r *running) talk(t *testing.T, method, path, login string, body, into any) {
 	t.Helper()
-	b, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text []byte
 	untilDone(t, func() (again bool, err error) {
-		q, err := http.NewRequestWithContext(t.Context(), method, r.cfg.HTTP.PublicURL+"/ocs/v2.php/apps"+path, bytes.NewReader(b))
-		if err != nil {
-			return false, err
-		}
-		q.Header.Set("Content-Type", "application/json")
-		q.Header.Set("Accept", "application/json")
-		q.Header.Set("OCS-APIRequest", "true")
-		if login != "" {
-			q.Header.Set("Authorization", "Bearer "+login)
-		}
-		a, err := http.DefaultClient.Do(q)
-		if err != nil {
-			return false, err
-		}
-		defer a.Body.Close()
-		text, err = io.ReadAll(a.Body)
-		if err == nil && a.StatusCode >= 300 {
-			err = fmt.Errorf("%s %s: %s %s", method, path, a.Status, text)
-		}
-		return a.StatusCode == http.StatusServiceUnavailable, err
+		err = apitest.Talk(t.Context(), method, r.cfg.HTTP.PublicURL, path, login, body, into)
+		var no *apitest.Refusal
+		return errors.As(err, &no) && no.Status == http.StatusServiceUnavailable, err
 	})
-	var envelope struct {
-		OCS struct {
-			Data json.RawMessage `json:"data"`
-		} `json:"ocs"`
-	}
-	if err = json.Unmarshal(text, &envelope); err == nil && v != nil {
-		err = json.Unmarshal(envelope.OCS.Data, v)
-	}
-	if err != nil {
-		t.Fatalf("%s %s: %v in %s", method, path, err, text)
-	}
 }
 
-// person is in a conversation by way of one node.
-type person struct {
-	*signalingtest.Client
-	login string
+// logIn gets a token of the API.
+func (r *running) logIn(t *testing.T) string {
+	t.Helper()
+	var session struct{ Token string }
+	r.talk(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
+	return session.Token
 }
 
 // enter logs in, joins the conversation and says hello, all at one node.
-func (r *running) enter(t *testing.T, room string) *person {
+func (r *running) enter(t *testing.T, room string) *signalingtest.Client {
 	t.Helper()
-	p := new(person)
-	var session struct{ Token string }
-	r.ocs(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
-	p.login = session.Token
+	login := r.logIn(t)
 	var seat struct {
 		SessionID string `json:"sessionId"`
 	}
-	r.ocs(t, http.MethodPost, "/spreed/api/v4/room/"+room+"/participants/active", p.login, nil, &seat)
+	r.talk(t, http.MethodPost, "/spreed/api/v4/room/"+room+"/participants/active", login, nil, &seat)
 	var settings struct {
 		Server          string
 		HelloAuthParams map[string]json.RawMessage
 	}
-	r.ocs(t, http.MethodGet, "/spreed/api/v3/signaling/settings?redirect=0&token="+room, p.login, nil, &settings)
+	r.talk(t, http.MethodGet, "/spreed/api/v3/signaling/settings?redirect=0&token="+room, login, nil, &settings)
 	if settings.Server != r.cfg.HTTP.PublicURL {
 		t.Errorf("settings that %s gives send to %s", r.cfg.Node.ID, settings.Server)
 	}
-	p.Client = signalingtest.Dial(t, r.cfg.HTTP.PublicURL)
-	hello := p.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{Version: wire.Version, Auth: &wire.Auth{
-		URL: r.cfg.HTTP.PublicURL + "/ocs/v2.php/apps/spreed/api/v3/signaling/backend", Params: settings.HelloAuthParams["1.0"],
-	}}})
-	if hello.Hello == nil {
-		t.Fatalf("hello at %s: %+v", r.cfg.Node.ID, hello.Error)
-	}
-	p.Session = hello.Hello.SessionID
-	joined := p.Ask(wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{RoomID: room, SessionID: wire.RoomSessionID(seat.SessionID)}})
-	if joined.Room == nil {
-		t.Fatalf("joining at %s: %+v", r.cfg.Node.ID, joined.Error)
-	}
+	p := signalingtest.Dial(t, r.cfg.HTTP.PublicURL)
+	p.Hello(r.cfg.HTTP.PublicURL+"/ocs/v2.php/apps/spreed/api/v3/signaling/backend", settings.HelloAuthParams[wire.Version])
+	p.Join(room, wire.RoomSessionID(seat.SessionID))
 	return p
 }
 
-func (p *person) tell(t *testing.T, to *person, text string) {
+func tell(t *testing.T, from, to *signalingtest.Client, text string) {
 	t.Helper()
-	data, err := json.Marshal(map[string]string{"type": "test", "text": text})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Send(wire.ClientMessage{Type: wire.TypeMessage, Message: &wire.Send{
-		Recipient: wire.Recipient{Type: wire.ToSession, SessionID: to.Session}, Data: data,
-	}})
-	to.Expect("message "+text, func(m *wire.ServerMessage) bool { return m.Message != nil && string(m.Message.Data) == string(data) })
+	from.Say(wire.Recipient{Type: wire.ToSession, SessionID: to.Session}, map[string]string{"type": "test", "text": text})
+	to.Expect("message "+text, func(m *wire.ServerMessage) bool {
+		return m.Message != nil && bytes.Contains(m.Message.Data, []byte(text))
+	})
 }
 
 // A person uses a node without the database like any other, also when the
@@ -236,15 +189,15 @@ func TestRoles(t *testing.T) {
 	client := startNode(t, "c1", []string{store.RoleSignaling, store.RoleMedia}, servers...)
 	mediaOnly := startNode(t, "m1", []string{store.RoleMedia}, servers...)
 
-	var session, room struct{ Token string }
-	client.ocs(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
-	client.ocs(t, http.MethodPost, "/spreed/api/v4/room", session.Token, map[string]any{"roomType": 3, "roomName": "Roles"}, &room)
+	login := client.logIn(t)
+	var room struct{ Token string }
+	client.talk(t, http.MethodPost, "/spreed/api/v4/room", login, map[string]any{"roomType": 3, "roomName": "Roles"}, &room)
 	if room.Token == "" {
 		t.Fatal("no conversation")
 	}
 	ada, bob := client.enter(t, room.Token), servers[0].enter(t, room.Token)
-	ada.tell(t, bob, "from the client node")
-	bob.tell(t, ada, "to the client node")
+	tell(t, ada, bob, "from the client node")
+	tell(t, bob, ada, "to the client node")
 
 	t.Run("a room at home on the node without the database", func(t *testing.T) {
 		id := store.RoomID{Name: room.Token}
@@ -255,12 +208,12 @@ func TestRoles(t *testing.T) {
 			}
 		}
 		// Told by the home, which learns of it from the servers and asks them.
-		client.ocs(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, session.Token, map[string]any{"roomName": "Renamed"}, nil)
-		for _, p := range []*person{ada, bob} {
+		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, login, map[string]any{"roomName": "Renamed"}, nil)
+		for _, p := range []*signalingtest.Client{ada, bob} {
 			p.Expect("the new name", func(m *wire.ServerMessage) bool { return bytes.Contains(mustJSON(t, m), []byte("Renamed")) })
 		}
 		cy := servers[1].enter(t, room.Token)
-		cy.tell(t, ada, "from another server")
+		tell(t, cy, ada, "from another server")
 	})
 
 	t.Run("nodes that serve no clients", func(t *testing.T) {
@@ -294,7 +247,7 @@ func TestRoles(t *testing.T) {
 		}
 		// A server answers the API all the same, and sends elsewhere for sockets.
 		var settings struct{ Server string }
-		servers[2].ocs(t, http.MethodGet, "/spreed/api/v3/signaling/settings", session.Token, nil, &settings)
+		servers[2].talk(t, http.MethodGet, "/spreed/api/v3/signaling/settings", login, nil, &settings)
 		if settings.Server == "" || settings.Server == servers[2].cfg.HTTP.PublicURL {
 			t.Errorf("settings send to %q", settings.Server)
 		}
@@ -318,7 +271,7 @@ func TestRoles(t *testing.T) {
 			}
 		}
 		var rooms []json.RawMessage
-		client.ocs(t, http.MethodGet, "/spreed/api/v4/room", session.Token, nil, &rooms)
+		client.talk(t, http.MethodGet, "/spreed/api/v4/room", login, nil, &rooms)
 		if len(rooms) == 0 || current() == gone {
 			t.Errorf("%d conversations, asked is %s", len(rooms), current())
 		}
@@ -336,9 +289,9 @@ func TestRoles(t *testing.T) {
 			}
 			return follow(client)
 		})
-		client.ocs(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, session.Token, map[string]any{"roomName": "Again"}, nil)
+		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, login, map[string]any{"roomName": "Again"}, nil)
 		dee := client.enter(t, room.Token)
-		dee.tell(t, ada, "after the server has gone")
+		tell(t, dee, ada, "after the server has gone")
 	})
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"net/http"
 	"os/exec"
 	"testing"
 
+	"github.com/talkd/talkd/api/apitest"
 	"github.com/talkd/talkd/load/bench"
 )
 
@@ -49,15 +51,13 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s", lines)
 		}
 	})
-	token, err := logIn(t.Context(), c.nodes[0].HTTP, c.user, c.password)
+	token, err := apitest.LogIn(t.Context(), c.nodes[0].HTTP, c.user, c.password)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var left struct {
-		OCS struct{ Data []json.RawMessage }
-	}
-	if err := ask(t.Context(), "GET", c.nodes[0].HTTP+"/ocs/v2.php/apps/spreed/api/v4/room", token, nil, &left); err != nil || len(left.OCS.Data) > 0 {
-		t.Errorf("%d conversations are left, %v", len(left.OCS.Data), err)
+	var left []json.RawMessage
+	if err := apitest.Talk(t.Context(), http.MethodGet, c.nodes[0].HTTP, "/spreed/api/v4/room", token, nil, &left); err != nil || len(left) > 0 {
+		t.Errorf("%d conversations are left, %v", len(left), err)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/talkd/talkd/api/apitest"
 )
 
 // talkd is the binary under test, built once by TestMain.
@@ -29,7 +31,11 @@ func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 const binaryEnv = "LAB_BINARY"
 
 func testMain(m *testing.M) int {
-	if runFloor() {
+	if role := os.Getenv(roleEnv); role != "" {
+		if err := play(role); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+			return 1
+		}
 		return 0
 	}
 	if talkd = os.Getenv(binaryEnv); talkd != "" {
@@ -191,9 +197,24 @@ func (c *cluster) node(id string) node {
 // admin asks a node's admin API.
 func (c *cluster) admin(n node, path string, v any) {
 	c.t.Helper()
-	if err := ask(c.t.Context(), http.MethodGet, n.Admin+path, n.Token, nil, v); err != nil {
+	if err := apitest.Ask(c.t.Context(), http.MethodGet, n.Admin+path, n.Token, nil, v); err != nil {
 		c.t.Fatalf("%s: %v", path, err)
 	}
+}
+
+// metric reads one of a node's metrics, "" if there is none.
+func (c *cluster) metric(n node, name string) string {
+	c.t.Helper()
+	text, err := apitest.Fetch(c.t.Context(), http.MethodGet, n.Admin+"/metrics", n.Token, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // conversation makes a public one at a node.
@@ -202,13 +223,27 @@ func (c *cluster) conversation(n node, name string) (token string) {
 	return conversation(c.t, n.HTTP, c.user, c.password, name)
 }
 
+// conversation logs in at a node and makes a public one there.
+func conversation(t *testing.T, base, user, password, name string) string {
+	t.Helper()
+	login, err := apitest.LogIn(t.Context(), base, user, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := apitest.Create(t.Context(), base, login, name)
+	if err != nil || token == "" {
+		t.Fatalf("token of the new conversation: %q, %v", token, err)
+	}
+	return token
+}
+
 // awaitHome waits until a room has a home.
 func (c *cluster) awaitHome(token string) (home node) {
 	c.t.Helper()
 	eventually(c.t, 10*time.Second, "the room has a home", func() (bool, string) {
 		var r room
 		n := c.nodes[0]
-		if err := ask(c.t.Context(), http.MethodGet, n.Admin+"/admin/v1/rooms/"+token, n.Token, nil, &r); err != nil {
+		if err := apitest.Ask(c.t.Context(), http.MethodGet, n.Admin+"/admin/v1/rooms/"+token, n.Token, nil, &r); err != nil {
 			return false, err.Error() // before the first has come it is not known
 		}
 		if r.Home != "" {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/load"
-	"github.com/talkd/talkd/signaling/signalingtest"
-	"github.com/talkd/talkd/signaling/wire"
 )
 
 // By default this only shows that the measurement works; docs/performance.md has
@@ -39,12 +37,11 @@ func TestServerCost(t *testing.T) {
 		{"meetings", *costMeetings, 3, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			const secret = "a secret of those who pay"
-			nc := signalingtest.NewNextcloud(t, secret)
-			server := startCluster(t, 1, "--backend", nc.URL()+"="+secret).nodes[0]
+			nc, cluster := startServing(t, 1)
+			server := cluster.nodes[0]
 			var runs []*load.Run
 			for room := range c.rooms {
-				run, err := load.Start(t.Context(), costPlan(nc, server, room, c.publishers, c.audience))
+				run, err := load.Start(t.Context(), loadPlan(nc, cluster.nodes, fmt.Sprintf("cost-%d", room), c.publishers, c.audience))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -54,8 +51,13 @@ func TestServerCost(t *testing.T) {
 			<-time.After(*costWarmUp)
 			var reports []*load.Report
 			talkd := costOf(server.PID, func() (rate float64) {
-				reports = measureAll(t, runs)
-				for _, r := range reports {
+				var awaits []func() *load.Report
+				for _, run := range runs {
+					awaits = append(awaits, measuring(t.Context(), t, run, *costWindow))
+				}
+				for _, await := range awaits {
+					r := await()
+					reports = append(reports, r)
 					for i := range r.Streams {
 						c := &r.Streams[i].Counts
 						rate += float64(c.Received) / c.Took.Seconds()
@@ -100,39 +102,4 @@ func (c cost) perMillion() float64 { return c.busy / c.rate * 1e6 }
 
 func (c cost) String() string {
 	return fmt.Sprintf("%.0f packets/s, CPU %.1f %%, %.1f CPU s per million packets", c.rate, 100*c.busy, c.perMillion())
-}
-
-func costPlan(nc *signalingtest.Nextcloud, server node, room, publishers, audience int) load.Plan {
-	name := fmt.Sprintf("cost-%d", room)
-	nc.SetRoom(name, signalingtest.Room{})
-	return load.Plan{
-		Nodes: []load.Node{{Name: server.Node, URL: server.HTTP}},
-		Room:  name, Publishers: publishers, Subscribers: audience,
-		Who: func(n int) (load.Credentials, wire.RoomSessionID) {
-			user := fmt.Sprintf("user-%d-%d", room, n)
-			return load.Credentials{URL: nc.AuthURL(), Params: nc.AddUser(user, user)}, wire.RoomSessionID("seat-" + user)
-		},
-		Call: func(publishers, subscribers []wire.RoomSessionID) {
-			nc.InCall(server.HTTP, name, callers(publishers, subscribers)...)
-		},
-	}
-}
-
-// measureAll measures all runs in the same window.
-func measureAll(t *testing.T, runs []*load.Run) []*load.Report {
-	t.Helper()
-	reports, errs := make([]*load.Report, len(runs)), make(chan error, len(runs))
-	for i, run := range runs {
-		go func() {
-			var err error
-			reports[i], err = run.Measure(t.Context(), *costWindow)
-			errs <- err
-		}()
-	}
-	for range runs {
-		if err := <-errs; err != nil {
-			t.Fatal(err)
-		}
-	}
-	return reports
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/api/apitest"
 	"github.com/talkd/talkd/load"
 )
 
@@ -148,7 +149,7 @@ func (l *lab) run(f failure) outcome {
 	l.t.Helper()
 	return l.scene(f.name, f.home, func(c *call, leader, home *machine) (o outcome) {
 		talkFor(l.t, labSteady)
-		token, err := logIn(l.t.Context(), home.url(), labUser, labSecret)
+		token, err := apitest.LogIn(l.t.Context(), home.url(), labUser, labSecret)
 		if err != nil {
 			l.t.Fatal(err)
 		}
@@ -237,7 +238,7 @@ func (l *lab) probe(at *machine, token string, clock load.Clock, since time.Dura
 		var p probed
 		defer func() { done <- p }()
 		for n := 0; ctx.Err() == nil; n++ {
-			_, err := create(ctx, at.url(), token, fmt.Sprintf("Probe %d", n))
+			_, err := apitest.Create(ctx, at.url(), token, fmt.Sprintf("Probe %d", n))
 			if err == nil {
 				p.after = clock() - since
 				return

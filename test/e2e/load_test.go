@@ -4,18 +4,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/talkd/talkd/load"
-	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
-	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/store"
 )
 
 // loadWindow is how long media flow while it is measured.
@@ -80,9 +73,7 @@ type loadedCluster struct {
 // startLoad starts three nodes that serve a Nextcloud.
 func startLoad(t *testing.T) *loadedCluster {
 	t.Helper()
-	const secret = "a secret of nine subscribers"
-	nc := signalingtest.NewNextcloud(t, secret)
-	c := startCluster(t, 3, "--backend", nc.URL()+"="+secret)
+	nc, c := startServing(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), attempts*(60*time.Second+*loadWindow))
 	t.Cleanup(cancel)
 	return &loadedCluster{t: t, ctx: ctx, nextcloud: nc, cluster: c}
@@ -119,21 +110,8 @@ func (l *loadedCluster) judge(run func(room string) (problems []string)) {
 // enter starts a call with one publisher and some subscribers at each node.
 func (l *loadedCluster) enter(roomName string, subscribers int, loss *load.Loss) {
 	l.t.Helper()
-	nc := l.nextcloud
-	nc.SetRoom(roomName, signalingtest.Room{})
-	plan := load.Plan{
-		Room: roomName, Publishers: 1, Subscribers: subscribers, Loss: loss,
-		Who: func(n int) (load.Credentials, wire.RoomSessionID) {
-			user := fmt.Sprintf("user-%d", n)
-			return load.Credentials{URL: nc.AuthURL(), Params: nc.AddUser(user, user)}, wire.RoomSessionID("seat-" + user)
-		},
-		Call: func(publishers, subscribers []wire.RoomSessionID) {
-			nc.InCall(l.cluster.nodes[0].HTTP, roomName, callers(publishers, subscribers)...)
-		},
-	}
-	for _, n := range l.cluster.nodes {
-		plan.Nodes = append(plan.Nodes, load.Node{Name: n.Node, URL: n.HTTP})
-	}
+	plan := loadPlan(l.nextcloud, l.cluster.nodes, roomName, 1, subscribers)
+	plan.Loss = loss
 	began := time.Now()
 	run, err := load.Start(l.ctx, plan)
 	if err != nil {
@@ -142,28 +120,12 @@ func (l *loadedCluster) enter(roomName string, subscribers int, loss *load.Loss)
 	l.t.Cleanup(run.Close)
 	l.t.Logf("%d sessions receive %d publications %v after the first connection",
 		len(run.Sessions()), 3*3*subscribers, time.Since(began).Round(time.Millisecond))
-	l.run, l.roomID = run, externalRoom(l.t, nc, roomName)
+	l.run, l.roomID = run, externalRoom(l.t, l.nextcloud, roomName)
 }
 
 // measure starts a window of measuring; what it returns waits for the report.
 func (l *loadedCluster) measure(window time.Duration) func() *load.Report {
-	type result struct {
-		report *load.Report
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		report, err := l.run.Measure(l.ctx, window)
-		done <- result{report, err}
-	}()
-	return func() *load.Report {
-		l.t.Helper()
-		r := <-done
-		if r.err != nil {
-			l.t.Fatal(r.err)
-		}
-		return r.report
-	}
+	return measuring(l.ctx, l.t, l.run, window)
 }
 
 // checkRelays waits until the admin API of a node tells that audio and video of
@@ -188,109 +150,4 @@ func (l *loadedCluster) checkRelays(within time.Duration, subscribers int) {
 		return ok && len(pairs) == 6, r.String()
 	})
 	l.t.Log(r)
-}
-
-// externalRoom is the cluster's name of a Nextcloud's room.
-func externalRoom(t *testing.T, nc *signalingtest.Nextcloud, name string) string {
-	t.Helper()
-	registry, err := backend.NewRegistry([]backend.Instance{nc.Instance()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := registry.Resolve(nc.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store.RoomID{Backend: id, Name: name}.String()
-}
-
-// callers are in the call with the flags that Talk's clients have with and
-// without camera and microphone.
-func callers(publishers, subscribers []wire.RoomSessionID) []signalingtest.Caller {
-	var all []signalingtest.Caller
-	add := func(seats []wire.RoomSessionID, flags backend.Flags) {
-		for _, seat := range seats {
-			all = append(all, signalingtest.Caller{Session: seat, UserID: strings.TrimPrefix(string(seat), "seat-"), InCall: flags})
-		}
-	}
-	add(publishers, backend.FlagInCall|backend.FlagAudio|backend.FlagVideo)
-	add(subscribers, backend.FlagInCall)
-	return all
-}
-
-// usage is what processes use between two moments: those of the nodes, and this
-// one, which is the load.
-type usage struct {
-	names  []string
-	pids   []int
-	at     time.Time
-	before []processTimes
-}
-
-// processTimes are how long the threads of a process ran, and how long they
-// could have run but waited for a processor.
-type processTimes struct{ ran, waited time.Duration }
-
-func startUsage(nodes []node) *usage {
-	u := &usage{at: time.Now(), names: []string{"load"}, pids: []int{os.Getpid()}}
-	for _, n := range nodes {
-		u.names, u.pids = append(u.names, n.Node), append(u.pids, n.PID)
-	}
-	for _, pid := range u.pids {
-		u.before = append(u.before, timesOf(pid))
-	}
-	return u
-}
-
-// stop tells the use of each process as a table, and whether the machine was too
-// busy.
-func (u *usage) stop() (table string, busy bool) {
-	took := time.Since(u.at).Seconds()
-	var b strings.Builder
-	fmt.Fprintf(&b, "process  CPU of one core  waited for it     memory\n")
-	for i, pid := range u.pids {
-		now, before := timesOf(pid), u.before[i]
-		if now.ran < before.ran { // the process has ended
-			continue
-		}
-		ran, idle := (now.ran-before.ran).Seconds()/took, (now.waited-before.waited).Seconds()/took
-		busy = busy || idle > tooBusy*ran
-		fmt.Fprintf(&b, "%7s  %13.1f %%  %11.1f %%  %9s\n", u.names[i], 100*ran, 100*idle, memory(pid))
-	}
-	return b.String(), busy
-}
-
-// timesOf sums up /proc/PID/task/*/schedstat. Where there is none, nothing is
-// told.
-func timesOf(pid int) (sum processTimes) {
-	files, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "schedstat"))
-	if err != nil {
-		return sum
-	}
-	for _, name := range files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread has ended
-		}
-		var ran, waited int64
-		if _, err := fmt.Sscan(string(b), &ran, &waited); err == nil {
-			sum.ran += time.Duration(ran)
-			sum.waited += time.Duration(waited)
-		}
-	}
-	return sum
-}
-
-// memory reads the resident memory of a process.
-func memory(pid int) string {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil {
-		return "unknown"
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			return strings.TrimSpace(v)
-		}
-	}
-	return "unknown"
 }

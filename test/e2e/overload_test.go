@@ -3,10 +3,8 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,15 +20,15 @@ import (
 // why, and when two have left all is as before. How long that takes is the rule of
 // the node (node/overload.go): 3 s until it is overloaded, 10 s until it is well.
 func TestSaturatedNode(t *testing.T) {
-	const secret, people, leaving = "a secret of too many", 6, 2
+	const people, leaving = 6, 2
 	file := filepath.Join(t.TempDir(), "talkd.yaml")
 	// Video and voice of one listener are 1.06 Mbit/s.
 	if err := os.WriteFile(file, []byte("media:\n  max_egress: 5700000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := saturated{t: t, nc: signalingtest.NewNextcloud(t, secret), clock: load.NewClock()}
+	s := saturated{t: t, clock: load.NewClock()}
+	s.nc, s.cluster = startServing(t, 1, "--config", file)
 	s.nc.SetRoom(saturatedRoom, signalingtest.Room{})
-	s.cluster = startCluster(t, 1, "--config", file, "--backend", s.nc.URL()+"="+secret)
 
 	speaker := s.enter("speaker")
 	var listeners []*load.Client
@@ -59,7 +57,7 @@ func TestSaturatedNode(t *testing.T) {
 		return o != nil && o.Reason == "egress" && o.Streams == people && o.Paused == 1 && o.Lowered == 0
 	})
 	for metric, want := range map[string]string{"talkd_overload_ratio": "0.125", `talkd_media_shed_streams{what="paused"}`: "1"} {
-		if got := s.metric(metric); got != want {
+		if got := s.cluster.metric(s.server(), metric); got != want {
 			t.Errorf("%s is %s, want %s", metric, got, want)
 		}
 	}
@@ -101,8 +99,6 @@ func TestSaturatedNode(t *testing.T) {
 
 // saturatedRoom is where it all happens.
 const saturatedRoom = "saturatedRoom"
-
-func seatOf(user string) wire.RoomSessionID { return wire.RoomSessionID("seat-" + user) }
 
 // saturated is a node that cannot send all that is wanted.
 type saturated struct {
@@ -175,18 +171,4 @@ func (s *saturated) awaitOverload(what string, is func(*api.Overload) bool) {
 		s.cluster.admin(s.server(), "/admin/v1/nodes/"+s.server().Node, &view)
 		return is(view.Overload), fmt.Sprintf("%+v", view)
 	})
-}
-
-func (s *saturated) metric(name string) string {
-	s.t.Helper()
-	b, err := fetch(s.t.Context(), http.MethodGet, s.server().Admin+"/metrics", s.server().Token, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "not there"
 }

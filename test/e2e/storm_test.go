@@ -1,21 +1,15 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/talkd/talkd/load"
-	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 )
 
@@ -36,177 +30,84 @@ const stormWithin = 60 * time.Second
 // priority, so that what is measured is the node and not the processors that it
 // shares with them.
 func TestJoinStorm(t *testing.T) {
-	if os.Getenv(crowdEnv) != "" {
-		beCrowd(t)
-		return
-	}
-	const secret, room = "a secret of many", "storm"
-	nc := signalingtest.NewNextcloud(t, secret)
-	c := startCluster(t, 1, "--backend", nc.URL()+"="+secret)
+	const room = "storm"
+	nc, c := startServing(t, 1)
 	server := c.nodes[0]
-	nc.SetRoom(room, signalingtest.Room{})
 	var early []wire.RoomSessionID
-	first, err := load.Start(t.Context(), load.Plan{
-		Nodes: []load.Node{{Name: server.Node, URL: server.HTTP}}, Room: room, Publishers: 1, Subscribers: 2,
-		Who: func(n int) (load.Credentials, wire.RoomSessionID) {
-			user := fmt.Sprintf("early-%d", n)
-			return load.Credentials{URL: nc.AuthURL(), Params: nc.AddUser(user, user)}, seatOf(user)
-		},
-		Call: func(publishers, subscribers []wire.RoomSessionID) {
-			nc.InCall(server.HTTP, room, callers(publishers, subscribers)...)
-			early = slices.Concat(subscribers, publishers)
-		},
-	})
+	there := loadPlan(nc, c.nodes, room, 1, 2)
+	call := there.Call
+	there.Call = func(publishers, subscribers []wire.RoomSessionID) {
+		call(publishers, subscribers)
+		early = slices.Concat(subscribers, publishers)
+	}
+	first, err := load.Start(t.Context(), there)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(first.Close)
-	plan := crowdPlan{Node: load.Node{Name: server.Node, URL: server.HTTP}, Room: room, URL: nc.AuthURL(), Together: *stormTogether}
+	plan := crowdPlan{Node: there.Nodes[0], Room: room, Together: *stormTogether}
 	var seats []wire.RoomSessionID
 	for n := range *stormPeople {
-		user := fmt.Sprintf("late-%d", n)
-		plan.Params, plan.Seats = append(plan.Params, nc.AddUser(user, user)), append(plan.Seats, seatOf(user))
-		seats = append(seats, seatOf(user))
+		who, seat := account(nc, fmt.Sprintf("late-%d", n))
+		plan.Who, seats = append(plan.Who, who), append(seats, seat)
 	}
-	type result struct {
-		report *load.Report
-		err    error
-	}
-	heard := make(chan result, 1)
-	go func() {
-		report, err := first.Measure(t.Context(), *stormWindow)
-		heard <- result{report, err}
-	}()
+	plan.Seats = seats
+	heard := measuring(t.Context(), t, first, *stormWindow)
 	usage := startUsage(c.nodes)
-	crowd := startCrowd(t, plan)
+	crowd := startChild(t, roleCrowd, "nice", "-n", "19")
+	crowd.tell(plan)
 	before, began := timesOf(server.PID), time.Now()
 	crowd.await("joined")
 	joined, joining := time.Since(began), timesOf(server.PID).ran-before.ran
 	nc.InCall(server.HTTP, room, callers(seats[:1], slices.Concat(early, seats[1:]))...)
-	crowd.say("called")
+	crowd.tell("called")
 	crowd.await("all hear")
-	took, busy, load := time.Since(began), timesOf(server.PID).ran-before.ran, timesOf(crowd.cmd.Process.Pid).ran
-	got := <-heard
-	if got.err != nil {
-		t.Fatal(got.err)
-	}
+	took, busy, load := time.Since(began), timesOf(server.PID).ran-before.ran, timesOf(crowd.pid).ran
+	report := heard()
 	_, starved := usage.stop() // see tooBusy
-	if problems := got.report.Problems(); len(problems) > 0 && !starved {
+	if problems := report.Problems(); len(problems) > 0 && !starved {
 		t.Errorf("those who were there: %q", problems)
 	} else if len(problems) > 0 {
 		t.Logf("void, as the machine is too busy: %q", problems)
 	}
 	t.Logf("%d entered: all in the room after %v, all heard and saw after %v; CPU time of the node %v and %v, %v for each, of those who entered %v; memory %s; those who were there:\n%s",
 		*stormPeople, joined.Round(time.Millisecond), took.Round(time.Millisecond), joining.Round(time.Millisecond), busy.Round(time.Millisecond),
-		(busy / time.Duration(*stormPeople)).Round(100*time.Microsecond), load.Round(time.Millisecond), memory(server.PID), got.report)
+		(busy / time.Duration(*stormPeople)).Round(100*time.Microsecond), load.Round(time.Millisecond), memory(server.PID), report)
 }
 
-// crowdEnv is set in a process that is a crowd.
-const crowdEnv = "STORM_CROWD"
-
-// crowdPlan is what a crowd is told: the first of them sends, the others listen.
+// crowdPlan is what the crowd is told: the first of them sends, the others listen.
+// It says when all have joined, is told when they are in the call, and says when all
+// hear.
 type crowdPlan struct {
 	Node     load.Node
 	Room     string
-	URL      string // of the backend
-	Params   []json.RawMessage
+	Who      []load.Credentials
 	Seats    []wire.RoomSessionID
 	Together int
 }
 
-// crowd is the process of those who enter. It says a word a line, and is told
-// words.
-type crowd struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	words chan string
-	noise strings.Builder // all else that it said, complete when words is closed
-}
-
-// startCrowd begins at once to enter.
-func startCrowd(t *testing.T, plan crowdPlan) *crowd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "nice", "-n", "19", os.Args[0], "-test.run", "^TestJoinStorm$", "-test.v", "-test.count=1")
-	cmd.Env = append(os.Environ(), crowdEnv+"=1", binaryEnv+"="+talkd)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	c := &crowd{t: t, cmd: cmd, in: in, words: make(chan string, 2)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer close(c.words)
-		for s := bufio.NewScanner(out); s.Scan(); {
-			if word, ok := strings.CutPrefix(s.Text(), crowdSays); ok {
-				c.words <- word
-			} else {
-				c.noise.WriteString(s.Text() + "\n")
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		in.Close()
-		<-done
-		_ = cmd.Wait() // what went wrong shows in await
-	})
-	if err := json.NewEncoder(in).Encode(plan); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (c *crowd) await(word string) {
-	c.t.Helper()
-	if got, ok := <-c.words; got != word || !ok {
-		c.t.Fatalf("the crowd said %q instead of %q:\n%s", got, word, &c.noise)
-	}
-}
-
-func (c *crowd) say(word string) {
-	c.t.Helper()
-	if _, err := fmt.Fprintln(c.in, word); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-const crowdSays = "the crowd: "
-
-// beCrowd is the other process.
-func beCrowd(t *testing.T) {
-	in := bufio.NewReader(os.Stdin)
-	line, err := in.ReadBytes('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+// beCrowd is the process of those who enter.
+func beCrowd(in *json.Decoder, out *json.Encoder) error {
 	var plan crowdPlan
-	if err := json.Unmarshal(line, &plan); err != nil {
-		t.Fatal(err)
+	if err := in.Decode(&plan); err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), stormWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), stormWithin)
 	defer cancel()
 	run, err := load.Start(ctx, load.Plan{
 		Nodes: []load.Node{plan.Node}, Room: plan.Room, Publishers: 1, Subscribers: len(plan.Seats) - 1, Together: plan.Together,
-		Who: func(n int) (load.Credentials, wire.RoomSessionID) {
-			return load.Credentials{URL: plan.URL, Params: plan.Params[n]}, plan.Seats[n]
-		},
+		Who: func(n int) (load.Credentials, wire.RoomSessionID) { return plan.Who[n], plan.Seats[n] },
 		Call: func([]wire.RoomSessionID, []wire.RoomSessionID) {
-			fmt.Println(crowdSays + "joined")
-			_, _ = in.ReadString('\n') // an end shows elsewhere
+			_ = out.Encode("joined") // an end shows elsewhere
+			_ = in.Decode(new(string))
 		},
 	})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer run.Close()
-	fmt.Println(crowdSays + "all hear")
-	_, _ = in.ReadString('\n') // until the other process has seen enough
+	if err := out.Encode("all hear"); err != nil {
+		return err
+	}
+	return in.Decode(new(string)) // until this is killed
 }

@@ -6,12 +6,9 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"encoding/json"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -30,16 +27,13 @@ import (
 // Nothing is negotiated, kept, counted or reported. Publishers and receivers are
 // in the process of the test, as they are for talkd.
 
-// floorEnv makes the test's binary such a process.
-const floorEnv = "COST_FLOOR"
-
 const (
 	floorHeader = 12 // the flow, and the number of the packet: together the nonce
 	floorBatch  = 64 // messages of one system call
 	floorSize   = 2048
 )
 
-// floorSetup is what the process reads from its standard input, whose end ends it.
+// floorSetup is what the process is told. It tells its port.
 type floorSetup struct {
 	Publishers [][]netip.AddrPort // the receivers of each
 }
@@ -129,39 +123,34 @@ func (b *floorBuffers) flush(fd int) {
 	b.n = 0
 }
 
-// runFloor is the process, if that is what this one is.
-func runFloor() bool {
-	if os.Getenv(floorEnv) == "" {
-		return false
-	}
+// beFloor is the process.
+func beFloor(in *json.Decoder, out *json.Encoder) error {
 	// The thread below waits with what the runtime counts as a processor, and does
 	// not stop for the garbage collector.
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(-1)
-	decoder := json.NewDecoder(os.Stdin)
 	var s floorSetup
-	if err := decoder.Decode(&s); err != nil {
-		panic(err)
+	if err := in.Decode(&s); err != nil {
+		return err
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		panic(err)
+		return err
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		panic(err)
+		return err
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<20)
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		panic(err)
+		return err
 	}
 	go s.forward(fd)
-	if err := json.NewEncoder(os.Stdout).Encode(name.(*unix.SockaddrInet4).Port); err != nil {
-		panic(err)
+	if err := out.Encode(name.(*unix.SockaddrInet4).Port); err != nil {
+		return err
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return true
+	return in.Decode(&s) // until this is killed
 }
 
 func (s floorSetup) forward(fd int) {
@@ -207,40 +196,6 @@ func (s floorSetup) forward(fd int) {
 	}
 }
 
-// startFloor runs the process until the test ends.
-func startFloor(t *testing.T, s floorSetup) (pid int, addr netip.AddrPort) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	// Nothing waits for the thread, so it need not be interrupted either.
-	cmd.Env = append(os.Environ(), floorEnv+"=1", "GODEBUG=asyncpreemptoff=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
-			t.Errorf("floor: %v", err)
-		}
-	})
-	var port uint16
-	if err := json.NewEncoder(in).Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(out).Decode(&port); err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Process.Pid, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
-}
-
 // measureFloor is what the floor takes for as many publishers, each with as many
 // who listen.
 func measureFloor(t *testing.T, publishers, audience int) cost {
@@ -277,13 +232,17 @@ func measureFloor(t *testing.T, publishers, audience int) cost {
 		}
 		s.Publishers = append(s.Publishers, all)
 	}
-	pid, addr := startFloor(t, s)
+	// Nothing waits for the thread, so it need not be interrupted either.
+	floor := startChild(t, roleFloor, "env", "GODEBUG=asyncpreemptoff=1")
+	floor.tell(s)
+	addr := net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	floor.hear(&addr.Port)
 	ctx, stop := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
 	t.Cleanup(senders.Wait)
 	t.Cleanup(stop)
 	for p := range publishers {
-		conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(addr))
+		conn, err := net.DialUDP("udp4", nil, &addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +252,7 @@ func measureFloor(t *testing.T, publishers, audience int) cost {
 	for range publishers * audience {
 		<-listening
 	}
-	c := costOf(pid, func() float64 {
+	c := costOf(floor.pid, func() float64 {
 		before, began := came.Load(), time.Now()
 		<-time.After(*costWindow)
 		return float64(came.Load()-before) / time.Since(began).Seconds()
