@@ -84,8 +84,12 @@ func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Clie
 	return c, nil
 }
 
-// Close gives the pooled connections up.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close ends what is still being asked for nobody in particular, and gives the pooled
+// connections up.
+func (c *Client) Close() {
+	c.keys.close()
+	c.http.CloseIdleConnections()
+}
 
 // Resolve finds the instance of the URL in a client's hello.
 func (c *Client) Resolve(authURL string) (store.BackendID, error) {

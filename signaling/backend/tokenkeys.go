@@ -29,9 +29,12 @@ const (
 // tokenKeys are the keys of all instances, as they were fetched.
 type tokenKeys struct {
 	fetch func(ctx context.Context, in *instance, etag string) (fetched, error)
+	ctx   context.Context // of the questions; ends with close
+	stop  context.CancelFunc
+	tasks sync.WaitGroup // the questions that are under way
 
 	mu   sync.Mutex
-	byID map[store.BackendID]*cachedKey // guarded by mu
+	byID map[store.BackendID]*cachedKey // guarded by mu, with all that is in it
 }
 
 // fetched is what an instance answers. Without a key the one of before is still good.
@@ -41,62 +44,82 @@ type fetched struct {
 	fresh time.Duration
 }
 
-// cachedKey is that of one instance. Who has the turn asks, and the others wait
-// for the answer.
+// cachedKey is that of one instance.
 type cachedKey struct {
-	turn chan struct{}
-
-	mu       sync.Mutex
-	key      *tokenKey // guarded by mu; nil: never fetched
-	etag     string    // guarded by mu
-	told     time.Time // guarded by mu; when the instance said so last
-	stale    time.Time // guarded by mu; when to ask again
-	asked    time.Time // guarded by mu; whatever was answered
-	askedErr error     // guarded by mu; why there was no answer
+	key      *tokenKey // nil: never fetched
+	etag     string
+	told     time.Time     // when the instance said so last
+	stale    time.Time     // when to ask again
+	asked    time.Time     // whatever was answered
+	askedErr error         // why there was no answer
+	answered chan struct{} // closed with the answer; nil: it is not being asked
 }
 
 func newTokenKeys(fetch func(context.Context, *instance, string) (fetched, error)) *tokenKeys {
-	return &tokenKeys{fetch: fetch, byID: make(map[store.BackendID]*cachedKey)}
+	t := &tokenKeys{fetch: fetch, byID: make(map[store.BackendID]*cachedKey)}
+	t.ctx, t.stop = context.WithCancel(context.Background())
+	return t
+}
+
+// close ends the questions.
+func (t *tokenKeys) close() {
+	t.mu.Lock()
+	t.stop()
+	t.mu.Unlock()
+	t.tasks.Wait()
 }
 
 // of is the key of an instance, another one than not if there is one: that one did
-// not fit a token.
+// not fit a token. All who come while the instance is being asked wait for that
+// answer, which comes whoever of them goes.
 func (t *tokenKeys) of(ctx context.Context, in *instance, not *tokenKey) (*tokenKey, error) {
+	for {
+		key, answered, err := t.find(in, not)
+		if answered == nil {
+			return key, err
+		}
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// find is the key if it is known; otherwise the instance is being asked.
+func (t *tokenKeys) find(in *instance, not *tokenKey) (key *tokenKey, answered <-chan struct{}, err error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	c := t.byID[in.id]
 	if c == nil {
-		c = &cachedKey{turn: make(chan struct{}, 1)}
+		c = &cachedKey{}
 		t.byID[in.id] = c
 	}
-	t.mu.Unlock()
 	if key, known, err := c.known(not); known {
-		return key, err
+		return key, nil, err
 	}
-	select {
-	case c.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := t.ctx.Err(); err != nil {
+		return nil, nil, err
 	}
-	defer func() { <-c.turn }()
-	if key, known, err := c.known(not); known {
-		return key, err // somebody has asked meanwhile
+	if c.answered == nil {
+		c.answered = make(chan struct{})
+		etag := c.etag
+		t.tasks.Go(func() { t.ask(in, c, etag) })
 	}
-	c.mu.Lock()
-	etag := c.etag
-	c.mu.Unlock()
-	got, err := t.fetch(ctx, in, etag)
-	if err != nil && ctx.Err() != nil {
-		return nil, err // the client has gone, which says nothing of the instance
-	}
+	return nil, c.answered, nil
+}
+
+func (t *tokenKeys) ask(in *instance, c *cachedKey, etag string) {
+	got, err := t.fetch(t.ctx, in, etag)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	c.take(got, err)
-	key, _, err := c.known(not)
-	return key, err
+	close(c.answered)
+	c.answered = nil
 }
 
 // known is the key if there is no need to ask, or no use in it so soon.
 func (c *cachedKey) known(not *tokenKey) (key *tokenKey, known bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := time.Now()
 	soon := now.Sub(c.asked) < keyPause
 	switch {
@@ -111,8 +134,6 @@ func (c *cachedKey) known(not *tokenKey) (key *tokenKey, known bool, err error) 
 }
 
 func (c *cachedKey) take(got fetched, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := time.Now()
 	c.asked, c.askedErr = now, err
 	if err != nil {

@@ -156,8 +156,8 @@ func TestTokenKeyCached(t *testing.T) {
 	})
 }
 
-// TestTokenKeyAskedOnce: of many who come at once one asks; if its client goes, the
-// next one does.
+// TestTokenKeyAskedOnce: for many who come at once the instance is asked once, also if
+// the first of them does not wait for the answer.
 func TestTokenKeyAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyHolder(t)
@@ -181,8 +181,29 @@ func TestTokenKeyAskedOnce(t *testing.T) {
 		synctest.Wait()
 		leave()
 		all.Wait()
-		if k.asked != 2 {
+		if k.asked != 1 {
 			t.Errorf("asked %d times", k.asked)
+		}
+	})
+}
+
+// TestTokenKeyClose: what is being asked ends with the client.
+func TestTokenKeyClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyHolder(t)
+		k.slow = time.Hour
+		token, began := k.token(), time.Now()
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if code := k.try(t.Context(), token); code != wire.CodeAuthFailed {
+				t.Errorf("while it ends: %q", code)
+			}
+		})
+		synctest.Wait()
+		k.c.keys.close()
+		waiting.Wait()
+		if code := k.try(t.Context(), token); code != wire.CodeAuthFailed || k.asked != 1 || time.Since(began) > 0 {
+			t.Errorf("afterwards: %q, asked %d times", code, k.asked)
 		}
 	})
 }
