@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/talkd/talkd/signaling/backend"
@@ -196,8 +195,9 @@ const (
 
 // callbacks are such questions to one backend.
 type callbacks struct {
-	tokens chan struct{} // one for each that is asked now
-	n      int           // guarded by mu of the hub; those that wait, and are asked now
+	tokens  chan struct{} // one for each that is asked now
+	n       int           // guarded by mu of the hub; those that wait, and are asked now
+	leaving int           // guarded by mu of the hub; who left, and is told of when the backend answers
 }
 
 // callback asks a backend in the background. It is false if too many questions
@@ -248,27 +248,7 @@ func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
 	case room.Backend == store.Embedded && h.deps.Embedded != nil:
 		h.callback(room.Backend, func(ctx context.Context) error { return h.deps.Embedded.LeaveRoom(ctx, r) })
 	case room.Backend != store.Embedded && h.deps.Backends != nil:
-		h.callback(room.Backend, func(ctx context.Context) error { return h.leaveBackend(ctx, r) })
-	}
-}
-
-// leavePatience is how long a Nextcloud that does not answer is waited for, to be
-// told that somebody left. By then it has found out for lack of pings.
-const leavePatience = 2 * time.Minute
-
-// leaveBackend tells a Nextcloud that somebody left, when it answers again, unless
-// the participant is back by then.
-func (h *Hub) leaveBackend(ctx context.Context, r backend.RoomRequest) error {
-	ctx, cancel := context.WithTimeout(ctx, leavePatience)
-	defer cancel()
-	for {
-		err := h.deps.Backends.LeaveRoom(ctx, r)
-		if !errors.Is(err, backend.ErrUnreachable) || !h.deps.Backends.Await(ctx, r.Room.Backend) {
-			return err
-		}
-		status, asked := h.RoomStatus(ctx, r.Room)
-		if asked != nil || slices.ContainsFunc(status.Sessions, func(s SessionStatus) bool { return s.RoomSession == r.SessionID }) {
-			return err
-		}
+		until := time.Now().Add(leavePatience)
+		h.callback(room.Backend, func(ctx context.Context) error { return h.leaveBackend(ctx, r, until) })
 	}
 }
