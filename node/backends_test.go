@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
@@ -132,5 +133,21 @@ func TestBackendBookInOrder(t *testing.T) {
 	}}
 	if b.serve(); times != 1 {
 		t.Errorf("asked %d times", times)
+	}
+}
+
+// TestBackendsBeforeDoors: what operators have added is served when the public listener
+// begins, however far those are who follow the changes.
+func TestBackendsBeforeDoors(t *testing.T) {
+	b, d := newBackendBook(t)
+	add := store.NewPutBackend(time.Now(), store.Backend{URL: "https://cloud.example", Secret: "of the operator"})
+	if _, err := d.Propose(t.Context(), add); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Node{nextclouds: b}).prepareDoors(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.registry.Resolve("https://cloud.example"); err != nil {
+		t.Error(err)
 	}
 }

@@ -129,7 +129,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}},
 		stage{
 			services: doors,
-			started:  n.initUser,
+			started:  n.prepareDoors,
 		},
 		stage{
 			services: []service{{"public listener", n.public.Run}},
@@ -283,6 +283,13 @@ func (n *Node) awaitCluster(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// prepareDoors sees to what whoever comes first needs: the services that follow it
+// have begun, but perhaps got no further.
+func (n *Node) prepareDoors(ctx context.Context) error {
+	n.nextclouds.serve()
+	return n.initUser(ctx)
 }
 
 // initUser makes the account that the configuration names, if it is missing.
