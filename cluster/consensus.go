@@ -42,7 +42,7 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 	config.NoLegacyTelemetry = true
 	config.Logger = logger
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &streamLayer{Listener: c.mesh.RaftListener(), mesh: c.mesh, self: c.Self()},
+		Stream:  newStreamLayer(c.mesh, c.Self()),
 		MaxPool: raftConnections, Timeout: raftIO, Logger: logger,
 		// No pipelines. In raft 1.7.3 one that meets a refusal or an error while the
 		// next message is being sent waits for ever: nothing gets to that server any
@@ -93,10 +93,10 @@ func (c *Cluster) startRaft(machine *fsm, first bool) (*raft.Raft, func(), error
 	c.logStart = r.LastIndex()
 	c.herald = newHerald(raft.Server{ID: config.LocalID, Address: transport.LocalAddr()}, transport)
 	return r, func() {
+		stopTransport() // first: whoever waits for an answer would do so for up to raftIO
 		if err := r.Shutdown().Error(); err != nil {
 			c.log.Warn("raft did not stop cleanly", "error", err)
 		}
-		stopTransport()
 		c.herald.close()
 	}, nil
 }
@@ -141,13 +141,41 @@ type streamLayer struct {
 	net.Listener
 	mesh *rpc.Mesh
 	self store.NodeID
+	ctx  context.Context // ends with it
+	stop context.CancelFunc
+}
+
+func newStreamLayer(mesh *rpc.Mesh, self store.NodeID) *streamLayer {
+	ctx, stop := context.WithCancel(context.Background())
+	return &streamLayer{Listener: mesh.RaftListener(), mesh: mesh, self: self, ctx: ctx, stop: stop}
 }
 
 // Dial connects to a node.
 func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
-	return s.mesh.DialRaft(ctx, store.NodeID(address))
+	conn, err := s.mesh.DialRaft(ctx, store.NodeID(address))
+	if err != nil {
+		return nil, err
+	}
+	return dialled{conn, context.AfterFunc(s.ctx, func() { _ = conn.Close() })}, nil
+}
+
+// dialled is a connection that ends with its streamLayer.
+type dialled struct {
+	net.Conn
+	forget func() bool
+}
+
+func (d dialled) Close() error {
+	d.forget()
+	return d.Conn.Close()
+}
+
+// Close ends the connections too, so that nobody waits for an answer any more.
+func (s *streamLayer) Close() error {
+	s.stop()
+	return s.Listener.Close()
 }
 
 // Addr is what Raft tells others of this node.

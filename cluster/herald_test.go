@@ -64,3 +64,21 @@ func TestAFollowerThatHangsHearsLater(t *testing.T) {
 		}
 	})
 }
+
+// A leader stops at once, also while it waits for the answer of a server that hangs.
+func TestALeaderStopsAtOnce(t *testing.T) {
+	clustertest.Virtual(t, func(t *testing.T) {
+		k := clustertest.Start(t, 3)
+		allWell(k)
+		leader, followers := k.AwaitLeader(), k.Followers()
+		k.Net.Hold(followers[0].ID)
+		place(t, followers[1], room(1)) // which it is to be told of
+		began := time.Now()
+		if err := leader.Stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
