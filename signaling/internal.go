@@ -96,9 +96,8 @@ func (s *Session) internal(ctx context.Context, m *wire.ClientMessage) {
 		s.own.inCall.Store(said.InCall.InCall)
 		s.restate()
 	case wire.InternalAdd:
-		if err := s.addVirtual(ctx, said.AddSession); err != nil {
-			s.hub.log.Debug("virtual session refused", keyError, err)
-			s.fail(m.ID, err)
+		if err := s.addVirtual(m.ID, said.AddSession); err != nil {
+			s.refuseVirtual(m.ID, err)
 		}
 	case wire.InternalUpdate:
 		if v := s.virtualOf(said.UpdateSession.SessionID); v != nil {
@@ -111,6 +110,11 @@ func (s *Session) internal(ctx context.Context, m *wire.ClientMessage) {
 			v.end("")
 		}
 	}
+}
+
+func (s *Session) refuseVirtual(message string, err error) {
+	s.hub.log.Debug("virtual session refused", keyError, err)
+	s.fail(message, err)
 }
 
 // restate tells the room what the session says of itself.

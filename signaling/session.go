@@ -76,6 +76,7 @@ type Session struct {
 	departure   departure       // guarded by mu; where the client has been asked to go
 
 	virtual  map[wire.VirtualID]*Session           // guarded by mu; of an internal client
+	adding   adding                                // guarded by mu; among those
 	dialouts map[string]chan<- *wire.DialoutAnswer // guarded by mu; by the id of the question
 }
 

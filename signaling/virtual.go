@@ -18,8 +18,12 @@ import (
 // room it is a member like others; what is said to it goes to the internal client that
 // has brought it, and it ends with that one's session.
 
-// maxVirtual bounds the virtual sessions of one internal client.
-const maxVirtual = 1000
+// Bounds of the virtual sessions of one internal client, and of those of whom a backend
+// is asked at one time: others have questions too.
+const (
+	maxVirtual   = 1000
+	addingAtOnce = 16
+)
 
 // virtual is what a virtual session has beside a session.
 type virtual struct {
@@ -28,7 +32,9 @@ type virtual struct {
 	actor backend.Actor
 }
 
-func (s *Session) addVirtual(ctx context.Context, a *wire.AddSession) error {
+// addVirtual lets a virtual session into a room. The other messages of the client do not
+// wait for a backend to agree; if it does not, the client hears of it.
+func (s *Session) addVirtual(message string, a *wire.AddSession) error {
 	room := store.RoomID{Backend: s.who.backend, Name: a.RoomID}
 	if err := room.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrNoSuchRoom, err)
@@ -37,14 +43,35 @@ func (s *Session) addVirtual(ctx context.Context, a *wire.AddSession) error {
 	if v == nil || err != nil {
 		return err // nil: it is there already
 	}
-	if err := v.enterVirtual(ctx, room); err != nil {
-		v.end("")
-		return err
-	}
+	s.hub.background(func() {
+		defer s.doneAdding()
+		select {
+		case s.adding.turns <- struct{}{}:
+		case <-s.hub.ctx.Done():
+			return
+		}
+		defer func() { <-s.adding.turns }()
+		if err := v.enterVirtual(s.hub.ctx, room); err != nil {
+			v.end("")
+			s.refuseVirtual(message, err)
+		}
+	})
 	return nil
 }
 
-// newVirtual makes a virtual session that is in no room yet.
+// adding are the virtual sessions of an internal client that are on their way in.
+type adding struct {
+	turns chan struct{} // one for each of whom a backend is asked now
+	n     int
+}
+
+func (s *Session) doneAdding() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.adding.n--
+}
+
+// newVirtual makes a virtual session that is on its way in.
 func (s *Session) newVirtual(a *wire.AddSession) (*Session, error) {
 	sid, err := s.hub.seals.newSessionID(s.hub.deps.Self)
 	if err != nil {
@@ -57,7 +84,7 @@ func (s *Session) newVirtual(a *wire.AddSession) (*Session, error) {
 		return nil, wire.ErrNoSuchSession
 	case s.virtual[a.SessionID] != nil:
 		return nil, nil
-	case len(s.virtual) >= maxVirtual:
+	case len(s.virtual) >= maxVirtual, s.adding.n >= maxVirtual:
 		return nil, wire.ErrSessionLimit
 	}
 	v := s.hub.newSession(sid, identity{backend: s.who.backend, userID: a.UserID, user: a.User, since: time.Now()}, 1)
@@ -74,8 +101,10 @@ func (s *Session) newVirtual(a *wire.AddSession) (*Session, error) {
 	v.own.flags.Store(a.Flags)
 	if s.virtual == nil {
 		s.virtual = make(map[wire.VirtualID]*Session)
+		s.adding.turns = make(chan struct{}, addingAtOnce)
 	}
 	s.virtual[a.SessionID] = v
+	s.adding.n++
 	return v, nil
 }
 
@@ -98,14 +127,30 @@ func (v *Session) enterVirtual(ctx context.Context, room store.RoomID) error {
 		m.RoomSession = string(v.id) // the backend knows it by this
 	}
 	m.Public = ownEntry(m)
+	if v.over() {
+		return nil // its client has taken it back meanwhile
+	}
 	if err := v.hub.tellVirtual(ctx, room, m); err != nil {
 		return err
+	}
+	if v.over() {
+		v.hub.tellLeft(room, m)
+		return nil
 	}
 	if err := v.takeSeat(ctx, room, "", m, backend.RoomResponse{}); err != nil {
 		v.hub.tellLeft(room, m)
 		return err
 	}
+	if v.own.inCall.Load() != m.GetInCall() || v.own.flags.Load() != m.GetVirtual().GetFlags() {
+		v.restate() // its client has said so when it was on its way
+	}
 	return nil
+}
+
+func (v *Session) over() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.ended
 }
 
 // tellVirtual tells the backend that a virtual session enters a room.

@@ -1,7 +1,9 @@
 package signaling_test
 
 import (
+	"net/http"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -136,4 +138,39 @@ func TestVirtualOfALostBridge(t *testing.T) {
 			expectJoin(alice, next.Session)
 		})
 	}
+}
+
+// TestVirtualOfASlowBackend: while the backend takes its time over those on the phone,
+// their bridge is heard, also about them.
+func TestVirtualOfASlowBackend(t *testing.T) {
+	c := newCluster(t, 2)
+	people(c)
+	c.pin("room", c.nodes[0])
+	alice := c.enter(c.nodes[0], "alice")
+	bridge := c.service(c.nodes[1])
+	hold, asked := make(chan struct{}), make(chan struct{}, 100)
+	answer := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(answer)
+	c.nextcloud.Break(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-hold
+		w.WriteHeader(http.StatusServiceUnavailable) // it is asked again
+	}))
+	for _, name := range []wire.VirtualID{"stays", "goes"} {
+		bridge.Internal(wire.Internal{Type: wire.InternalAdd, AddSession: &wire.AddSession{SessionID: name, RoomID: "room"}})
+		<-asked
+	}
+	flags := uint32(2)
+	bridge.Internal(wire.Internal{Type: wire.InternalUpdate, UpdateSession: &wire.UpdateSession{SessionID: "stays", RoomID: "room", Flags: &flags}})
+	bridge.Internal(wire.Internal{Type: wire.InternalRemove, RemoveSession: &wire.RemoveSession{SessionID: "goes", RoomID: "room"}})
+	bridge.Barrier()
+	c.nextcloud.Break(nil)
+	answer()
+	stays := alice.ExpectEvent(wire.TargetRoom, wire.EventJoin).Join[0].SessionID
+	expectFlags(t, alice, stays, 2)
+	if q := c.nextcloud.ExpectQuestion("remove", func(q signalingtest.Question) bool { return q.Action == "remove" }); q.SessionID == wire.RoomSessionID(stays) {
+		t.Error("the other one has gone")
+	}
+	alice.Barrier()
+	alice.ExpectNone("who has gone", comesOrGoes)
 }
