@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,7 +46,8 @@ type Hub struct {
 	moves      *moves
 	// whereabouts are those of all members of the replicas.
 	whereabouts *whereabouts
-	directory   *directory // where users are
+	directory   *directory    // where users are
+	said        atomic.Uint64 // the number of what was said to users here last
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -63,7 +65,8 @@ type Hub struct {
 	replicas map[store.RoomID]*replica         // guarded by mu
 	peers    map[store.NodeID]*peer            // guarded by mu
 
-	lingering int // guarded by mu; sessions that have moved away and whose media go on for a while
+	heard     seen // guarded by mu; what was said to users who are here
+	lingering int  // guarded by mu; sessions that have moved away and whose media go on for a while
 
 	callbacks map[store.BackendID]*callbacks // guarded by mu
 	census    census                         // guarded by mu
@@ -113,7 +116,9 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		rooms:       make(map[store.RoomID]*room),
 		replicas:    make(map[store.RoomID]*replica),
 		peers:       make(map[store.NodeID]*peer),
+		heard:       seen{most: maxSeenUsers},
 	}
+	h.said.Store(uint64(time.Now().UnixNano())) // rises also from one life of the node to the next
 	h.idle = sync.NewCond(&h.mu)
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.handler = h.routes()

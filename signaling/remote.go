@@ -163,28 +163,32 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 			p.hub.silent(p.id)
 		}
 	})
-	err := p.sendAll(s, out, received, pulse)
+	sent := &unsure{pulse: pulse}
+	err := p.sendAll(s, out, received, sent)
 	cancel()
 
 	p.mu.Lock()
 	p.out, p.reset = nil, nil
 	p.mu.Unlock()
 	p.hub.linkChanged(p.id, false)
+	p.sayAgain(sent, out)
 	return err
 }
 
 // sendAll sends what waits until the stream ends.
-func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan error, pulse *pulse) error {
+func (p *peer) sendAll(s stream, out <-chan *signalpb.Frame, received <-chan error, sent *unsure) error {
 	beat := time.NewTicker(p.hub.cfg.LinkBeat)
 	defer beat.Stop()
 	for {
 		select {
 		case <-beat.C:
-			if err := s.Send(pulse.beat()); err != nil {
+			sent.confirm()
+			if err := s.Send(sent.pulse.beat()); err != nil {
 				return err
 			}
 		case f := <-out:
 			p.sent(out, proto.Size(f))
+			sent.add(f)
 			if err := s.Send(f); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
@@ -109,6 +110,7 @@ func (r *replica) confirmedLocked(number uint64) {
 type seen struct {
 	known map[saying]struct{}
 	order []saying
+	most  int // how many; 0: maxSeen
 }
 
 type saying struct {
@@ -126,11 +128,11 @@ func (s *seen) first(v saying) bool {
 	if s.known == nil {
 		s.known = make(map[saying]struct{})
 	}
-	if len(s.order) >= maxSeen {
-		for _, old := range s.order[:maxSeen/2] {
+	if most := cmp.Or(s.most, maxSeen); len(s.order) >= most {
+		for _, old := range s.order[:most/2] {
 			delete(s.known, old)
 		}
-		s.order = slices.Delete(s.order, 0, maxSeen/2)
+		s.order = slices.Delete(s.order, 0, most/2)
 	}
 	s.known[v] = struct{}{}
 	s.order = append(s.order, v)

@@ -8,6 +8,10 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
+// maxSeenUsers is how much a node remembers of what was said to users: it comes by two
+// ways if a node on the first one hangs, within seconds.
+const maxSeenUsers = 8 << 10
+
 // toUsers hands a frame to all sessions of users, on whatever nodes they are, by
 // way of the nodes that know where (directory.go). Sessions named in not hear
 // nothing.
@@ -19,7 +23,10 @@ func (h *Hub) toUsers(of store.BackendID, users []string, frame []byte, not ...s
 	h.usersHere(u)
 	byNode, view := h.directory.routes(of, users)
 	for node, some := range byNode {
-		h.toUsersBy(node, &signalpb.User{Backend: u.GetBackend(), UserIds: some, NotSessions: u.GetNotSessions(), Frame: frame, Route: view})
+		h.toUsersBy(node, &signalpb.User{
+			Backend: u.GetBackend(), UserIds: some, NotSessions: u.GetNotSessions(), Frame: frame, Route: view,
+			Origin: string(h.deps.Self), Number: h.said.Add(1),
+		})
 	}
 }
 
@@ -32,6 +39,11 @@ func (h *Hub) toUsersBy(node store.NodeID, u *signalpb.User) {
 	if p := h.peer(node); p != nil && h.directory.routable(node) && p.sendNow(&signalpb.Frame{Body: &signalpb.Frame_User{User: u}}) {
 		return
 	}
+	h.toAll(u)
+}
+
+// toAll sends a frame to all nodes, whoever has sessions of the users.
+func (h *Hub) toAll(u *signalpb.User) {
 	h.metrics.broadcasts.Inc()
 	h.mu.Lock()
 	peers := values(h.peers)
@@ -74,17 +86,20 @@ func (h *Hub) heardAt(from store.NodeID, a *signalpb.At) {
 func userFrame(u *signalpb.User, users []string) *signalpb.Frame {
 	return &signalpb.Frame{Body: &signalpb.Frame_User{User: &signalpb.User{
 		Backend: u.GetBackend(), UserIds: users, NotSessions: u.GetNotSessions(), Frame: u.GetFrame(),
+		Origin: u.GetOrigin(), Number: u.GetNumber(),
 	}}}
 }
 
-// usersHere hands a frame to the sessions of users on this node.
+// usersHere hands a frame to the sessions of users on this node, once.
 func (h *Hub) usersHere(u *signalpb.User) {
 	var sessions []*Session
 	h.mu.Lock()
 	for _, id := range u.GetUserIds() {
-		for s := range h.users[userKey{store.BackendID(u.GetBackend()), id}] {
-			sessions = append(sessions, s)
+		here := h.users[userKey{store.BackendID(u.GetBackend()), id}]
+		if len(here) == 0 || u.GetNumber() > 0 && !h.heard.first(saying{u.GetOrigin() + "\x00" + id, u.GetNumber()}) {
+			continue
 		}
+		sessions = append(sessions, keys(here)...)
 	}
 	h.mu.Unlock()
 	for _, s := range sessions {

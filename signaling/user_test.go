@@ -3,7 +3,9 @@ package signaling_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 )
@@ -59,5 +61,47 @@ func TestUsersEverywhere(t *testing.T) {
 		tell(name, sessions[1:]...)
 		moved := c.come(c.nodes[1], name)
 		tell(name, sessions[1], sessions[2], moved)
+	}
+}
+
+// TestUserBehindAHangingNode: a node that knows where users are hangs. Nothing is lost that
+// was to go by way of it, and nothing comes twice when it goes on.
+func TestUserBehindAHangingNode(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.LinkBeat = 100 * time.Millisecond })
+	people(c)
+	const n = 16 // some of them are looked for at the node that hangs
+	var users []*signalingtest.Client
+	for i := range n {
+		name := fmt.Sprint("user", i)
+		c.nextcloud.AddUser(name, name)
+		users = append(users, c.come(c.nodes[1], name))
+	}
+	alice := c.come(c.nodes[0], "alice")
+	say := func(text string) {
+		for i := range n {
+			alice.Say(wire.Recipient{Type: wire.ToUser, UserID: fmt.Sprint("user", i)}, text)
+		}
+	}
+	hear := func(text string) {
+		t.Helper()
+		for i := range n {
+			if m := users[i].ExpectType(wire.TypeMessage); string(m.Message.Data) != fmt.Sprintf("%q", text) {
+				t.Errorf("user%d hears %s, not %s", i, m.Message.Data, text)
+			}
+		}
+	}
+	say("before")
+	hear("before")
+	c.nodes[2].hang()
+	say("while it hangs")
+	hear("while it hangs")
+	c.cables.mend()
+	c.nodes[2].learnAgain()
+	eventually(t, "links", func() bool { return c.nodes[2].gauge("talkd_signaling_links") == 2 })
+	say("afterwards")
+	hear("afterwards")
+	for _, x := range users {
+		x.Barrier()
+		x.ExpectNone("more", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMessage })
 	}
 }

@@ -2157,8 +2157,10 @@ type User struct {
 	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
 	UserIds       []string               `protobuf:"bytes,2,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
 	NotSessions   []string               `protobuf:"bytes,3,rep,name=not_sessions,json=notSessions,proto3" json:"not_sessions,omitempty"`
-	Frame         []byte                 `protobuf:"bytes,4,opt,name=frame,proto3" json:"frame,omitempty"`  // as it goes to the client
-	Route         uint64                 `protobuf:"varint,5,opt,name=route,proto3" json:"route,omitempty"` // pass it on to where the users are; as the sender sees the nodes
+	Frame         []byte                 `protobuf:"bytes,4,opt,name=frame,proto3" json:"frame,omitempty"`    // as it goes to the client
+	Route         uint64                 `protobuf:"varint,5,opt,name=route,proto3" json:"route,omitempty"`   // pass it on to where the users are; as the sender sees the nodes
+	Origin        string                 `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`  // the node where it was said
+	Number        uint64                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"` // rises there; what comes to a user at a node twice is heard once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2224,6 +2226,20 @@ func (x *User) GetFrame() []byte {
 func (x *User) GetRoute() uint64 {
 	if x != nil {
 		return x.Route
+	}
+	return 0
+}
+
+func (x *User) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *User) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
 	}
 	return 0
 }
@@ -3821,13 +3837,15 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x0fREASON_NOT_HOME\x10\x02\x12\x13\n" +
 	"\x0fREASON_DETACHED\x10\x03\x12\x14\n" +
 	"\x10REASON_RELEASING\x10\x04\x12\x0f\n" +
-	"\vREASON_FULL\x10\x05\"\x8a\x01\n" +
+	"\vREASON_FULL\x10\x05\"\xba\x01\n" +
 	"\x04User\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x19\n" +
 	"\buser_ids\x18\x02 \x03(\tR\auserIds\x12!\n" +
 	"\fnot_sessions\x18\x03 \x03(\tR\vnotSessions\x12\x14\n" +
 	"\x05frame\x18\x04 \x01(\fR\x05frame\x12\x14\n" +
-	"\x05route\x18\x05 \x01(\x04R\x05route\"\xa8\x01\n" +
+	"\x05route\x18\x05 \x01(\x04R\x05route\x12\x16\n" +
+	"\x06origin\x18\x06 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06number\x18\a \x01(\x04R\x06number\"\xa8\x01\n" +
 	"\x02At\x120\n" +
 	"\x04here\x18\x01 \x03(\v2\x1c.talkd.signaling.v1.UserNameR\x04here\x120\n" +
 	"\x04gone\x18\x02 \x03(\v2\x1c.talkd.signaling.v1.UserNameR\x04gone\x12\x14\n" +
