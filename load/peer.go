@@ -31,6 +31,9 @@ const maxNACKs = 10
 // Browsers go on for half a minute, Pion stops after one and a half seconds.
 const iceRequests = 150
 
+// uriAudioLevel is the header extension of RFC 6464.
+const uriAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+
 // Network is how a client reaches its nodes.
 type Network struct {
 	IP      net.IP   // its own address; nil: that of loopback
@@ -52,6 +55,9 @@ func (n Network) own() net.IP {
 func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	if err := media.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uriAudioLevel}, webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, err
 	}
 	interceptors := &interceptor.Registry{}

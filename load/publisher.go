@@ -42,6 +42,11 @@ type Sending struct {
 	Screen bool // that of the person, rather than the person
 	Voice  int  // bits a second of the payloads; 0: none
 	Video  int  // the same
+	// Loudness is what the voice's packets say, in dB above the quietest there is;
+	// 0: nothing.
+	Loudness int
+	// Unheard: others are so much louder that the nodes do not forward the voice.
+	Unheard bool
 }
 
 // Camera is picture and voice.
@@ -69,6 +74,8 @@ type Publisher struct {
 	number       uint16
 	wanted       func()                      // a keyframe; nil: of the own feed
 	audio, video *webrtc.TrackLocalStaticRTP // nil: none
+	loudness     int                         // of the voice; 0: it is not told
+	speaker      *webrtc.RTPSender           // of the voice
 
 	mu      sync.Mutex // guards all below
 	voice   audioFeed
@@ -128,7 +135,7 @@ func (c *Client) newPublisher(number uint16, what Sending, asked func()) (*Publi
 		return nil, err
 	}
 	p := &Publisher{
-		peer: pc, number: number, wanted: asked, audio: audio, video: video,
+		peer: pc, number: number, wanted: asked, audio: audio, video: video, loudness: what.Loudness,
 		voice: newAudioFeed(number, what.Voice), picture: newVideoFeed(number, what.Video),
 		missed: make(map[uint16]bool),
 	}
@@ -141,6 +148,9 @@ func (c *Client) newPublisher(number uint16, what Sending, asked func()) (*Publi
 			return nil, err
 		}
 		sender := transceiver.Sender()
+		if track == audio {
+			p.speaker = sender
+		}
 		c.spawn(func() { p.listen(sender) })
 	}
 	return p, nil
@@ -262,6 +272,9 @@ func (p *Publisher) send(n int, start, due time.Duration) error {
 	}
 	if p.audio != nil {
 		voice := p.voice.packet(now, p.tail)
+		if err := p.tell(voice); err != nil {
+			return err
+		}
 		if err := p.write(p.audio, voice, &p.sent.AudioPackets, &p.sent.AudioBytes); err != nil {
 			return err
 		}
@@ -280,6 +293,19 @@ func (p *Publisher) send(n int, start, due time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// tell says in the packet how loud the voice is (RFC 6464).
+func (p *Publisher) tell(voice *rtp.Packet) error {
+	if p.loudness == 0 {
+		return nil
+	}
+	for _, x := range p.speaker.GetParameters().HeaderExtensions {
+		if x.URI == uriAudioLevel {
+			return voice.SetExtension(uint8(x.ID), []byte{uint8(127 - p.loudness)})
+		}
+	}
+	return nil // the node does not want to know
 }
 
 func (p *Publisher) write(track *webrtc.TrackLocalStaticRTP, packet *rtp.Packet, packets *uint32, bytes *uint64) error {

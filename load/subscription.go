@@ -57,6 +57,9 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	for _, stream := range s.Streams() {
+		if what.Unheard && stream.kind == Audio {
+			continue
+		}
 		if err := s.begun(ctx, stream); err != nil {
 			return nil, fmt.Errorf("subscribe: waiting for %v: %w", stream.kind, err)
 		}

@@ -80,7 +80,7 @@ func fan(t testing.TB, subscribers int) (*feed, []*downTrack, *nowhere) {
 	t.Helper()
 	end := &nowhere{}
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: []LayerInfo{{}}}}}
-	f := newFeed(pub, &traffic{}, &network{burst: func() burst { return end }})
+	f := newFeed(pub, &group{}, &network{burst: func() burst { return end }})
 	var tracks []*downTrack
 	for i := range subscribers {
 		tracks = append(tracks, listening(t, f, negotiated{ssrc: 7}, i+1))

@@ -89,7 +89,8 @@ func (t *traffic) took(d time.Duration) {
 // belongs to it.
 type group struct {
 	traffic
-	users       int // publishers, subscribers and pulls
+	stage       *stage // nil where all voices are heard
+	users       int    // publishers, subscribers and pulls
 	publishers  int
 	subscribers int
 }
@@ -98,7 +99,7 @@ type group struct {
 func (e *Engine) joinLocked(name string) *group {
 	g := e.groups[name]
 	if g == nil {
-		g = &group{traffic: traffic{total: &e.total}}
+		g = &group{traffic: traffic{total: &e.total}, stage: newStage(e.cfg.Loudest, e.metrics.unheard)}
 		e.groups[name] = g
 	}
 	g.users++

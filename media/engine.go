@@ -44,6 +44,9 @@ type Config struct {
 	// exceed with their video, in bit/s; 0 is no limit.
 	MaxStreamBitrate int
 	MaxScreenBitrate int
+	// Loudest is how many voices of a Group are forwarded, those that are the
+	// loudest; 0: all.
+	Loudest int
 	// RequireAES256 refuses clients that cannot encrypt their media with AES-256,
 	// which is otherwise only preferred.
 	RequireAES256 bool
@@ -75,7 +78,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("media: advertised address %q is not an IP address", a)
 		}
 	}
-	if c.MaxPublishers < 0 || c.MaxSubscribers < 0 || c.MaxStreamBitrate < 0 || c.MaxScreenBitrate < 0 {
+	if c.MaxPublishers < 0 || c.MaxSubscribers < 0 || c.MaxStreamBitrate < 0 || c.MaxScreenBitrate < 0 || c.Loudest < 0 {
 		return errors.New("media: a limit is below zero")
 	}
 	return nil

@@ -17,11 +17,11 @@ type feed struct {
 	why  error // set before done is closed
 }
 
-func newFeed(pub Publication, stats *traffic, n *network) *feed {
+func newFeed(pub Publication, g *group, n *network) *feed {
 	f := &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
 	for i, t := range pub.Tracks {
 		for range t.Layers {
-			f.layers[i] = append(f.layers[i], newLayer(t.Kind, stats, n))
+			f.layers[i] = append(f.layers[i], newLayer(t.Kind, g, n))
 		}
 	}
 	return f
@@ -32,6 +32,13 @@ func (f *feed) finish(cause error) {
 	f.end.Do(func() {
 		f.why = cause
 		close(f.done)
+		for _, layers := range f.layers {
+			for _, l := range layers {
+				if l.voice != nil {
+					l.voice.leave()
+				}
+			}
+		}
 	})
 }
 

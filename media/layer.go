@@ -36,6 +36,7 @@ const (
 // before there is a source, and stay when it is replaced.
 type layer struct {
 	video bool
+	voice *voice // nil where all packets are forwarded
 	ring  *rtpbuf.Ring[*Packet]
 	stats *traffic
 	net   *network
@@ -55,12 +56,15 @@ type uplink struct {
 	clock    func() (Clock, bool)
 }
 
-func newLayer(kind string, stats *traffic, n *network) *layer {
-	l := &layer{video: kind == Video, stats: stats, net: n}
+func newLayer(kind string, g *group, n *network) *layer {
+	l := &layer{video: kind == Video, stats: &g.traffic, net: n}
 	if l.video {
 		l.ring = rtpbuf.New[*Packet](videoHistory)
 	} else {
 		l.ring = rtpbuf.New[*Packet](audioHistory)
+		if g.stage != nil {
+			l.voice = &voice{stage: g.stage}
+		}
 	}
 	return l
 }
@@ -145,6 +149,9 @@ func (l *layer) recall(seqs []uint16, found []*Packet) []*Packet {
 		}
 	}
 	if up := l.up.Load(); up != nil && len(missing) > 0 {
+		if l.voice != nil {
+			l.voice.original(missing)
+		}
 		up.feedback.NACK(missing)
 	}
 	return found
@@ -168,6 +175,9 @@ func (l *layer) keyframe() {
 // pump runs until the source fails, whose error it returns.
 func (l *layer) pump(source Source) error {
 	l.epoch.Add(1)
+	if l.voice != nil {
+		l.voice.restart()
+	}
 	defer l.ring.Clear()
 	if t, ok := source.(*trackSource); ok {
 		t.feed(l)
@@ -206,10 +216,17 @@ func (l *layer) light(n int) bool {
 func (l *layer) forward(batch []*Packet, flush func(burst)) {
 	even(batch)
 	fresh := batch[:0]
-	var bytes int
+	var unheard, bytes int
 	for _, p := range batch {
 		if l.video {
 			p.describe()
+		}
+		if l.voice != nil && !l.voice.pass(p) {
+			l.seen.Store(p.Arrival.UnixNano())
+			unheard++
+			bytes += p.n
+			p.Release()
+			continue
 		}
 		if !l.ring.Put(p.Sequence, p) {
 			p.Release()
@@ -221,10 +238,12 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 		}
 		fresh = append(fresh, p)
 	}
+	if len(fresh)+unheard > 0 {
+		l.stats.in(len(fresh)+unheard, bytes)
+	}
 	if len(fresh) == 0 {
 		return
 	}
-	l.stats.in(len(fresh), bytes)
 	if l.asked.owed.Load() {
 		l.settle(fresh)
 	}

@@ -49,7 +49,7 @@ func numbered(pool *Pool, seq uint16) *Packet {
 
 func TestLayer(t *testing.T) {
 	var pool Pool
-	stats := &traffic{total: &traffic{}}
+	stats := &group{traffic: traffic{total: &traffic{}}}
 	l := newLayer(Video, stats, nil)
 	src := &pushed{packets: make(chan *Packet)}
 	l.up.Store(&uplink{feedback: src})
@@ -100,7 +100,7 @@ func TestLayer(t *testing.T) {
 
 func TestHistoryAnswersNACK(t *testing.T) {
 	var pool Pool
-	l := newLayer(Video, &traffic{}, nil)
+	l := newLayer(Video, &group{}, nil)
 	src := &pushed{}
 	l.up.Store(&uplink{feedback: src})
 	l.forward([]*Packet{numbered(&pool, 10), numbered(&pool, 11), numbered(&pool, 12)}, flush)
@@ -129,7 +129,7 @@ func TestKeyframeGate(t *testing.T) {
 func TestKeyframesOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pool Pool
-		l := newLayer(Video, &traffic{total: &traffic{}}, nil)
+		l := newLayer(Video, &group{}, nil)
 		src := &pushed{}
 		l.up.Store(&uplink{feedback: src})
 		var seq uint16

@@ -21,6 +21,7 @@ type metrics struct {
 	keyframes  prometheus.Counter
 	nacks      prometheus.Counter
 	resent     prometheus.Counter
+	unheard    prometheus.Counter
 	panics     prometheus.Counter
 	refused    prometheus.Counter
 	dropped    *prometheus.CounterVec
@@ -50,6 +51,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		keyframes:  counter("keyframe_requests_total", "Keyframe requests sent to publishers of this node."),
 		nacks:      counter("nacked_packets_total", "Packets that subscribers asked for again."),
 		resent:     counter("resent_packets_total", "Packets sent to subscribers again."),
+		unheard:    counter("unheard_packets_total", "Packets of voices that were not forwarded since others in the room were louder."),
 		panics:     counter("panics_total", "Connections and pulls that ended by a panic; the log says where."),
 		refused:    counter("refused_packets_total", "Packets of publishers that were forged, damaged, or came twice."),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -86,7 +88,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.panics, m.refused, m.dropped, m.shakes, m.paths, m.left,
+		m.keyframes, m.nacks, m.resent, m.unheard, m.panics, m.refused, m.dropped, m.shakes, m.paths, m.left,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),

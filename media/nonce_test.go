@@ -217,7 +217,7 @@ func chaos(t *testing.T, o *opener, c webrtc.TrackLocalContext, r *rand.Rand) {
 	t.Helper()
 	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: make([]LayerInfo, MaxLayers)}}}
 	net := &network{burst: func() burst { return o }}
-	feeds := [2]*feed{newFeed(pub, &traffic{}, net), newFeed(pub, &traffic{}, net)}
+	feeds := [2]*feed{newFeed(pub, &group{}, net), newFeed(pub, &group{}, net)}
 	d := listening(t, feeds[0], c, 1)
 	var pool Pool
 	var next [2][MaxLayers]uint16

@@ -97,6 +97,13 @@ func (p *Packet) Release() {
 	}
 }
 
+// renumber gives the packet another sequence number, before it has left its
+// producer.
+func (p *Packet) renumber(seq uint16) {
+	p.Sequence = seq
+	binary.BigEndian.PutUint16(p.buf[2:], seq)
+}
+
 // Parse reads the header of the first n bytes of Buffer, and takes off padding
 // (RFC 3550 5.1).
 func (p *Packet) Parse(n int) error {

@@ -118,7 +118,7 @@ func (p *Publisher) register(pub Publication) error {
 	}
 	p.group = e.joinLocked(pub.Group)
 	p.group.publishers++
-	p.feed = newFeed(pub, &p.group.traffic, e.net)
+	p.feed = newFeed(pub, p.group, e.net)
 	e.publishers[pub.ID] = p
 	e.wg.Add(1)
 	p.release = e.wg.Done

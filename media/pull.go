@@ -33,7 +33,7 @@ func (e *Engine) pullLocked(pub Publication) (*pull, error) {
 	}
 	p := &pull{e: e, remote: e.remote, users: 1}
 	p.ctx, p.quit = context.WithCancel(e.life)
-	p.feed = newFeed(pub, &e.joinLocked(pub.Group).traffic, e.net)
+	p.feed = newFeed(pub, e.joinLocked(pub.Group), e.net)
 	e.pulls[pub.ID] = p
 	e.wg.Go(p.run)
 	return p, nil

@@ -42,19 +42,19 @@ func newTwoNodes(t *testing.T, kind string, layers int) *twoNodes {
 	for i := range layers {
 		info.Layers = append(info.Layers, LayerInfo{Index: uint8(i)})
 	}
-	stats := &traffic{total: &traffic{}}
+	in := &group{}
 	for i := range n.feeds {
 		pub := Publication{
 			ID:   PubID{Session: "s", Incarnation: uint32(i) + 1, Kind: KindVideo, Generation: 1},
 			Edge: store.NodeID([]string{"n1", "n2"}[i]), Tracks: []TrackInfo{info},
 		}
-		n.feeds[i], n.asked[i] = newFeed(pub, stats, unused()), &pushed{}
+		n.feeds[i], n.asked[i] = newFeed(pub, in, unused()), &pushed{}
 		for _, l := range n.feeds[i].layers[0] {
 			l.up.Store(&uplink{feedback: n.asked[i]})
 		}
 		n.next[i] = rtp.Header{SequenceNumber: uint16(rand.Uint32()), Timestamp: rand.Uint32()}
 	}
-	n.track = newDownTrack("s", info, stats, nil)
+	n.track = newDownTrack("s", info, &in.traffic, nil)
 	n.track.out = outlet{writer: n, ssrc: 7, payload: 96}
 	n.track.rebind(n.feeds[0], 0)
 	if err := n.track.connect(&egress{}); err != nil {
@@ -291,7 +291,7 @@ func TestRebindLetsGo(t *testing.T) {
 		n.audio(0, 0, 0)
 		n.track.rebind(n.feeds[1], 0)
 		sub, ended := subscribed(n)
-		again := newFeed(n.feeds[1].pub, &traffic{total: &traffic{}}, unused())
+		again := newFeed(n.feeds[1].pub, &group{}, unused())
 		n.track.rebind(again, 0)
 		sub.bound = append(sub.bound, &binding{feed: again, release: func() {}, since: n.start})
 		sub.settle(at(n, 0))

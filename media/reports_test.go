@@ -14,7 +14,7 @@ type unwritten struct{ webrtc.TrackLocalWriter }
 // every network takes.
 func TestReportsOfManyTracks(t *testing.T) {
 	now := time.Now()
-	l := newLayer(Video, &traffic{}, nil)
+	l := newLayer(Video, &group{}, nil)
 	l.up.Store(&uplink{clock: func() (Clock, bool) { return Clock{}, true }})
 	var tracks []*downTrack
 	for i := range uint32(2 * maxPublications) {

@@ -212,7 +212,7 @@ func (n *Node) openMedia() error {
 	n.engine, err = media.NewEngine(media.Config{
 		ListenUDP: n.cfg.Media.Listen, Advertise: n.cfg.Media.Advertise,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
-		RequireAES256: n.cfg.Media.AES256 == config.AES256Require,
+		Loudest: n.cfg.Media.Loudest, RequireAES256: n.cfg.Media.AES256 == config.AES256Require,
 	}, media.Deps{Self: n.cluster.Self(), Logger: n.log, Registerer: n.registry})
 	if err != nil {
 		return err

@@ -58,10 +58,11 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 		return err
 	}
 	cfg.Scenario, cfg.Probes, cfg.Rates = scenario(), probes, *cfg.rates
+	cfg.Scenario.Loudest = cfg.loudest
 	if cfg.from > 0 {
 		cfg.Scenario.From = min(cfg.from, cfg.Scenario.Target)
 	}
-	if err := cfg.Scenario.Of(cfg.Scenario.Target).Validate(); err != nil {
+	if err := cfg.Scenario.At(cfg.Scenario.Target).Validate(); err != nil {
 		return usage("%v", err)
 	}
 	var ok bool
@@ -81,13 +82,15 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 // benchConfig is what the flags say.
 type benchConfig struct {
 	bench.Config
-	from  int
-	rates *plan.Rates
+	from    int
+	loudest int
+	rates   *plan.Rates
 }
 
 func benchFlags(f *flag.FlagSet) *benchConfig {
 	c := new(benchConfig)
 	c.rates = rateFlags(f)
+	loudestFlag(f, &c.loudest)
 	f.IntVar(&c.from, "from", 0, "the size to begin with; each is half as large again as the one before")
 	f.BoolVar(&c.Spread, "spread", false, "people stay at the node they come to, each at the next one; else at the home of their room")
 	f.DurationVar(&c.Settle, "settle", 2*time.Second, "how long a new size is left alone")
@@ -137,7 +140,7 @@ func runBench(ctx context.Context, cfg bench.Config, asJSON bool, out io.Writer)
 		}
 		return printJSON(out, r)
 	}
-	largest := cfg.Scenario.Of(cfg.Scenario.Target)
+	largest := cfg.Scenario.At(cfg.Scenario.Target)
 	fmt.Fprintf(out, "%s: up to %s; each size %v\n\n", cfg.Scenario.Name, describe(largest), cfg.Window)
 	fmt.Fprintln(out, stepHeader)
 	r, err := bench.Run(ctx, cfg, func(s bench.Step) { printStep(out, s) })
@@ -158,7 +161,7 @@ func compareBench(ctx context.Context, cfg bench.Config, asJSON bool, out io.Wri
 			_ = printJSON(out, c)
 			return
 		}
-		link := cfg.Scenario.Of(c.People).Speaker(cfg.Rates)
+		link := cfg.Scenario.At(c.People).Speaker(cfg.Rates)
 		fmt.Fprintf(out, "%6d | %21.2f %7.2f | %11.2f %4.2f | %25.2f %7.2f\n",
 			c.People, c.Up/1e6, c.Down/1e6, link.Up/1e6, link.Down/1e6, c.PeerUp/1e6, plan.PeerToPeer(c.People, cfg.Rates)/1e6)
 	})

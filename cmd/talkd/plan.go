@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/talkd/talkd/load/plan"
+	"github.com/talkd/talkd/node/config"
 )
 
 // rateFlags are the flags that say what a stream is, in Mbit/s.
@@ -74,6 +75,7 @@ func planCommand(_ context.Context, args []string, out, log io.Writer) error {
 	f.IntVar(&m.Cameras, "cameras", 0, "of them, who sends picture and voice (default: all who have no open microphone)")
 	f.IntVar(&m.Screens, "screens", 0, "of them, who shares a screen as well")
 	f.IntVar(&m.Microphones, "microphones", 0, "of them, who has no camera and an open microphone")
+	loudestFlag(f, &m.Loudest)
 	r := rateFlags(f)
 	cost := plan.DefaultCost()
 	node := plan.Node{CPUs: 4, Memory: 8e9, Link: 1e9}
@@ -151,17 +153,16 @@ func (p planned) print(out io.Writer) error {
 	return nil
 }
 
-// loudest is how many voices somebody can follow.
-const loudest = 3
+// loudestFlag is how many voices nodes forward.
+func loudestFlag(f *flag.FlagSet, v *int) {
+	f.IntVar(v, "loudest", config.Default().Media.Loudest, "voices of a meeting that are forwarded, as media.loudest of the nodes says; 0: all")
+}
 
 func (p planned) notes() []string {
 	notes := []string{"", "A node takes rooms up to 80 % of its CPU and memory and 95 % of its network. What keeps working when one fails is one more,", "and at least three of them make decisions without it."}
-	if m := p.Meetings; m.Microphones > loudest {
-		few, none := m, m
-		few.Microphones, none.Microphones = loudest, 0
-		base := none.Traffic(p.rates).Out
-		notes = append(notes, fmt.Sprintf("Of what goes out %s are voices: all open microphones are forwarded. The %d loudest alone would be %s.",
-			bits(p.Out-base), loudest, bits(few.Traffic(p.rates).Out-base)))
+	if m, all := p.Meetings, p.Meetings; m.Loudest > 0 && m.Cameras+m.Microphones > m.Loudest {
+		all.Loudest = 0
+		notes = append(notes, fmt.Sprintf("The %d loudest voices are forwarded at a time. If all were, %s would go out.", m.Loudest, bits(all.Traffic(p.rates).Out)))
 	}
 	return notes
 }

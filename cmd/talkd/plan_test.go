@@ -42,7 +42,7 @@ func TestPlanJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Meetings != 1 || got.Cameras != 50 || math.Abs(got.In-25e6) > 1 || math.Abs(got.Out-1225e6) > 1 ||
+	if got.Meetings != 1 || got.Cameras != 50 || math.Abs(got.In-25e6) > 1 || math.Abs(got.Out-1114.75e6) > 1 ||
 		math.Abs(got.PeerUp-24.5e6) > 1 || got.Need.Nodes < 2 {
 		t.Errorf("%+v", got)
 	}

@@ -27,7 +27,7 @@ func Compare(ctx context.Context, cfg Config, told func(Comparison)) error {
 
 func (c *crowd) compare(ctx context.Context, told func(Comparison)) error {
 	for n := 2; n <= c.cfg.Scenario.Target; n++ {
-		m := c.cfg.Scenario.Of(n)
+		m := c.cfg.Scenario.At(n)
 		if err := c.grow(ctx, m); err != nil {
 			return err
 		}

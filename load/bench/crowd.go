@@ -100,15 +100,26 @@ type arrival struct {
 	person *person
 }
 
+// How loud people are, in dB above the quietest there is.
+const (
+	listens = 40 // the room of somebody who does not speak
+	speaks  = 90
+)
+
 // sendings are what the n-th of a meeting sends.
 func (c *crowd) sendings(m plan.Meetings, n int) []load.Sending {
 	var all []load.Sending
 	r := c.cfg.Rates
+	voice := load.Sending{Voice: voicePayload(r.Voice), Loudness: speaks}
+	if m.Loudest > 0 && n >= m.Loudest {
+		voice.Loudness, voice.Unheard = listens, true
+	}
 	switch {
 	case n < m.Cameras:
-		all = append(all, load.Sending{Voice: voicePayload(r.Voice), Video: videoPayload(r.Stream - r.Voice)})
+		voice.Video = videoPayload(r.Stream - r.Voice)
+		all = append(all, voice)
 	case n < m.Cameras+m.Microphones:
-		all = append(all, load.Sending{Voice: voicePayload(r.Voice)})
+		all = append(all, voice)
 	}
 	if n < m.Screens {
 		all = append(all, load.Sending{Screen: true, Video: videoPayload(r.Screen)})

@@ -134,7 +134,7 @@ func newCrowd(ctx context.Context, cfg Config) (*crowd, error) {
 // step brings people up to a size and measures. That they cannot come is an
 // outcome, too, but for a smallest size.
 func (c *crowd) step(ctx context.Context, size int) (Step, error) {
-	m := c.cfg.Scenario.Of(size)
+	m := c.cfg.Scenario.At(size)
 	if err := c.grow(ctx, m); err != nil {
 		if ctx.Err() != nil || size == c.cfg.Scenario.From {
 			return Step{}, err

@@ -19,7 +19,10 @@ type Scenario struct {
 	Unit string
 	// From is the least that makes sense, and Target what is asked for.
 	From, Target int
-	// Of is what it is at a size.
+	// Loudest is how many voices of a meeting the nodes forward, 0: all. So many people
+	// speak, all others only have their microphones open.
+	Loudest int
+	// Of is what it is at a size, with all voices.
 	Of func(size int) plan.Meetings
 }
 
@@ -52,6 +55,13 @@ func Many(meetings, participants int) Scenario {
 	}}
 }
 
+// At is what it is at a size.
+func (s Scenario) At(size int) plan.Meetings {
+	m := s.Of(size)
+	m.Loudest = s.Loudest
+	return m
+}
+
 // sizes are those of the steps: each half as large again as the one before, the
 // last is the target.
 func (s Scenario) sizes() []int {
@@ -66,7 +76,7 @@ func (s Scenario) sizes() []int {
 // that, 0 if none.
 func (s Scenario) within(packets float64, r plan.Rates) int {
 	const most = 1 << 20
-	fits := func(n int) bool { return s.Of(n).Traffic(r).PacketsOut <= packets }
+	fits := func(n int) bool { return s.At(n).Traffic(r).PacketsOut <= packets }
 	low, high := 0, 1
 	for high < most && fits(high) {
 		low, high = high, 2*high

@@ -58,7 +58,7 @@ const tail = time.Second
 
 // measure lets media flow for a window and looks at what came of it.
 func (c *crowd) measure(ctx context.Context, size int) (Step, error) {
-	m := c.cfg.Scenario.Of(size)
+	m := c.cfg.Scenario.At(size)
 	paper := m.Traffic(c.cfg.Rates)
 	s := Step{Size: size, People: m.Count * m.Participants, PlanIn: paper.In, PlanOut: paper.Out}
 
@@ -131,6 +131,9 @@ func (c *crowd) count(s *Step) (came uint64) {
 	for _, p := range c.everybody() {
 		for _, h := range p.hears {
 			for _, stream := range h.sub.Streams() {
+				if stream.Kind() == load.Audio && h.of.what.Unheard {
+					continue
+				}
 				first, next := h.of.window(stream.Kind())
 				got := stream.Window(first, next, &delays)
 				s.Streams++

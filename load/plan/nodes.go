@@ -72,9 +72,9 @@ type resource struct {
 func (m Meetings) Nodes(r Rates, node Node, cost Cost, spread bool) (Need, error) {
 	one := m.meeting(r)
 	seconds := cost.Packet.Seconds()
-	cpu := resource{one.PacketsOut * seconds, one.PacketsIn * seconds, usableCPU * float64(node.CPUs)}
-	out := resource{one.Out, one.In, usableLink * node.Link}
-	in := resource{one.In, one.In, usableLink * node.Link}
+	cpu := resource{one.PacketsOut * seconds, one.packetsPassed * seconds, usableCPU * float64(node.CPUs)}
+	out := resource{one.Out, one.passed, usableLink * node.Link}
+	in := resource{one.In, one.passed, usableLink * node.Link}
 	memory := resource{float64(one.Sending)*cost.Sending + float64(one.Receiving)*cost.Receiving, 0, usableMemory*node.Memory - cost.Base}
 
 	count := func(of ...resource) (nodes, perMeeting int) {
@@ -92,7 +92,7 @@ func (m Meetings) Nodes(r Rates, node Node, cost Cost, spread bool) (Need, error
 	need.ByMemory, _ = count(memory)
 	further := float64(need.Spread - 1)
 	total := float64(m.Count)
-	need.Relay = total * further * one.In
+	need.Relay = total * further * one.passed
 	need.Cores = total * (cpu.meeting + further*cpu.relay)
 	need.Memory = total*memory.meeting + float64(need.Nodes)*cost.Base
 	return need, nil

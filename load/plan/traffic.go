@@ -14,6 +14,7 @@ type Meetings struct {
 	Cameras      int `json:"cameras"`      // participants who send picture and voice
 	Screens      int `json:"screens"`      // participants who share a screen, beside all else
 	Microphones  int `json:"microphones"`  // participants who send voice alone, all of them open
+	Loudest      int `json:"loudest"`      // voices that are forwarded at a time; 0: all
 }
 
 // Errors of meetings that cannot be.
@@ -26,7 +27,7 @@ var (
 // Validate tells whether such meetings can be.
 func (m Meetings) Validate() error {
 	switch {
-	case m.Count < 1, m.Participants < 1, m.Cameras < 0, m.Screens < 0, m.Microphones < 0:
+	case m.Count < 1, m.Participants < 1, m.Cameras < 0, m.Screens < 0, m.Microphones < 0, m.Loudest < 0:
 		return ErrMeetings
 	case m.Cameras > m.Participants, m.Screens > m.Participants, m.Microphones > m.Participants:
 		return ErrTooMany
@@ -60,6 +61,8 @@ type Traffic struct {
 	Out        float64 `json:"out_bps"`
 	PacketsIn  float64 `json:"packets_in"`  // a second
 	PacketsOut float64 `json:"packets_out"` // a second
+	// What each receiver gets, but for what it sends itself, and what another node gets.
+	passed, packetsPassed float64
 	// Streams are tracks to a receiver: a camera with its voice is two.
 	Streams int `json:"streams"`
 	// Sending and Receiving are connections, when each receiver has one for each
@@ -69,7 +72,8 @@ type Traffic struct {
 }
 
 // Traffic is what all meetings send to the servers and get from them. Each
-// stream goes in once, and out to everybody else of its meeting.
+// stream goes in once, and out to everybody else of its meeting, but for voices
+// that are not among the loudest.
 func (m Meetings) Traffic(r Rates) Traffic {
 	one := m.meeting(r)
 	n := float64(m.Count)
@@ -87,11 +91,21 @@ func (m Meetings) meeting(r Rates) Traffic {
 		PacketsIn: cameras*(pictures(r.Stream-r.Voice)+VoicePackets) + screens*pictures(r.Screen) + voices*VoicePackets,
 		Sending:   m.Cameras + m.Screens + m.Microphones,
 	}
+	unheard := m.unheard()
+	t.passed, t.packetsPassed = t.In-float64(unheard)*r.Voice, t.PacketsIn-float64(unheard)*VoicePackets
 	others := m.Participants - 1
-	t.Out, t.PacketsOut = float64(others)*t.In, float64(others)*t.PacketsIn
+	t.Out, t.PacketsOut = float64(others)*t.passed, float64(others)*t.packetsPassed
 	t.Receiving = others * t.Sending
-	t.Streams = others * (2*m.Cameras + m.Screens + m.Microphones)
+	t.Streams = others * (2*m.Cameras + m.Screens + m.Microphones - unheard)
 	return t
+}
+
+// unheard are the voices that are not forwarded.
+func (m Meetings) unheard() int {
+	if m.Loudest == 0 {
+		return 0
+	}
+	return max(m.Cameras+m.Microphones-m.Loudest, 0)
 }
 
 // pictures is how many packets a second video of a rate is.
@@ -103,7 +117,8 @@ type Link struct {
 	Down float64 `json:"down_bps"`
 }
 
-// Speaker is the link of who sends most: camera and screen, or what there is.
+// Speaker is the link of who sends most, and is heard: camera and screen, or what
+// there is.
 func (m Meetings) Speaker(r Rates) Link {
 	var up float64
 	switch {
@@ -115,7 +130,7 @@ func (m Meetings) Speaker(r Rates) Link {
 	if m.Screens > 0 {
 		up += r.Screen
 	}
-	return Link{Up: up, Down: m.meeting(r).In - up}
+	return Link{Up: up, Down: m.meeting(r).passed - up}
 }
 
 // Listener is the link of who sends least, and whether there is anybody who
@@ -130,7 +145,11 @@ func (m Meetings) Listener(r Rates) (Link, bool) {
 	default:
 		up = r.Stream
 	}
-	return Link{Up: up, Down: m.meeting(r).In - up}, up < m.Speaker(r).Up
+	own := up
+	if up > 0 && m.unheard() > 0 {
+		own -= r.Voice // it is not among those that are heard
+	}
+	return Link{Up: up, Down: m.meeting(r).passed - own}, up < m.Speaker(r).Up
 }
 
 // PeerToPeer is what each of n people with a camera would upload without a

@@ -46,6 +46,7 @@ type Publisher struct {
 type publisherTrack struct {
 	mid       func() string
 	rid       string
+	value     atomic.Uint32 // of the header extension
 	off       atomic.Bool
 	local     *webrtc.TrackLocalStaticRTP
 	sender    *webrtc.RTPSender
@@ -84,6 +85,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 
 func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) error {
 	t := &publisherTrack{gen: NewGenerator(kind, stream)}
+	t.value.Store(Extension)
 	if kind == Video {
 		t.gen.Uneven = cfg.Uneven
 		if cfg.FrameSize > 0 {
@@ -114,6 +116,7 @@ func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) e
 	p.wg.Go(t.listen)
 	for i := 1; i < layers; i++ {
 		l := &publisherTrack{gen: NewGenerator(kind, stream+uint32(1000*i)), sender: t.sender, mid: t.mid, rid: rids[i]}
+		l.value.Store(Extension)
 		l.gen.Size, l.gen.PerFrame, l.gen.Uneven = t.gen.Size, t.gen.PerFrame, t.gen.Uneven
 		if l.local, err = webrtc.NewTrackLocalStaticRTP(
 			webrtc.RTPCodecCapability{MimeType: mime}, kind, "client", webrtc.WithRTPStreamID(l.rid),
@@ -250,7 +253,7 @@ func (t *publisherTrack) frame(extended bool) {
 			want = uriAudioLevel
 		}
 		if id := t.extension(want); extended && id != 0 {
-			_ = packet.SetExtension(id, []byte{Extension}) // one byte always fits
+			_ = packet.SetExtension(id, []byte{byte(t.value.Load())}) // one byte always fits
 		}
 		if t.rid != "" {
 			_ = packet.SetExtension(t.extension(uriMid), []byte(t.mid())) // short as well
@@ -264,8 +267,17 @@ func (t *publisherTrack) frame(extended bool) {
 	}
 }
 
+// Level sets the audio level, in dB below the loudest there is (RFC 6464).
+func (p *Publisher) Level(level uint8) {
+	for _, t := range p.tracks {
+		if t.gen.Kind == Audio {
+			t.value.Store(uint32(level))
+		}
+	}
+}
+
 // Extension is the value of the audio level and of the video orientation that a
-// Publisher sends.
+// Publisher sends, if not told otherwise.
 const Extension = 0x2a
 
 func (t *publisherTrack) extension(want string) uint8 {

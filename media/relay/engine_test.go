@@ -5,16 +5,24 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/mediatest"
+	"github.com/talkd/talkd/store"
 )
 
 // runEngine gives the node an engine of its own, until the end of the test.
 func (t *testNode) runEngine() *media.Engine {
+	t.net.t.Helper()
+	return t.runEngineWith(media.Config{})
+}
+
+func (t *testNode) runEngineWith(cfg media.Config) *media.Engine {
 	tt := t.net.t
 	tt.Helper()
-	e, err := media.NewEngine(media.Config{ListenUDP: "127.0.0.1:0"},
+	cfg.ListenUDP = "127.0.0.1:0"
+	e, err := media.NewEngine(cfg,
 		media.Deps{Self: t.id, Remote: t.manager, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tt.Fatal(err)
@@ -154,4 +162,71 @@ func TestCallOverLossyNetwork(t *testing.T) {
 	eventually(t, "pull and flow have ended", func() bool {
 		return len(listener.manager.Streams()) == 0 && len(edge.manager.Outgoing()) == 0
 	})
+}
+
+// Of three people on two nodes one is heard, who is the loudest at the moment. The
+// others are heard nowhere, and do not cross between the nodes.
+func TestLoudestOfTwoNodes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitFor)
+	defer cancel()
+	n := newNetwork(t, "edge", "listener")
+	edge, listener := n.node("edge"), n.node("listener")
+	a, b := edge.runEngineWith(media.Config{Loudest: 1}), listener.runEngineWith(media.Config{Loudest: 1})
+	id := func(name store.SessionID, stream uint32) media.PubID {
+		return media.PubID{Session: name, Incarnation: stream, Kind: media.KindVideo, Generation: 1}
+	}
+	alice, pa := publishClient(ctx, t, a, id("alice", 1))
+	bob, pb := publishClient(ctx, t, a, id("bob", 2))
+	carol, pc := publishClient(ctx, t, b, id("carol", 3))
+	crossed := func(p *media.Publisher) (packets uint64) {
+		for _, s := range edge.manager.Outgoing() {
+			if s.Pub == p.Publication().ID && s.Track == 0 {
+				packets += s.Packets
+			}
+		}
+		return packets
+	}
+	hears := map[*mediatest.Publisher]*mediatest.Subscriber{
+		alice: subscribeClient(ctx, t, b, pa.Publication()),
+		bob:   subscribeClient(ctx, t, b, pb.Publication()),
+		carol: subscribeClient(ctx, t, a, pc.Publication()),
+	}
+	eventually(t, "pulled", func() bool { return len(edge.manager.Outgoing()) == 4 && len(listener.manager.Outgoing()) == 2 })
+	heard := func(who *mediatest.Publisher) {
+		t.Helper()
+		many := hears[who].Report(media.Audio).Packets + 20
+		if _, err := hears[who].Wait(ctx, media.Audio, func(r mediatest.Report) bool { return r.Packets >= many }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	silent := func(who *mediatest.Publisher) {
+		t.Helper()
+		if err := hears[who].AwaitQuiet(ctx, media.Audio, 300*time.Millisecond); err != nil {
+			t.Error(err)
+		}
+	}
+	alice.Level(20)
+	alice.Start()
+	heard(alice)
+	bob.Level(80)
+	carol.Level(70)
+	bob.Start()
+	carol.Start()
+	heard(alice)
+	silent(bob)
+	silent(carol)
+	if n := crossed(pb); n > 0 {
+		t.Errorf("%d packets of who is not heard crossed", n)
+	}
+	if r := hears[alice].Report(media.Audio); r.Missing > 0 || len(r.Faults) > 0 {
+		t.Errorf("of the loudest %d packets are missing; %v", r.Missing, r.Faults)
+	}
+	alice.Level(127)
+	bob.Level(10)
+	heard(bob)
+	silent(alice)
+	bob.Level(127)
+	carol.Level(10)
+	heard(carol)
+	silent(bob)
 }

@@ -118,6 +118,7 @@ type Media struct {
 	MaxEgress        int      `yaml:"max_egress" doc:"bit/s this node can send; while it sends as much, no room is placed here and nobody is sent here; 0: no limit"`
 	MaxVideoBitrate  int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream"`
 	MaxScreenBitrate int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream"`
+	Loudest          int      `yaml:"loudest" doc:"voices of a room that are forwarded, those that are the loudest at the moment; 0: all"`
 	AES256           string   `yaml:"aes256" doc:"prefer: media is encrypted with AES-256 for every client that has it, with AES-128 for others; require: others cannot connect"`
 }
 
@@ -182,6 +183,7 @@ func Default() Config {
 			Listen:           "127.0.0.1:8084",
 			MaxVideoBitrate:  1_000_000,
 			MaxScreenBitrate: 2_000_000,
+			Loudest:          5,
 			AES256:           AES256Prefer,
 		},
 		Relay:     Relay{Listen: "127.0.0.1:8085"},
@@ -348,6 +350,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Media.MaxVideoBitrate < 50_000 || c.Media.MaxScreenBitrate < 50_000 {
 		return invalid("media: bitrates are in bit/s, at least 50000")
+	}
+	if c.Media.Loudest < 0 {
+		return invalid("media.loudest: %d is less than none; 0 is all", c.Media.Loudest)
 	}
 	if a := c.Media.AES256; a != AES256Prefer && a != AES256Require {
 		return invalid("media.aes256: %q is neither prefer nor require", a)
