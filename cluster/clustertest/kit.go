@@ -13,7 +13,6 @@ package clustertest
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,26 +38,6 @@ type Kit struct {
 
 	mu    sync.Mutex // guards nodes
 	nodes []*Node
-}
-
-// Node is one node of a kit.
-type Node struct {
-	ID  store.NodeID
-	kit *Kit
-
-	// Config is what the next start uses.
-	Config cluster.Config
-	// Load is what the node tells of itself; nil: nothing.
-	Load func() cluster.Load
-	// Opened is called between Open and Run; nil: nothing to change.
-	Opened func(*cluster.Cluster)
-
-	*cluster.Cluster              // of the last start
-	State            *store.State // nil without the role server
-
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error // of Run; read after done
 }
 
 // Virtual runs a test in virtual time. It may use no subtests and not be
@@ -207,23 +186,9 @@ func (k *Kit) Running() []*Node {
 	return running
 }
 
-// Server tells whether the node holds the replicated state.
-func (n *Node) Server() bool { return (store.Node{Roles: n.Config.Roles}).Server() }
-
 // Servers are the running nodes that hold the replicated state.
 func (k *Kit) Servers() []*Node {
 	return slices.DeleteFunc(k.Running(), func(n *Node) bool { return !n.Server() })
-}
-
-// Current is the cluster of the node's last start, nil when it does not run.
-// Unlike the field it may be asked for while the node is started or stopped.
-func (n *Node) Current() *cluster.Cluster {
-	n.kit.mu.Lock()
-	defer n.kit.mu.Unlock()
-	if n.cancel == nil {
-		return nil
-	}
-	return n.Cluster
 }
 
 // AwaitLeader waits until all of these nodes (none: all that run) know one
@@ -276,116 +241,6 @@ func (k *Kit) Await(what string, holds func() bool) {
 	}
 }
 
-// Start opens the node and runs it.
-func (n *Node) Start() {
-	n.kit.tb.Helper()
-	if err := n.TryStart(); err != nil {
-		n.kit.tb.Fatalf("%s: %v", n.ID, err)
-	}
-}
-
-// TryStart is Start for a node that may refuse.
-func (n *Node) TryStart() (err error) {
-	n.await()
-	n.kit.Net.setDown(n.ID, false)
-	var state *store.State
-	closeState := func() error { return nil }
-	if n.Server() {
-		if state, err = store.Open(filepath.Join(n.kit.dir, string(n.ID))); err != nil {
-			return err
-		}
-		closeState = state.Close
-	}
-	c, err := cluster.Open(n.Config, cluster.Deps{
-		State: state, Load: n.Load,
-		Logger:  slog.New(slog.NewTextHandler(n.kit.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.ID),
-		Network: n.kit.Net.Host(n.ID),
-	})
-	if err != nil {
-		_ = closeState() // the first error says why
-		return err
-	}
-	if n.Opened != nil {
-		n.Opened(c)
-	}
-	// A restart finds the ports that the others know.
-	n.Config.ClusterListen, n.Config.GossipListen = c.Addr()
-
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	n.kit.mu.Lock()
-	n.Cluster, n.State, n.cancel, n.done, n.err = c, state, cancel, done, nil
-	n.kit.mu.Unlock()
-	go func() {
-		defer close(done)
-		defer cancel()
-		err := c.Run(ctx)
-		if closeErr := closeState(); err == nil {
-			err = closeErr
-		}
-		n.err = err
-	}()
-	return nil
-}
-
-// AwaitReady waits until the node is part of the cluster.
-func (n *Node) AwaitReady() {
-	n.kit.tb.Helper()
-	select {
-	case <-n.Ready():
-	case <-n.done:
-		n.kit.tb.Fatalf("%s ended before it was ready: %v", n.ID, n.err)
-	case <-time.After(Patience):
-		n.kit.tb.Fatalf("%s was not ready within %s", n.ID, Patience)
-	}
-}
-
-// Wait waits until the node ends by itself, and says why.
-func (n *Node) Wait() error {
-	n.kit.tb.Helper()
-	select {
-	case <-n.done:
-		n.forget()
-		return n.err
-	case <-time.After(Patience):
-		n.kit.tb.Fatalf("%s did not end within %s", n.ID, Patience)
-		return nil
-	}
-}
-
-// Stop stops the node as SIGTERM does.
-func (n *Node) Stop() error {
-	n.kit.tb.Helper()
-	if cancel := n.forget(); cancel != nil {
-		cancel()
-	}
-	return n.Wait()
-}
-
-// Kill makes the node vanish for the others as SIGKILL does. What is left of
-// it in this process goes by itself.
-func (n *Node) Kill() {
-	n.kit.Net.setDown(n.ID, true)
-	if cancel := n.forget(); cancel != nil {
-		cancel()
-	}
-}
-
-// forget takes the node out of the running ones.
-func (n *Node) forget() context.CancelFunc {
-	n.kit.mu.Lock()
-	defer n.kit.mu.Unlock()
-	cancel := n.cancel
-	n.cancel = nil
-	return cancel
-}
-
-func (n *Node) await() {
-	if n.done != nil {
-		<-n.done
-	}
-}
-
 func (k *Kit) close() {
 	k.mu.Lock()
 	nodes := k.nodes
@@ -400,28 +255,4 @@ func (k *Kit) close() {
 	if k.tb.Failed() {
 		k.tb.Logf("the end of the nodes' logs:\n%s", k.log)
 	}
-}
-
-// tail keeps the end of the log of a test.
-type tail struct {
-	mu  sync.Mutex // guards buf
-	buf []byte
-}
-
-const tailSize = 256 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.buf)+len(p) > 2*tailSize {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailSize:]...)
-	}
-	t.buf = append(t.buf, p...)
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
 }
