@@ -264,9 +264,6 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	req.Header.Set("OCS-APIRequest", "true")
 	// Nothing becomes different when a question comes twice. With this, which is not
 	// sent, net/http asks again when the instance has closed an idle connection.
 	req.Header["Idempotency-Key"] = []string{}
@@ -274,15 +271,33 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 		req.Header.Set(HeaderFeatures, strings.Join(c.cfg.Features, ", "))
 	}
 	Sign(req.Header, in.secret, in.base.String()+"/", body)
+	r, err := c.exchange(req)
+	if err != nil {
+		return nil, err
+	}
+	return decodeAnswer(r.status, r.body, c.cfg.MaxResponse)
+}
 
+// reply is what an instance answers: of the body as much as may be in it, and a byte
+// more.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (c *Client) exchange(req *http.Request) (reply, error) {
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	req.Header.Set("OCS-APIRequest", "true")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	return decodeAnswer(resp.StatusCode, text, c.cfg.MaxResponse)
+	return reply{resp.StatusCode, resp.Header, body}, nil
 }

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -168,36 +167,28 @@ func (c *Client) getTokenKey(ctx context.Context, in *instance, etag string) (fe
 	if err != nil {
 		return fetched{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", c.cfg.UserAgent)
-	req.Header.Set("OCS-APIRequest", "true")
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fetched{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	fresh := freshness(resp.Header.Get("Cache-Control"))
-	if resp.StatusCode == http.StatusNotModified && etag != "" {
-		return fetched{etag: etag, fresh: fresh}, nil
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fetched{}, fmt.Errorf("%w: status %d", ErrBadResponse, resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
-	if err != nil {
-		return fetched{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	if err := wire.CheckJSON(body, int(c.cfg.MaxResponse)); err != nil {
-		return fetched{}, fmt.Errorf("%w: %w", ErrBadResponse, err)
-	}
-	key, err := tokenKeyOf(body)
+	r, err := c.exchange(req)
 	if err != nil {
 		return fetched{}, err
 	}
-	return fetched{key: key, etag: resp.Header.Get("ETag"), fresh: fresh}, nil
+	fresh := freshness(r.header.Get("Cache-Control"))
+	if r.status == http.StatusNotModified && etag != "" {
+		return fetched{etag: etag, fresh: fresh}, nil
+	}
+	if r.status != http.StatusOK {
+		return fetched{}, fmt.Errorf("%w: status %d", ErrBadResponse, r.status)
+	}
+	if err := wire.CheckJSON(r.body, int(c.cfg.MaxResponse)); err != nil {
+		return fetched{}, fmt.Errorf("%w: %w", ErrBadResponse, err)
+	}
+	key, err := tokenKeyOf(r.body)
+	if err != nil {
+		return fetched{}, err
+	}
+	return fetched{key: key, etag: r.header.Get("ETag"), fresh: fresh}, nil
 }
 
 // freshness is how long an answer holds (RFC 9111, section 5.2.2).
