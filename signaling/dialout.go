@@ -229,9 +229,7 @@ func (h *Hub) dialThere(ctx context.Context, room store.RoomID, d *backend.Dialo
 func (h *Hub) findDialler(ctx context.Context, of store.BackendID) store.NodeID {
 	ctx, cancel := context.WithTimeout(ctx, dialoutSearch)
 	defer cancel()
-	h.mu.Lock()
-	peers := slices.DeleteFunc(values(h.peers), func(p *peer) bool { return !p.linked() })
-	h.mu.Unlock()
+	peers := slices.DeleteFunc(h.allPeers(), func(p *peer) bool { return !p.linked() })
 	found := make(chan store.NodeID, len(peers))
 	for _, p := range peers {
 		h.background(func() { found <- h.asksDialler(ctx, p.id, of) })

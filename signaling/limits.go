@@ -67,12 +67,10 @@ func (h *Hub) tellCensus(now time.Time) {
 		return
 	}
 	h.census.news, h.census.told = false, now
-	f, peers := h.censusLocked(), values(h.peers)
+	f := h.censusLocked()
 	h.mu.Unlock()
-	for _, p := range peers {
-		if p.linked() {
-			p.send(f)
-		}
+	for _, p := range h.allPeers() {
+		p.sendNow(f) // the others are greeted
 	}
 }
 

@@ -224,6 +224,19 @@ func (p *peer) handOn(s stream, f *signalpb.Frame) error {
 	return p.hub.receive(p.id, f)
 }
 
+func (h *Hub) allPeers() []*peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return values(h.peers)
+}
+
+// tellPeers sends a frame to all other nodes.
+func (h *Hub) tellPeers(f *signalpb.Frame) {
+	for _, p := range h.allPeers() {
+		p.send(f)
+	}
+}
+
 // send queues a frame; it is false if the peer cannot be reached.
 func (p *peer) send(f *signalpb.Frame) bool {
 	p.mu.Lock()

@@ -112,15 +112,8 @@ func (t *throttle) expire(now time.Time) {
 // tellGuesses tells the other nodes who has guessed here. One that cannot be reached now
 // does not hear of it: what is guessed from then on counts there again.
 func (h *Hub) tellGuesses() {
-	g := h.throttle.news()
-	if g == nil {
-		return
-	}
-	h.mu.Lock()
-	peers := values(h.peers)
-	h.mu.Unlock()
-	for _, p := range peers {
-		p.send(&signalpb.Frame{Body: &signalpb.Frame_Guesses{Guesses: g}})
+	if g := h.throttle.news(); g != nil {
+		h.tellPeers(&signalpb.Frame{Body: &signalpb.Frame_Guesses{Guesses: g}})
 	}
 }
 

@@ -45,12 +45,7 @@ func (h *Hub) toUsersBy(node store.NodeID, u *signalpb.User) {
 // toAll sends a frame to all nodes, whoever has sessions of the users.
 func (h *Hub) toAll(u *signalpb.User) {
 	h.metrics.broadcasts.Inc()
-	h.mu.Lock()
-	peers := values(h.peers)
-	h.mu.Unlock()
-	for _, p := range peers {
-		p.send(userFrame(u, u.GetUserIds()))
-	}
+	h.tellPeers(userFrame(u, u.GetUserIds()))
 }
 
 // heardOfUsers takes a frame for users, to be passed on or for those of here.

@@ -10,7 +10,10 @@ import (
 )
 
 // fit tells whether clients may be sent to the node.
-func (n Node) fit() bool { return n.takes() && !n.Full && !n.Crowded }
+func (n Node) fit() bool { return n.takes() && !n.busy() }
+
+// busy tells whether others are to be preferred.
+func (n Node) busy() bool { return n.Full || n.Crowded }
 
 // takes tells whether the node is there for clients, though perhaps full just now.
 func (n Node) takes() bool { return n.Alive && n.mayTake() }
@@ -40,17 +43,17 @@ func (h *Hub) Elsewhere(room store.RoomID) (Node, bool) {
 		return Node{}, false
 	case to.fit():
 		return to, true
-	case !to.Full && !to.Crowded || h.deps.EdgesOf == nil:
+	case !to.busy() || h.deps.EdgesOf == nil:
 		return Node{}, false
 	}
-	edges, spare := h.deps.EdgesOf(room), !self.Full && !self.Crowded
-	if spare && (h.replica(room) != nil || slices.Contains(edges, h.deps.Self)) {
+	edges := h.deps.EdgesOf(room)
+	if !self.busy() && (h.replica(room) != nil || slices.Contains(edges, h.deps.Self)) {
 		return Node{}, false
 	}
 	if n, ok := bestOf(room, nodes, func(n Node) bool { return n.fit() && slices.Contains(edges, n.ID) }); ok {
 		return n, true
 	}
-	if !spare && to.takes() && !to.Full {
+	if self.busy() && to.takes() && !to.Full {
 		return to, true
 	}
 	return Node{}, false
