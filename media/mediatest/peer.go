@@ -62,7 +62,7 @@ func newPeer(o Options) (*webrtc.PeerConnection, error) {
 		return nil, fmt.Errorf("mediatest: %w", err)
 	}
 	var s webrtc.SettingEngine
-	s.LoggerFactory = silent{}
+	s.LoggerFactory = &pionlog.DefaultLoggerFactory{DefaultLogLevel: pionlog.LogLevelDisabled}
 	s.SetICEMulticastDNSMode(pionice.MulticastDNSModeDisabled)
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetInterfaceFilter(func(name string) bool { return name == "lo" || name == "lo0" })
@@ -124,18 +124,3 @@ func local(pc *webrtc.PeerConnection, d webrtc.SessionDescription) (string, erro
 	}
 	return pc.LocalDescription().SDP, nil
 }
-
-// silent keeps the library's logs away.
-type silent struct{}
-
-func (silent) NewLogger(string) pionlog.LeveledLogger { return silent{} }
-func (silent) Trace(string)                           {}
-func (silent) Tracef(string, ...any)                  {}
-func (silent) Debug(string)                           {}
-func (silent) Debugf(string, ...any)                  {}
-func (silent) Info(string)                            {}
-func (silent) Infof(string, ...any)                   {}
-func (silent) Warn(string)                            {}
-func (silent) Warnf(string, ...any)                   {}
-func (silent) Error(string)                           {}
-func (silent) Errorf(string, ...any)                  {}

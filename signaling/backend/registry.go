@@ -113,9 +113,6 @@ func (r *Registry) Limits(id store.BackendID) Limits {
 	return Limits{}
 }
 
-// Serves tells whether an instance is served.
-func (r *Registry) Serves(id store.BackendID) bool { return r.known.Load().byID[id] != nil }
-
 // Resolve finds the instance of a URL that a client or an instance gave: the
 // same origin, and a path at or below the configured one.
 func (r *Registry) Resolve(rawURL string) (store.BackendID, error) {
