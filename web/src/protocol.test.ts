@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { FatalError, type Credentials } from './dial';
+import type { SignalingState } from './events';
 import { ProtocolError } from './link';
 import type { Move } from './move';
-import { Signaling, type SignalingState } from './protocol';
+import { Signaling } from './protocol';
 import { FakeSocket, settle } from './testing';
-import { apiOrigin, decode, nodesOf, socketURL } from './wire';
 
 const NODES = '"nodes":[{"id":"n1","url":"http://n1:8080"},{"id":"n2","url":"ws://n2:8080/spreed"}]';
 const WELCOME = `{"type":"welcome","welcome":{"version":"1","features":["mcu","redirect"],${NODES}}}`;
@@ -569,16 +569,4 @@ test('events are told', async () => {
     ['data', 'b', 'offer'],
   ]);
   expect(s.state).toBe('connected');
-});
-
-test('URLs of nodes', () => {
-  expect(socketURL('https://n1.example/', false)).toBe('wss://n1.example/spreed');
-  expect(socketURL('https://n1.example/standalone-signaling', true)).toBe('wss://n1.example/standalone-signaling/spreed?redirect=0');
-  expect(socketURL('wss://n1.example/spreed', false)).toBe('wss://n1.example/spreed');
-  expect(apiOrigin('wss://n1.example:8443/spreed')).toBe('https://n1.example:8443');
-  expect(apiOrigin('javascript:alert(1)')).toBe('');
-  expect(apiOrigin('nonsense')).toBe('');
-  expect(nodesOf({ nodes: [{ id: 'a', url: 'x' }, { url: 'http://b' }, { id: 'c', url: 'http://c/' }] })).toEqual([{ id: 'c', url: 'http://c' }]);
-  expect(decode('{"type":1}')).toBeNull();
-  expect(decode(null)).toBeNull();
 });

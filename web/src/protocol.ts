@@ -11,50 +11,21 @@
 
 import { dial, FatalError, superseded, type DialDeps } from './dial';
 import { Emitter } from './emitter';
+import type { SignalingEvents, SignalingState } from './events';
 import { ProtocolError, type Link } from './link';
 import { ABORT, Move, present } from './move';
 import {
   aboutMedia,
   apiOrigin,
   nodesOf,
-  type CallUser,
   type HelloReply,
-  type JoinEntry,
   type MoveOrder,
   type NodeRef,
   type PeerData,
   type Recipient,
   type RoomReply,
-  type Sender,
   type ServerMessage,
-  type Shed,
 } from './wire';
-
-export type SignalingState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
-
-export interface SignalingEvents {
-  state: { state: SignalingState; reason: string };
-  /**
-   * A session is there. fresh: it is a new one. media: its connections are as
-   * they were. inRoom: and so is its place in the room.
-   */
-  session: { id: string; fresh: boolean; media: boolean; inRoom: boolean };
-  /** Another node is to take over: warm the connections there, then complete or abort it. */
-  moving: Move;
-  nodes: NodeRef[];
-  /** The serving node or the home of the room changed. */
-  place: { serving: string; home: string };
-  joined: JoinEntry[];
-  left: string[];
-  users: CallUser[];
-  /** The call was ended for everybody. */
-  ended: null;
-  removed: string;
-  data: { sender: Sender; data: PeerData };
-  control: { sender: Sender; data: PeerData };
-  /** The node leaves out video of somebody, or no longer does. */
-  shed: Shed;
-}
 
 const BACKOFF_FIRST = 500;
 const BACKOFF_MAX = 16_000;
