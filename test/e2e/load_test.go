@@ -21,7 +21,7 @@ func TestLoadThreeNodes(t *testing.T) {
 	l := startLoad(t)
 	l.judge(func(room string) []string {
 		l.enter(room, 3, nil)
-		await := l.measure(*loadWindow)
+		await := measuring(l.ctx, t, l.run, *loadWindow)
 		l.checkRelays(*loadWindow, 3)
 		report := await()
 		t.Logf("measured:\n%s", report)
@@ -42,7 +42,7 @@ func TestLoadRepairsLoss(t *testing.T) {
 	l.judge(func(room string) []string {
 		loss := load.NewLoss(share)
 		l.enter(room, 1, loss)
-		report := l.measure(window)()
+		report := measuring(l.ctx, t, l.run, window)()
 		t.Logf("the network lost %d packets; measured:\n%s", loss.Packets(), report)
 		problems := report.Problems()
 		local, relayed := report.Paths()
@@ -121,11 +121,6 @@ func (l *loadedCluster) enter(roomName string, subscribers int, loss *load.Loss)
 	l.t.Logf("%d sessions receive %d publications %v after the first connection",
 		len(run.Sessions()), 3*3*subscribers, time.Since(began).Round(time.Millisecond))
 	l.run, l.roomID = run, externalRoom(l.t, l.nextcloud, roomName)
-}
-
-// measure starts a window of measuring; what it returns waits for the report.
-func (l *loadedCluster) measure(window time.Duration) func() *load.Report {
-	return measuring(l.ctx, l.t, l.run, window)
 }
 
 // checkRelays waits until the admin API of a node tells that audio and video of
