@@ -47,12 +47,13 @@ func (j *joining) refuse(to netip.AddrPort) (ended bool) {
 
 // forget lets go of addresses that nothing is sent to any more.
 func (j *joining) forget(addresses []netip.AddrPort) {
-	if j.refusing.Load() == nil {
-		return
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	next := maps.Clone(*j.refusing.Load())
+	set := j.refusing.Load()
+	if set == nil {
+		return
+	}
+	next := maps.Clone(*set)
 	for _, a := range addresses {
 		delete(next, a)
 	}
