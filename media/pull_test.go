@@ -226,13 +226,7 @@ func TestPanicEndsThePullOnly(t *testing.T) {
 	_, _ = subscribe(t, e, mediatest.SubscriberConfig{}, false, remotePublication())
 	<-other.next(t).closed
 	other.next(t) // pulled again
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == "talkd_media_panics_total" && f.GetMetric()[0].GetCounter().GetValue() != 1 {
-			t.Errorf("%v panics counted", f.GetMetric()[0].GetCounter().GetValue())
-		}
+	if n := metric(t, reg, "talkd_media_panics_total"); n != 1 {
+		t.Errorf("%v panics counted", n)
 	}
 }

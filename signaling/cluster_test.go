@@ -129,7 +129,7 @@ func makeCluster(t testing.TB, n int, lagging bool, options ...option) *cluster 
 	})
 	// Without a link a message is held back, and arrives later than a test expects.
 	for _, node := range c.nodes {
-		eventually(t, "links of "+string(node.id), func() bool { return node.gauge("talkd_signaling_links") == float64(n-1) })
+		eventually(t, "links of "+string(node.id), func() bool { return node.metric("talkd_signaling_links") == float64(n-1) })
 	}
 	return c
 }
@@ -187,19 +187,23 @@ func (n *testNode) run() {
 	}()
 }
 
-// gauge reads a metric without labels.
-func (n *testNode) gauge(name string) float64 {
+// metric reads a counter or a gauge: that of a label, or the one without.
+func (n *testNode) metric(name string, label ...string) float64 {
 	n.c.t.Helper()
 	families, err := n.metrics.Gather()
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (len(label) == 0 || m.GetLabel()[0].GetValue() == label[0]) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
 		}
 	}
-	n.c.t.Fatalf("no metric %s", name)
+	if len(label) == 0 {
+		n.c.t.Fatalf("no metric %s", name)
+	}
 	return 0
 }
 

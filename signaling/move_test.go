@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -85,7 +83,7 @@ func saidDone(t *testing.T, old, client *signalingtest.Client) {
 }
 
 func (n *testNode) moves(result string) float64 {
-	return labelled(n.metrics, "talkd_signaling_moves_total", result)
+	return n.metric("talkd_signaling_moves_total", result)
 }
 
 // expectMoves checks how many moves there were in the whole cluster.
@@ -100,18 +98,6 @@ func (c *cluster) expectMoves(want map[string]float64) {
 			c.t.Errorf("%v moves %s, not %v", n, result, want[result])
 		}
 	}
-}
-
-func labelled(from *prometheus.Registry, name, label string) float64 {
-	families, _ := from.Gather()
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
-				return m.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
 }
 
 // TestMove: the room goes to a node where nobody is, and alice with it. She has
@@ -261,7 +247,7 @@ func TestMoveAborted(t *testing.T) {
 		abort(there)
 		hears(t, alice, bob, "I stay")
 		hears(t, bob, alice, "fine")
-		eventually(t, "the place is free again", func() bool { return c.nodes[2].gauge("talkd_signaling_sessions") == 0 })
+		eventually(t, "the place is free again", func() bool { return c.nodes[2].metric("talkd_signaling_sessions") == 0 })
 		if got := c.nodes[1].media.bound(); len(got) != 0 {
 			t.Errorf("rebound to %v", got)
 		}

@@ -64,7 +64,7 @@ func TestPings(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = dead.CloseNow() }() // it does not read, so it does not answer
-	eventually(t, "two connections", func() bool { return c.nodes[0].gauge("talkd_signaling_connections") == 2 })
-	eventually(t, "one connection", func() bool { return c.nodes[0].gauge("talkd_signaling_connections") == 1 })
+	eventually(t, "two connections", func() bool { return c.nodes[0].metric("talkd_signaling_connections") == 2 })
+	eventually(t, "one connection", func() bool { return c.nodes[0].metric("talkd_signaling_connections") == 1 })
 	alice.Barrier()
 }

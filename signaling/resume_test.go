@@ -24,7 +24,7 @@ func TestResume(t *testing.T) {
 	for round := range 3 {
 		bob.Cut()
 		// What is written into a dead socket before it is noticed is lost.
-		eventually(t, "the cut", func() bool { return c.nodes[1].gauge("talkd_signaling_connections") == 0 })
+		eventually(t, "the cut", func() bool { return c.nodes[1].metric("talkd_signaling_connections") == 0 })
 		const n = 50
 		for i := range n {
 			alice.Say(wire.Recipient{Type: wire.ToSession, SessionID: bob.Session}, map[string]int{"n": i})

@@ -196,28 +196,13 @@ func TestTransientBounds(t *testing.T) {
 // TestNoGaps: an edge that is told nothing but that it was heard has missed nothing.
 func TestNoGaps(t *testing.T) {
 	c, alice, bob, carol := call(t)
-	before := counter(t, c.nodes[2], "talkd_signaling_gaps_total")
+	before := c.nodes[2].metric("talkd_signaling_gaps_total")
 	for i := range 3 {
 		carol.Say(wire.Recipient{Type: wire.ToSession, SessionID: bob.Session}, i)
 		bob.Expect("message", func(m *wire.ServerMessage) bool { return m.Message != nil })
 		hears(t, alice, carol, fmt.Sprint("to all ", i))
 	}
-	if after := counter(t, c.nodes[2], "talkd_signaling_gaps_total"); after != before {
+	if after := c.nodes[2].metric("talkd_signaling_gaps_total"); after != before {
 		t.Errorf("%v gaps", after-before)
 	}
-}
-
-func counter(t *testing.T, n *testNode, name string) float64 {
-	t.Helper()
-	families, err := n.metrics.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			return f.GetMetric()[0].GetCounter().GetValue()
-		}
-	}
-	t.Fatalf("no metric %s", name)
-	return 0
 }

@@ -38,7 +38,7 @@ func TestUsersEverywhere(t *testing.T) {
 	}
 	broadcasts := func() (n float64) {
 		for _, node := range c.nodes {
-			n += counter(t, node, "talkd_signaling_user_broadcasts_total")
+			n += node.metric("talkd_signaling_user_broadcasts_total")
 		}
 		return n
 	}
