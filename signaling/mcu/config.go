@@ -57,14 +57,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Linger, defaultLinger)
 	setDefault(&c.Subscribers, defaultSubscribers)
 	setDefault(&c.Queue, defaultQueue)
-	return c
-}
-
-func (c Config) maxBitrate(kind string) int {
 	if c.MaxBitrate == nil {
-		return 0
+		c.MaxBitrate = func(string) int { return 0 }
 	}
-	return c.MaxBitrate(kind)
+	return c
 }
 
 func setDefault[T int | time.Duration](v *T, fallback T) {

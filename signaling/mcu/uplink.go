@@ -64,7 +64,7 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 			Session: d.cfg.Session, Incarnation: d.cfg.Incarnation, Kind: u.kind, Generation: u.generation,
 		},
 		Group:       d.groupNow(),
-		MaxBitrate:  d.cfg.maxBitrate(u.kind),
+		MaxBitrate:  d.cfg.MaxBitrate(u.kind),
 		Offer:       m.Payload.SDP,
 		OnCandidate: onCandidate,
 		OnClose:     onClose,
