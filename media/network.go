@@ -76,12 +76,8 @@ type network struct {
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *webrtc.MediaEngine
 	subscribe *webrtc.MediaEngine
-
-	mu   sync.Mutex
-	cert *webrtc.Certificate // guarded by mu
-	made time.Time           // guarded by mu
-	own  transport.Net       // guarded by mu
-	seen time.Time           // guarded by mu; when own was made
+	cert      renewed[*webrtc.Certificate]
+	addresses renewed[transport.Net]
 }
 
 func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
@@ -214,16 +210,17 @@ type transit interface {
 // here, for less. overflow is called, with locks of the library held, when the
 // other side sends more streams than any client has.
 func (n *network) connection(m *webrtc.MediaEngine, t transit, overflow func()) (*webrtc.PeerConnection, error) {
-	cert, err := n.certificate()
+	cert, err := n.cert.get(certificateUse, newCertificate)
 	if err != nil {
 		return nil, err
 	}
-	own, err := n.interfaces()
+	// The library would list them for each connection, a twelfth of what one costs.
+	addresses, err := n.addresses.get(interfacesUse, newInterfaces)
 	if err != nil {
 		return nil, err
 	}
 	settings := n.settings
-	settings.SetNet(own)
+	settings.SetNet(addresses)
 	settings.BufferFactory = buffers(overflow)
 	t.prepare(n, &settings)
 	pc, err := webrtc.NewAPI(
@@ -275,12 +272,7 @@ func buffers(overflow func()) func(packetio.BufferPacketType, uint32) io.ReadWri
 	}
 }
 
-func (n *network) certificate() (*webrtc.Certificate, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cert != nil && time.Since(n.made) < certificateUse {
-		return n.cert, nil
-	}
+func newCertificate() (*webrtc.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("media: certificate: %w", err)
@@ -289,24 +281,35 @@ func (n *network) certificate() (*webrtc.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("media: certificate: %w", err)
 	}
-	n.cert, n.made = cert, time.Now()
 	return cert, nil
 }
 
-// interfaces are those of the machine. The library would list them for each
-// connection, which is a twelfth of what one costs.
-func (n *network) interfaces() (transport.Net, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.own != nil && time.Since(n.seen) < interfacesUse {
-		return n.own, nil
-	}
+func newInterfaces() (transport.Net, error) {
 	own, err := stdnet.NewNet()
 	if err != nil {
 		return nil, fmt.Errorf("media: interfaces: %w", err)
 	}
-	n.own, n.seen = own, time.Now()
-	return n.own, nil
+	return own, nil
+}
+
+// renewed is something that is made anew when it has been in use for a while.
+type renewed[T any] struct {
+	mu   sync.Mutex
+	what T         // guarded by mu
+	made time.Time // guarded by mu; zero: never
+}
+
+func (r *renewed[T]) get(use time.Duration, anew func() (T, error)) (T, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.made.IsZero() && time.Since(r.made) < use {
+		return r.what, nil
+	}
+	what, err := anew()
+	if err == nil {
+		r.what, r.made = what, time.Now()
+	}
+	return what, err
 }
 
 // Close closes the sockets.
