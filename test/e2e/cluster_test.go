@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/api/apitest"
+	"github.com/talkd/talkd/node/devcluster"
 )
 
 // talkd is the binary under test, built once by TestMain.
@@ -67,14 +68,7 @@ func build(ctx context.Context, path, version string) error {
 }
 
 // node is what talkd dev --json tells of a node.
-type node struct {
-	Node  string   `json:"node"`
-	PID   int      `json:"pid"`
-	Argv  []string `json:"argv"`
-	HTTP  string   `json:"http"`
-	Admin string   `json:"admin"`
-	Token string   `json:"token"`
-}
+type node = devcluster.Started
 
 // cluster is a running talkd dev.
 type cluster struct {
@@ -128,15 +122,13 @@ func startCluster(t *testing.T, n int, args ...string) *cluster {
 				t.Fatalf("talkd dev ended: %s", stderr)
 			}
 			var v struct {
-				node
-				Ready    bool   `json:"ready"`
-				User     string `json:"user"`
-				Password string `json:"password"`
+				devcluster.Started
+				devcluster.Ready
 			}
 			if err := json.Unmarshal(line, &v); err != nil {
 				t.Fatalf("talkd dev printed %q: %v", line, err)
 			}
-			if v.Ready {
+			if v.Ready.Ready {
 				c.user, c.password = v.User, v.Password
 				go func() { // keep the pipe empty
 					for range lines {
@@ -144,7 +136,7 @@ func startCluster(t *testing.T, n int, args ...string) *cluster {
 				}()
 				return c
 			}
-			c.nodes = append(c.nodes, v.node)
+			c.nodes = append(c.nodes, v.Started)
 		case <-timeout:
 			t.Fatalf("talkd dev is not ready: %s", stderr)
 		}
