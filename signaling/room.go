@@ -97,6 +97,7 @@ func newRoom(h *Hub, id store.RoomID, home store.Home) *room {
 		began:   now,
 		members: make(map[store.SessionID]*signalpb.Member),
 		pubs:    make(map[pubKey]media.Publication),
+		data:    newTransients(),
 		edges:   make(map[store.NodeID]*edge),
 		gone:    make(map[store.SessionID]struct{}),
 		out:     make(map[store.SessionID]out),

@@ -35,6 +35,7 @@ func (r *room) deadlines() {
 	r.dropExpired(now)
 	if now.Sub(r.began) > 2*r.hub.cfg.ResumeTimeout {
 		clear(r.gone) // known members are not taken any more
+		r.data.settle()
 	}
 	r.ping(now)
 	if len(r.members) == 0 && len(r.edges) == 0 && !r.releasing && !r.empty.IsZero() && now.Sub(r.empty) > r.hub.cfg.RoomLinger {

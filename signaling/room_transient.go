@@ -43,7 +43,7 @@ func (r *room) change(c *signalpb.Transient) error {
 	}
 	r.data.epoch, r.data.number = r.home.Epoch, r.data.number+1
 	now := &signalpb.Transient{Key: c.GetKey(), Value: c.GetValue(), Expires: c.GetExpires(), Number: r.data.number}
-	r.data.put(now)
+	r.data.change(now)
 	r.emitAll("", &signalpb.Frame{Body: &signalpb.Frame_Transient{Transient: now}})
 	return nil
 }
@@ -70,15 +70,16 @@ func (r *room) dropExpired(now time.Time) {
 	}
 }
 
-// takeData takes the transient data over from an edge that knows them better than
-// this home, which is new. The other edges hear of it in their snapshots; those that
+// takeData takes over from an edge what it knows of the transient data and this home,
+// which is new, does not. The other edges hear of it in their snapshots; those that
 // have got theirs, now.
 func (r *room) takeData(from store.NodeID, a *signalpb.Attach) {
-	if !r.data.older(a.GetTransientVersion()) {
+	ours := a.GetSeqEpoch() == r.home.Epoch && a.GetSeqLife() == r.life // all that it has is of this home
+	if ours || !r.data.lacks(a.GetTransientVersion()) {
 		return
 	}
 	before := r.data.entries
-	r.data.takeFrom(a.GetTransient(), a.GetTransientVersion(), r.members)
+	r.data.merge(a.GetTransient(), a.GetTransientVersion(), r.members, r.home.Epoch)
 	tell := func(e *signalpb.Transient) {
 		// Without a number: a part of it makes no later copy.
 		r.emitAll(from, &signalpb.Frame{Body: &signalpb.Frame_Transient{Transient: &signalpb.Transient{

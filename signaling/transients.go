@@ -27,12 +27,20 @@ const (
 //
 // The home puts changes in order and numbers them. As a replica has all of them up
 // to its version, of two copies the later one holds: that is how a new home gets
-// the data. Values of sessions go with their session, without saying.
+// the data. Until all edges have shown theirs it notes what has changed since, so that
+// a later copy takes nothing of that back. Values of sessions go with their session,
+// without saying.
 type transients struct {
 	entries       map[string]*signalpb.Transient
 	shared, bytes int    // keys that are not of sessions; of keys and values
 	epoch, number uint64 // of the last change
+
+	changed map[string]struct{}        // the keys that have changed at this home; nil: it knows best
+	base    *signalpb.TransientVersion // of the copy that it began with
 }
+
+// newTransients are those of a home that has just begun.
+func newTransients() transients { return transients{changed: make(map[string]struct{})} }
 
 func (t *transients) all() ([]*signalpb.Transient, *signalpb.TransientVersion) {
 	return values(t.entries), &signalpb.TransientVersion{Epoch: t.epoch, Number: t.number}
@@ -58,6 +66,20 @@ func (t *transients) put(e *signalpb.Transient) {
 	t.entries[key] = e
 }
 
+// change is put for what is a change, and no part of a copy.
+func (t *transients) change(e *signalpb.Transient) {
+	t.put(e)
+	if t.changed != nil {
+		t.changed[e.GetKey()] = struct{}{}
+	}
+	if len(t.changed) > maxTransientKeys {
+		t.settle()
+	}
+}
+
+// settle tells that no copy holds any more what this home does not know.
+func (t *transients) settle() { t.changed, t.base = nil, nil }
+
 func (t *transients) count(e *signalpb.Transient, n int) {
 	t.bytes += n * sizeOf(e)
 	if _, own := wire.SessionDataOf(e.GetKey()); !own {
@@ -81,7 +103,7 @@ func (t *transients) fits(e *signalpb.Transient) bool {
 func (t *transients) forget(id store.SessionID) (was json.RawMessage) {
 	key := wire.SessionData + string(id)
 	if was = t.value(key); was != nil {
-		t.put(&signalpb.Transient{Key: key})
+		t.change(&signalpb.Transient{Key: key})
 	}
 	return was
 }
@@ -95,20 +117,60 @@ func (t *transients) clear(epoch uint64) {
 
 // older tells whether a copy of that version is later.
 func (t *transients) older(than *signalpb.TransientVersion) bool {
-	if c := cmp.Compare(t.epoch, than.GetEpoch()); c != 0 {
+	return earlier(&signalpb.TransientVersion{Epoch: t.epoch, Number: t.number}, than)
+}
+
+func earlier(a, b *signalpb.TransientVersion) bool {
+	if c := cmp.Compare(a.GetEpoch(), b.GetEpoch()); c != 0 {
 		return c < 0
 	}
-	return t.number < than.GetNumber()
+	return a.GetNumber() < b.GetNumber()
+}
+
+// lacks tells whether a copy of that version, of one of the homes before, holds what
+// this home does not know.
+func (t *transients) lacks(v *signalpb.TransientVersion) bool {
+	if t.changed == nil {
+		return t.older(v)
+	}
+	return earlier(t.base, v)
+}
+
+// merge takes a copy over which this home lacks, but for the keys that have changed
+// since. The result is later than either.
+func (t *transients) merge(list []*signalpb.Transient, v *signalpb.TransientVersion, members map[store.SessionID]*signalpb.Member, epoch uint64) {
+	own := *t
+	*t = transients{epoch: v.GetEpoch(), number: v.GetNumber()}
+	for key := range own.changed {
+		if e := own.entries[key]; e != nil {
+			t.put(e)
+		}
+	}
+	t.add(list, func(key string) bool {
+		_, changed := own.changed[key]
+		return !changed
+	}, members)
+	if len(own.changed) > 0 {
+		t.epoch, t.number = max(epoch, v.GetEpoch()), max(own.number, v.GetNumber())+1
+	}
+	if t.changed = own.changed; t.changed != nil {
+		t.base = v
+	}
 }
 
 // takeFrom makes it a copy, of what is of the members only.
 func (t *transients) takeFrom(list []*signalpb.Transient, v *signalpb.TransientVersion, members map[store.SessionID]*signalpb.Member) {
 	*t = transients{epoch: v.GetEpoch(), number: v.GetNumber()}
+	t.add(list, func(string) bool { return true }, members)
+}
+
+// add puts what is wanted of a copy, what is of the members only.
+func (t *transients) add(list []*signalpb.Transient, wanted func(key string) bool, members map[store.SessionID]*signalpb.Member) {
 	for _, e := range list {
 		if id, own := wire.SessionDataOf(e.GetKey()); own && members[id] == nil {
 			continue
 		}
-		if t.fits(e) {
+		if wanted(e.GetKey()) && t.fits(e) {
 			t.put(e)
 		}
 	}
