@@ -27,9 +27,10 @@ type conn struct {
 	carrier carrier
 	via     store.NodeID // the node that the client has come to, if that is not this one
 	addr    netip.Addr
-	stay    bool // ?redirect=0
-	page    bool // a browser
-	rate    rate // until there is a session; belongs to the reader
+	stay    bool   // ?redirect=0
+	page    bool   // a browser
+	agent   string // the program of the client, if that is no browser
+	rate    rate   // until there is a session; belongs to the reader
 
 	stranger  bool // guarded by mu of the hub; has had no session yet
 	abandoned atomic.Bool

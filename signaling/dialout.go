@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"time"
@@ -107,7 +108,7 @@ func (h *Hub) dialler(of store.BackendID) *Session {
 }
 
 func (s *Session) dials(of store.BackendID) bool {
-	if !s.who.internal || s.who.backend != of || !slices.Contains(s.who.features, wire.ClientStartDialout) {
+	if !s.mayDial() || s.who.backend != of {
 		return false
 	}
 	s.mu.Lock()
@@ -227,36 +228,58 @@ func (h *Hub) dialThere(ctx context.Context, room store.RoomID, d *backend.Dialo
 
 // findDialler asks all other nodes at once which of them has a client that makes calls.
 func (h *Hub) findDialler(ctx context.Context, of store.BackendID) store.NodeID {
-	ctx, cancel := context.WithTimeout(ctx, dialoutSearch)
-	defer cancel()
-	peers := slices.DeleteFunc(h.allPeers(), func(p *peer) bool { return !p.linked() })
-	found := make(chan store.NodeID, len(peers))
-	for _, p := range peers {
-		h.background(func() { found <- h.asksDialler(ctx, p.id, of) })
-	}
-	for range peers {
-		if node := <-found; node != "" {
-			return node
+	question := &signalpb.DialoutQuestion{Room: &signalpb.Room{Backend: string(of)}, Search: true}
+	for reply := range h.askDiallers(ctx, question) {
+		if reply.GetFound() {
+			return reply.node
 		}
 	}
 	return ""
 }
 
-func (h *Hub) asksDialler(ctx context.Context, node store.NodeID, of store.BackendID) store.NodeID {
+// nodeReply is what one node has answered.
+type nodeReply struct {
+	*signalpb.DialoutReply
+	node store.NodeID
+}
+
+// askDiallers asks all other nodes at once about clients that make calls. Those that do
+// not answer soon say nothing, as do those of a version that makes no calls.
+func (h *Hub) askDiallers(ctx context.Context, q *signalpb.DialoutQuestion) iter.Seq[nodeReply] {
+	return func(yield func(nodeReply) bool) {
+		ctx, cancel := context.WithTimeout(ctx, dialoutSearch)
+		defer cancel()
+		peers := slices.DeleteFunc(h.allPeers(), func(p *peer) bool { return !p.linked() })
+		replies := make(chan nodeReply, len(peers))
+		for _, p := range peers {
+			h.background(func() { replies <- nodeReply{h.asksDialler(ctx, p.id, q), p.id} })
+		}
+		for range peers {
+			if reply := <-replies; reply.DialoutReply != nil && !yield(reply) {
+				return
+			}
+		}
+	}
+}
+
+func (h *Hub) asksDialler(ctx context.Context, node store.NodeID, q *signalpb.DialoutQuestion) *signalpb.DialoutReply {
 	client, err := h.client(node)
 	if err != nil {
-		return ""
+		return nil
 	}
-	reply, err := client.Dialout(ctx, &signalpb.DialoutQuestion{Room: &signalpb.Room{Backend: string(of)}, Search: true})
-	if err != nil || !reply.GetFound() {
-		return "" // also a node of a version that makes no calls
+	reply, err := client.Dialout(ctx, q)
+	if err != nil {
+		return nil
 	}
-	return node
+	return reply
 }
 
 func (s *service) Dialout(ctx context.Context, q *signalpb.DialoutQuestion) (*signalpb.DialoutReply, error) {
 	if _, err := s.caller(ctx); err != nil {
 		return nil, err
+	}
+	if q.GetList() {
+		return s.hub.listDiallers(), nil
 	}
 	room := store.RoomID{Backend: store.BackendID(q.GetRoom().GetBackend()), Name: q.GetRoom().GetName()}
 	session := s.hub.dialler(room.Backend)

@@ -49,7 +49,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	// The carrier bounds what is read, to be able to say so to the client.
 	ws.SetReadLimit(-1)
 	c := h.newConn(socket{ws})
-	c.addr, c.page = remoteAddr(r), fromPage(r)
+	c.addr, c.page, c.agent = remoteAddr(r), fromPage(r), agentOf(r)
 	c.stay = r.URL.Query().Get(paramRedirect) == "0"
 	if !h.addConn(c) {
 		_ = ws.CloseNow()

@@ -17,6 +17,8 @@ type serverInfoReply struct {
 	SFU      sfuInfo      `json:"sfu"`
 	Node     store.NodeID `json:"node"`
 	Peers    []peerInfo   `json:"grpc,omitempty"`
+
+	Diallers []diallerInfo `json:"dialout,omitempty"`
 }
 
 type sfuInfo struct {
@@ -41,6 +43,7 @@ func (h *Hub) serverInfoHTTP(w http.ResponseWriter, r *http.Request) {
 			reply.Peers = append(reply.Peers, peerInfo{string(n.ID), p.linked()})
 		}
 	}
+	reply.Diallers = h.allDiallers(r.Context())
 	writeJSON(w, http.StatusOK, reply)
 }
 

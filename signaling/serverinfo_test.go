@@ -5,10 +5,12 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/wire"
 )
 
 func fetch(t *testing.T, url string) (status int, answer map[string]any) {
@@ -65,4 +67,29 @@ func TestServerInfo(t *testing.T) {
 			t.Errorf("status %d: %v", status, answer)
 		}
 	}
+}
+
+// TestServerInfoDialout: any node tells who makes calls, at whatever node.
+func TestServerInfoDialout(t *testing.T) {
+	c := newCluster(t, 2, func(cfg *signaling.Config, _ *signaling.Deps) {
+		cfg.StatsFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	expect := func(what string, want any) {
+		t.Helper()
+		for _, n := range c.nodes {
+			eventually(t, what+", as "+string(n.id)+" tells", func() bool {
+				_, info := fetch(t, n.url()+"/api/v1/serverinfo")
+				return reflect.DeepEqual(info["dialout"], want)
+			})
+		}
+	}
+	c.service(c.nodes[1]) // which makes none
+	expect("nobody", nil)
+	bridge := c.service(c.nodes[1], wire.ClientStartDialout)
+	expect("the bridge", []any{map[string]any{
+		"sessionid": string(bridge.Session), "connected": true, "address": "127.0.0.1",
+		"useragent": "Go-http-client/1.1", "version": "1.1", "features": []any{wire.ClientStartDialout},
+	}})
+	bridge.Cut()
+	expect("the bridge is away", []any{map[string]any{"sessionid": string(bridge.Session), "connected": false}})
 }

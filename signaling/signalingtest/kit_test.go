@@ -143,7 +143,7 @@ alice< {"type":"message","message":{"sender":{"type":"session","sessionid":"<ali
 }
 
 func TestParseTranscriptRefuses(t *testing.T) {
-	for _, text := range []string{"hello", "@", "@Alice", "@alice two", "alice>", "alice<", "> {}", "!200 room", "!x room {}", "a b> {}"} {
+	for _, text := range []string{"hello", "@", "@Alice", "@alice two", "alice>", "alice<", "> {}", "!200 room", "!x room {}", "!> room", "!<", "!< x {}", "a b> {}"} {
 		if _, err := parseTranscript([]byte("# fine\n" + text)); err == nil || !strings.Contains(err.Error(), "line 2") && !strings.Contains(err.Error(), "invalid syntax") {
 			t.Errorf("%q: %v", text, err)
 		}

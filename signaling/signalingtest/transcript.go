@@ -3,6 +3,7 @@ package signalingtest
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -36,6 +37,8 @@ type Stage struct {
 //	alice> cut          her connection breaks
 //	alice< closed 1000  the server closes it (any status if left out), and said nothing more
 //	!200 room {…}       the Nextcloud posts this for the room, and gets status 200
+//	!> room {…}         it posts this, and goes on
+//	!< 200 {…}          it gets that status, and the answer that is expected
 //
 // In what is expected, "*" matches anything and {"*":"*"} allows further
 // members; "<name>" matches any text at first, and the same text from then on.
@@ -80,6 +83,8 @@ const (
 	verbNext    verb = "<"
 	verbSome    verb = "<?"
 	verbPost    verb = "!"
+	verbAsk     verb = "!>"
+	verbAnswer  verb = "!<"
 )
 
 // step is one line of a transcript.
@@ -127,6 +132,8 @@ func parseStep(line string) (step, error) {
 			return step{}, fmt.Errorf("not a client and its node: %q", trimmed)
 		}
 		return step{verb: verbConnect, name: name, number: number}, nil
+	case strings.HasPrefix(trimmed, string(verbAsk)), strings.HasPrefix(trimmed, string(verbAnswer)):
+		return parseAsk(verb(trimmed[:2]), strings.TrimSpace(trimmed[2:]))
 	case trimmed[0] == '!':
 		fields := strings.SplitN(trimmed[1:], " ", 3)
 		if len(fields) != 3 {
@@ -147,6 +154,18 @@ func parseStep(line string) (step, error) {
 		return step{}, fmt.Errorf("nothing to send or expect: %q", trimmed)
 	}
 	return st, nil
+}
+
+func parseAsk(v verb, rest string) (step, error) {
+	first, body, ok := strings.Cut(rest, " ")
+	if !ok {
+		return step{}, fmt.Errorf("not a room or a status, and a body: %q", rest)
+	}
+	if v == verbAsk {
+		return step{verb: v, name: first, body: body}, nil
+	}
+	status, err := atoi(first, 0)
+	return step{verb: v, number: status, body: body}, err
 }
 
 func atoi(s string, otherwise int) (int, error) {
@@ -176,6 +195,13 @@ type player struct {
 	stage   Stage
 	names   names
 	clients map[string]*Client
+	asked   chan posted // what the Nextcloud asked last
+}
+
+// posted is the answer to a request of the Nextcloud.
+type posted struct {
+	status int
+	text   string
 }
 
 func (p *player) play(s *step) {
@@ -193,7 +219,13 @@ func (p *player) play(s *step) {
 	case verbSome:
 		p.some(s)
 	case verbPost:
-		p.post(s)
+		if got := <-p.post(s); got.status != s.number {
+			p.fail(s, "status %d: %s", got.status, got.text)
+		}
+	case verbAsk:
+		p.asked = p.post(s)
+	case verbAnswer:
+		p.answer(s)
 	}
 }
 
@@ -266,7 +298,7 @@ func (p *player) some(s *step) {
 	})
 }
 
-func (p *player) post(s *step) {
+func (p *player) post(s *step) chan posted {
 	p.t.Helper()
 	if p.stage.Nextcloud == nil {
 		p.fail(s, "no Nextcloud on the stage")
@@ -275,10 +307,32 @@ func (p *player) post(s *step) {
 	if err != nil {
 		p.fail(s, "%v", err)
 	}
-	status, text := p.stage.Nextcloud.Post(p.stage.Nodes[0], s.name, body)
-	if status != s.number {
-		p.fail(s, "status %d: %s", status, text)
+	done := make(chan posted, 1)
+	go func() {
+		status, text := p.stage.Nextcloud.Post(p.stage.Nodes[0], s.name, body)
+		done <- posted{status, text}
+	}()
+	return done
+}
+
+func (p *player) answer(s *step) {
+	p.t.Helper()
+	if p.asked == nil {
+		p.fail(s, "nothing was asked")
 	}
+	got := <-p.asked
+	p.asked = nil
+	err := p.names.match([]byte(s.body), []byte(got.text))
+	if err == nil && got.status != s.number {
+		err = errors.New("another status")
+	}
+	if err == nil {
+		return
+	}
+	if !p.stage.Update {
+		p.fail(s, "%v\n  got %d %s", err, got.status, got.text)
+	}
+	s.text = fmt.Sprintf("%s %d %s", verbAnswer, got.status, p.names.hide([]byte(got.text)))
 }
 
 func (p *player) client(s *step) *Client {

@@ -3020,6 +3020,7 @@ type DialoutQuestion struct {
 	Number        string                 `protobuf:"bytes,2,opt,name=number,proto3" json:"number,omitempty"`
 	Options       []byte                 `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"` // JSON
 	Search        bool                   `protobuf:"varint,4,opt,name=search,proto3" json:"search,omitempty"`  // nobody is to be called
+	List          bool                   `protobuf:"varint,5,opt,name=list,proto3" json:"list,omitempty"`      // with search: who makes calls, for whatever backend
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3082,11 +3083,19 @@ func (x *DialoutQuestion) GetSearch() bool {
 	return false
 }
 
+func (x *DialoutQuestion) GetList() bool {
+	if x != nil {
+		return x.List
+	}
+	return false
+}
+
 type DialoutReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
 	CallId        string                 `protobuf:"bytes,2,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	Error         []byte                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // as it goes to the backend, JSON
+	Error         []byte                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`     // as it goes to the backend, JSON
+	Clients       [][]byte               `protobuf:"bytes,4,rep,name=clients,proto3" json:"clients,omitempty"` // as serverinfo tells of them, JSON
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3138,6 +3147,13 @@ func (x *DialoutReply) GetCallId() string {
 func (x *DialoutReply) GetError() []byte {
 	if x != nil {
 		return x.Error
+	}
+	return nil
+}
+
+func (x *DialoutReply) GetClients() [][]byte {
+	if x != nil {
+		return x.Clients
 	}
 	return nil
 }
@@ -3901,16 +3917,18 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x12\n" +
 	"\x04home\x18\x06 \x01(\tR\x04home\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x17\n" +
-	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\x89\x01\n" +
+	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\x9d\x01\n" +
 	"\x0fDialoutQuestion\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12\x18\n" +
 	"\aoptions\x18\x03 \x01(\fR\aoptions\x12\x16\n" +
-	"\x06search\x18\x04 \x01(\bR\x06search\"S\n" +
+	"\x06search\x18\x04 \x01(\bR\x06search\x12\x12\n" +
+	"\x04list\x18\x05 \x01(\bR\x04list\"m\n" +
 	"\fDialoutReply\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x17\n" +
 	"\acall_id\x18\x02 \x01(\tR\x06callId\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\fR\x05error\"\xe6\x01\n" +
+	"\x05error\x18\x03 \x01(\fR\x05error\x12\x18\n" +
+	"\aclients\x18\x04 \x03(\fR\aclients\"\xe6\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
