@@ -73,6 +73,7 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 		return err
 	}
 	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now()}, 1)
+	s.newcomer = true
 	return h.start(c, m.ID, s, nil)
 }
 

@@ -310,6 +310,11 @@ func (h *Hub) index(s *Session) error {
 	if h.sessions[s.id] != nil {
 		return errTaken
 	}
+	if s.newcomer {
+		if err := h.mayTakeLocked(s.who.backend); err != nil {
+			return err
+		}
+	}
 	h.sessions[s.id] = s
 	h.countLocked(s.who.backend, 1)
 	delete(h.forwards, s.id)

@@ -12,7 +12,8 @@ import (
 
 // An instance may have a limit of sessions in the whole cluster. Nodes tell each
 // other how many each has when that changes, once in censusEvery: a limit is kept
-// but for those who come within that time.
+// but for those who come to different nodes within that time. To be exact one node
+// would have to count, and every hello to wait for it.
 const censusEvery = time.Second
 
 // census is how many sessions of each instance there are, by node.
@@ -43,6 +44,10 @@ func (h *Hub) countLocked(of store.BackendID, n int) {
 func (h *Hub) SessionsOf(of store.BackendID) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.sessionsOfLocked(of)
+}
+
+func (h *Hub) sessionsOfLocked(of store.BackendID) int {
 	n := h.census.here[of]
 	for _, there := range h.census.others {
 		n += int(there[string(of)])
@@ -50,9 +55,16 @@ func (h *Hub) SessionsOf(of store.BackendID) int {
 	return n
 }
 
-// mayTake tells whether an instance may have one session more.
+// mayTake tells whether an instance may have one session more. Who asks before the
+// instance is asked for its people has to do so again afterwards.
 func (h *Hub) mayTake(of store.BackendID) error {
-	if most := h.limitsOf(of).Sessions; most > 0 && h.SessionsOf(of) >= most {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mayTakeLocked(of)
+}
+
+func (h *Hub) mayTakeLocked(of store.BackendID) error {
+	if most := h.limitsOf(of).Sessions; most > 0 && h.sessionsOfLocked(of) >= most {
 		h.metrics.overflow("sessions")
 		return wire.ErrSessionLimit
 	}

@@ -1,6 +1,8 @@
 package signaling_test
 
 import (
+	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/talkd/talkd/signaling/backend"
@@ -73,4 +75,45 @@ func TestBackendLimits(t *testing.T) {
 		t.Errorf("answer %s", wire.Encode(answer))
 	}
 	alice.Barrier()
+}
+
+// TestBackendLimitAtOnce: of many who come to a node while their instance takes its time
+// no more get in than may.
+func TestBackendLimitAtOnce(t *testing.T) {
+	const n, most = 6, 2
+	c := newCluster(t, 1)
+	people(c)
+	limited(c, backend.Limits{Sessions: most})
+	hold, asked := make(chan struct{}), make(chan struct{}, n)
+	answer := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(answer)
+	c.nextcloud.Break(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-hold
+		w.WriteHeader(http.StatusServiceUnavailable) // it is asked again
+	}))
+	var clients []*signalingtest.Client
+	for range n {
+		client := signalingtest.Dial(t, c.nodes[0].url())
+		client.Welcome()
+		client.Send(wire.ClientMessage{ID: "hello", Type: wire.TypeHello, Hello: &wire.Hello{
+			Version: wire.Version, Auth: &wire.Auth{URL: c.nextcloud.AuthURL(), Params: params("alice")},
+		}})
+		<-asked
+		clients = append(clients, client)
+	}
+	c.nextcloud.Break(nil)
+	answer()
+	in := 0
+	for _, client := range clients {
+		switch m := client.Expect("answer", func(m *wire.ServerMessage) bool { return m.ID == "hello" }); {
+		case m.Hello != nil:
+			in++
+		case m.Error == nil || m.Error.Code != wire.CodeSessionLimit:
+			t.Errorf("answer %s", wire.Encode(m))
+		}
+	}
+	if in != most {
+		t.Errorf("%d are in, want %d", in, most)
+	}
 }

@@ -52,6 +52,9 @@ type Session struct {
 	rate rate       // guarded by turn
 	// incarnation rises when the session goes on without its media.
 	incarnation uint32
+	// newcomer says that the session has been nowhere before, and counts for the limit of
+	// its instance.
+	newcomer bool
 	// page says that the client, now or last, is a page in a browser.
 	page atomic.Bool
 	// warm says that the session lives at another node and is about to come here.

@@ -122,7 +122,7 @@ type Backend struct {
 	Secret     string `yaml:"secret" secret:"true" doc:"shared secret, as entered in Nextcloud"`
 	SecretFile string `yaml:"secret_file" doc:"file that holds the secret"`
 
-	MaxSessions      int `yaml:"max_sessions" doc:"sessions of its people in the whole cluster; 0: no limit"`
+	MaxSessions      int `yaml:"max_sessions" doc:"sessions of its people in the whole cluster, exact at one node, within a second between nodes; 0: no limit"`
 	MaxVideoBitrate  int `yaml:"max_video_bitrate" doc:"bit/s of a camera stream, if less than media.max_video_bitrate; 0: that"`
 	MaxScreenBitrate int `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream, if less than media.max_screen_bitrate; 0: that"`
 }
