@@ -37,6 +37,13 @@ type Client struct {
 	mail  []letter      // guarded by mu
 	news  chan struct{} // guarded by mu; closed and replaced at each message
 	cause error         // guarded by mu; why the reader ended
+	heard Heard         // guarded by mu
+}
+
+// Heard is how much has come from the server.
+type Heard struct {
+	Messages int // each in a frame of its own
+	Bytes    int
 }
 
 // letter is a message with the frame it came in, as a message of ours does not
@@ -149,6 +156,8 @@ func (c *Client) read() {
 		}
 		c.mu.Lock()
 		c.mail = append(c.mail, letter{m, frame})
+		c.heard.Messages++
+		c.heard.Bytes += len(frame)
 		close(c.news)
 		c.news = make(chan struct{})
 		c.mu.Unlock()
@@ -310,6 +319,13 @@ func (c *Client) Drain() []wire.ServerMessage {
 	}
 	c.mail = nil
 	return all
+}
+
+// Heard is how much has come so far, read or not.
+func (c *Client) Heard() Heard {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard
 }
 
 func (c *Client) take(is func(*letter) bool) (l letter, found bool, news <-chan struct{}, cause error) {
