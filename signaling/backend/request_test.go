@@ -169,6 +169,12 @@ func FuzzDecodeRequest(f *testing.F) {
 		`{"type":"message","message":{"data":{"type":"chat","chat":{"refresh":true}}}}`,
 		`{"type":"delete","delete":{"userids":["u"]}}`,
 		`{"type":"disinvite","disinvite":{"sessionids":["a"]}}`,
+		`{"type":"invite","invite":{"userids":["u"],"alluserids":["u","v"],"properties":{"name":"R"}}}`,
+		`{"type":"update","update":{"userids":["u"],"properties":{"name":"R"}}}`,
+		`{"type":"switchto","switchto":{"roomid":"s","sessions":["a"]}}`,
+		`{"type":"switchto","switchto":{"roomid":"s","sessions":{"a":{"n":1}}}}`,
+		`{"type":"transient","transient":{"action":"set","key":"k","value":1,"ttl":1000000000}}`,
+		`{"type":"dialout","dialout":{"number":"+49301","options":{"caller":"+49302"}}}`,
 	} {
 		f.Add([]byte(seed))
 	}

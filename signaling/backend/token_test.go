@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"math/big"
 	"net/http"
 	"strings"
 	"testing"
@@ -161,6 +162,7 @@ func TestTokenKeyOdd(t *testing.T) {
 		"nonsense":    "nonsense",
 		"empty PEM":   "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
 		"short":       signalingtest.PublicPEM(t, short.Public()),
+		"long":        signalingtest.PublicPEM(t, &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 1<<18, 1), E: 65537}),
 		"other curve": signalingtest.PublicPEM(t, p224.Public()),
 	} {
 		nc := signalingtest.NewNextcloud(t, "secret")

@@ -19,8 +19,12 @@ type tokenKey struct {
 	methods []string
 }
 
-// minRSA is the shortest RSA key whose signatures still prove something, in bits.
-const minRSA = 2048
+// An RSA key must be so long that its signatures prove something, and not so long that
+// to look at one takes seconds. In bits.
+const (
+	minRSA = 2048
+	maxRSA = 16384
+)
 
 // parseTokenKey reads a key as capabilities have it: PEM, or of Ed25519 the plain
 // bytes in base64.
@@ -32,8 +36,8 @@ func parseTokenKey(text string) (*tokenKey, error) {
 	k := &tokenKey{text: text, key: key}
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSA {
-			return nil, fmt.Errorf("%w: an RSA key of %d bits", ErrNoTokenKey, key.N.BitLen())
+		if bits := key.N.BitLen(); bits < minRSA || bits > maxRSA {
+			return nil, fmt.Errorf("%w: an RSA key of %d bits", ErrNoTokenKey, bits)
 		}
 		k.methods = []string{"RS256", "RS384", "RS512"}
 	case *ecdsa.PublicKey:

@@ -20,6 +20,10 @@ func FuzzDecode(f *testing.F) {
 		`{"type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"s","roomid":"r","user":{"displayname":"U"},"flags":1,"incall":9,"options":{"actorId":"a","actorType":"phones"}}}}`,
 		`{"id":"1","type":"internal","internal":{"type":"dialout","dialout":{"type":"status","roomid":"r","status":{"callid":"c","status":"accepted"}}}}`,
 		`{"type":"internal","internal":{"type":"incall","incall":{"incall":1}}}`,
+		`{"type":"transient","transient":{"type":"set","key":"k","value":{"n":1},"ttl":1000000000}}`,
+		`{"type":"hello","hello":{"version":"2.0","auth":{"url":"https://cloud.example","params":{"token":"a.b.c"}}}}`,
+		`{"type":"hello","hello":{"version":"1.0","auth":{"type":"internal","params":{"random":"r","token":"t","backend":"https://cloud.example"}}}}`,
+		`{"type":"move","move":{"state":"done"}}`,
 		`{"type":"bye"}`,
 	} {
 		f.Add([]byte(seed))
