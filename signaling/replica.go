@@ -209,9 +209,9 @@ func (r *replica) toHomeLocked(f *signalpb.Frame) bool {
 func (r *replica) attachLocked() {
 	r.attached, r.attaching = false, time.Now()
 	a := &signalpb.Attach{CallSince: r.callSince, Unheard: slices.Clone(r.unheard), Seq: r.seq, SeqEpoch: r.seqEpoch, SeqLife: r.seqLife, Life: r.hub.life, Watching: len(r.warm) > 0}
-	for id := range r.local {
+	for id, s := range r.local {
 		if m := r.members[id]; m != nil {
-			a.Own = append(a.Own, m)
+			a.Own = append(a.Own, s.stated(m))
 		}
 	}
 	for _, p := range r.pending {

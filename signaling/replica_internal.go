@@ -24,6 +24,21 @@ func (r *replica) restateLocked(id store.SessionID) {
 	}}})
 }
 
+// stated is the member that a session is, as its client says now: the home may not have
+// heard that, or this edge not that the home has.
+func (s *Session) stated(m *signalpb.Member) *signalpb.Member {
+	inCall, flags := s.own.inCall.Load(), s.own.flags.Load()
+	if !statesItself(m) || m.GetInCall() == inCall && m.GetVirtual().GetFlags() == flags {
+		return m
+	}
+	m = cloneMember(m)
+	m.InCall, m.Public = inCall, withInCall(m.GetPublic(), inCall)
+	if v := m.GetVirtual(); v != nil {
+		v.Flags = flags
+	}
+	return m
+}
+
 // restateAllLocked tells a home what it has not heard.
 func (r *replica) restateAllLocked() {
 	for id, s := range r.local {

@@ -170,6 +170,7 @@ func (r *room) takeOwn(from store.NodeID, a *signalpb.Attach) (kicked []*signalp
 			if outranks(claim, old) {
 				r.moveMember(claim)
 			}
+			r.restate(from, &signalpb.State{Session: string(id), InCall: m.GetInCall(), Flags: m.GetVirtual().GetFlags()})
 			continue // if another edge has it, the snapshot tells
 		}
 		if why := r.thrownOut(m); why != nil {
