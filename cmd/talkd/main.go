@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -53,7 +54,7 @@ func commands() []command {
 		{"plan", "[--meetings 500 --participants 3] …", "compute bandwidth and nodes for meetings", false, planCommand},
 		{"bench", benchWords, "bring people who send and receive to running nodes", true, benchCommand},
 		{"sim", "[--nodes 1000] …", "simulate placement in a large cluster", false, simulate},
-		{"config", "check FILE", "check a configuration file", true, configCommand},
+		{"config", configWords, "check a configuration, or make one from other servers'", true, configCommand},
 		{"version", "", "print the version", false, printVersion},
 	}
 }
@@ -137,7 +138,7 @@ func flags(name string, log io.Writer) *flag.FlagSet {
 }
 
 // parse reads args; flags may stand before and behind the operands, of which
-// there must be as many as names. An error is one line: only --help lists the
+// there must be as many as names, or more if the last one ends in "...". An error is one line: only --help lists the
 // flags.
 func parse(f *flag.FlagSet, args []string, names ...string) ([]string, error) {
 	log := f.Output()
@@ -158,7 +159,7 @@ func parse(f *flag.FlagSet, args []string, names ...string) ([]string, error) {
 		operands = append(operands, f.Arg(0))
 		args = f.Args()[1:]
 	}
-	if len(operands) != len(names) {
+	if more := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "..."); len(operands) < len(names) || len(operands) > len(names) && !more {
 		return nil, usage("%d operands, want %d %v", len(operands), len(names), names)
 	}
 	return operands, nil

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/talkd/talkd/node/config"
 )
 
 func joinToken(ctx context.Context, args []string, out, log io.Writer) error {
@@ -83,27 +81,4 @@ func user(ctx context.Context, args []string, out, log io.Writer) error {
 	default:
 		return usage("user %q: add NAME or list", args[0])
 	}
-}
-
-func configCommand(_ context.Context, args []string, out, log io.Writer) error {
-	if len(args) == 0 || args[0] != "check" {
-		return usage("config check FILE")
-	}
-	f := flags("config check", log)
-	operands, err := parse(f, args[1:], "FILE")
-	if err != nil {
-		return err
-	}
-	c, err := config.Load(operands[0], nil)
-	if err != nil {
-		return err
-	}
-	if err := c.Complete(); err != nil {
-		return err
-	}
-	if err := c.Validate(); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(out, operands[0]+": good")
-	return err
 }
