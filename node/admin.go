@@ -20,7 +20,7 @@ func (n *Node) newAdmin() (http.Handler, error) {
 	}
 	deps := api.AdminDeps{
 		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n}, Backends: n.nextclouds, Operations: n.operations,
-		Ready: n.takesTraffic, Gatherer: n.registry, Logger: n.log,
+		Ready: n.takesTraffic, Gatherer: documented{n.registry}, Logger: n.log,
 	}
 	if n.api != nil {
 		deps.Users = n.api

@@ -122,6 +122,11 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 	h.idle = sync.NewCond(&h.mu)
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.handler = h.routes()
+	if deps.Registerer != nil {
+		if err := deps.Registerer.Register(newPerBackend(h)); err != nil {
+			return nil, err
+		}
+	}
 	return h, nil
 }
 
@@ -316,6 +321,7 @@ func (h *Hub) index(s *Session) error {
 		}
 	}
 	h.sessions[s.id] = s
+	h.metrics.began.Inc()
 	h.countLocked(s.who.backend, 1)
 	delete(h.forwards, s.id)
 	if s.who.userID != "" {

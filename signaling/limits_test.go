@@ -1,6 +1,7 @@
 package signaling_test
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"testing"
@@ -116,4 +117,35 @@ func TestBackendLimitAtOnce(t *testing.T) {
 	if in != most {
 		t.Errorf("%d are in, want %d", in, most)
 	}
+// Sessions and rooms are counted by their Nextcloud.
+func TestPerBackend(t *testing.T) {
+	c := newCluster(t, 1)
+	people(c)
+	n := c.nodes[0]
+	c.come(n, "bob")
+	alice := c.enter(n, "alice")
+	series := func() map[string]float64 {
+		families, err := n.metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				for _, l := range m.GetLabel() {
+					if l.GetName() == "backend" && l.GetValue() == string(c.room("room").Backend) {
+						values[f.GetName()] = m.GetGauge().GetValue()
+					}
+				}
+			}
+		}
+		return values
+	}
+	want := map[string]float64{"talkd_signaling_backend_sessions": 2, "talkd_signaling_backend_rooms": 1}
+	if got := series(); !maps.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	alice.Bye()
+	want["talkd_signaling_backend_sessions"] = 1 // the room stays for a while
+	eventually(t, "she is gone", func() bool { return maps.Equal(series(), want) })
 }

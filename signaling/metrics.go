@@ -13,7 +13,7 @@ import (
 type metrics struct {
 	conns, sessions, rooms, links prometheus.Gauge
 
-	redirects, moved, broadcasts, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
+	began, redirects, moved, broadcasts, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
 	messages, hellos, joins, moves, overflows, backendRequests *prometheus.CounterVec
 }
@@ -40,6 +40,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		sessions:        gauge("sessions", "Sessions on this node, also those whose client is away."),
 		rooms:           gauge("home_rooms", "Rooms whose home is this node."),
 		links:           gauge("links", "Streams to other nodes."),
+		began:           counter("sessions_total", "Sessions that began here: new ones, and those that came from other nodes."),
 		redirects:       counter("redirects_total", "Joins that were answered with another node."),
 		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
 		broadcasts:      counter("user_broadcasts_total", "Messages to users that went to all nodes, as the node that knows where they are could not be asked."),

@@ -19,6 +19,7 @@ type metrics struct {
 	retries prometheus.Counter
 	skipped prometheus.Counter
 	givenUp prometheus.GaugeFunc
+	served  prometheus.GaugeFunc
 }
 
 func newMetrics(reg prometheus.Registerer, known *Registry) (*metrics, error) {
@@ -29,6 +30,7 @@ func newMetrics(reg prometheus.Registerer, known *Registry) (*metrics, error) {
 		retries: prometheus.NewCounter(prometheus.CounterOpts(opts("retries_total", "Questions to Nextcloud instances that were asked again, as nobody answered."))),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts(opts("skipped_total", "Questions that were not asked, as the Nextcloud instance does not answer."))),
 		givenUp: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("given_up", "Nextcloud instances that do not answer and are given up for now.")), known.givenUp),
+		served:  prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("instances", "Nextcloud instances that are served.")), func() float64 { return float64(known.Len()) }),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "talkd",
 			Subsystem: "backend",
@@ -40,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, known *Registry) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	return m, errors.Join(reg.Register(m.seconds), reg.Register(m.retries), reg.Register(m.skipped), reg.Register(m.givenUp))
+	return m, errors.Join(reg.Register(m.seconds), reg.Register(m.retries), reg.Register(m.skipped), reg.Register(m.givenUp), reg.Register(m.served))
 }
 
 func (m *metrics) observe(kind, result string, took time.Duration) {
