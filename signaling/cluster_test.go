@@ -36,6 +36,7 @@ const (
 // cluster is a number of hubs in one process that are joined by real gRPC over
 // loopback. Who is the home of a room is decided by the test.
 type cluster struct {
+	log        *slog.Logger
 	t          testing.TB
 	nextcloud  *signalingtest.Nextcloud
 	nodes      []*testNode
@@ -90,6 +91,7 @@ func makeCluster(t testing.TB, n int, lagging bool, options ...option) *cluster 
 	t.Helper()
 	c := &cluster{
 		t:         t,
+		log:       watchLog(t),
 		cables:    newCables(),
 		nextcloud: signalingtest.NewNextcloud(t, secret),
 		homes:     make(map[store.RoomID]store.Home),
@@ -158,7 +160,7 @@ func (n *testNode) start(lis net.Listener, options []option) {
 		Self: n.id, Engine: n.media, Places: n, Nodes: n, Peers: n,
 		Seal:     func(purpose string) signaling.Sealer { return newSealer(purpose) },
 		Backends: client, Registry: registry,
-		Logger:     slog.New(slog.DiscardHandler),
+		Logger:     n.c.log,
 		Registerer: n.metrics,
 	}
 	for _, o := range options {
