@@ -79,7 +79,7 @@ func (a *Admin) createUser(r *http.Request) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	a.log.InfoContext(r.Context(), "account created", "user", body.ID, "admin", body.Admin)
+	a.log.InfoContext(r.Context(), "account created", "admin", body.Admin) // whose, is told by the list of accounts
 	return struct {
 		ID string `json:"id"`
 	}{body.ID}, nil
