@@ -157,6 +157,7 @@ func (d *draft) nextclouds() error {
 			d.notTaken(s, "not known, and no section of a Nextcloud that \"backends\" lists")
 		}
 	}
+	d.listed, d.hosts, d.rest = setting{}, setting{}, nil // there may be another file
 	return nil
 }
 
@@ -193,6 +194,10 @@ func (d *draft) add(b config.Backend) {
 	if err := b.Validate(); err != nil {
 		d.toDo(fmt.Sprintf("a Nextcloud was left out: %v", err))
 		return
+	}
+	same := func(o config.Backend) bool { return strings.TrimRight(o.URL, "/") == strings.TrimRight(b.URL, "/") }
+	if slices.ContainsFunc(d.Config.Signaling.Backends, same) {
+		return // servers of one cluster have the same
 	}
 	d.Config.Signaling.Backends = append(d.Config.Signaling.Backends, b)
 }

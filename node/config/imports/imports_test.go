@@ -101,6 +101,15 @@ func TestResultIsAccepted(t *testing.T) {
 	}
 }
 
+// Servers of one cluster have the same Nextclouds.
+func TestTwoServers(t *testing.T) {
+	const text = "[backend]\nbackends = a\n[a]\nurl = https://a.example\nsecret = 0123456789abcdef\n[colour]\ngreen = 1\n"
+	r, err := Read([]File{{"f", []byte(text)}, {"g", []byte(text)}}, "", noEnv)
+	if err != nil || len(r.Config.Signaling.Backends) != 1 || len(r.NotTaken) != 2 {
+		t.Errorf("%v: %+v, %q", err, r.Config.Signaling.Backends, r.NotTaken)
+	}
+}
+
 // What cannot be read is named by its line, and its value is not told.
 func TestReadNamesTheLine(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
