@@ -117,6 +117,8 @@ func TestBackendLimitAtOnce(t *testing.T) {
 	if in != most {
 		t.Errorf("%d are in, want %d", in, most)
 	}
+}
+
 // Sessions and rooms are counted by their Nextcloud.
 func TestPerBackend(t *testing.T) {
 	c := newCluster(t, 1)

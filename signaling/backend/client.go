@@ -251,15 +251,15 @@ func (c *Client) Await(ctx context.Context, id store.BackendID) bool {
 	return err == nil && in.breaker.await(ctx)
 }
 
-// endpoint is where instances take questions, below their base URL.
-const endpoint = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+// Endpoint is where instances take questions, below their base URL.
+const Endpoint = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
 
 func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.base.String()+endpoint, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.base.String()+Endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}

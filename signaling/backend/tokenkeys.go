@@ -160,12 +160,20 @@ func (c *Client) fetchTokenKey(ctx context.Context, in *instance, etag string) (
 	return got, err
 }
 
+func (c *Client) capabilitiesRequest(ctx context.Context, in *instance) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.base.String()+capabilities, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	return req, nil
+}
+
 func (c *Client) getTokenKey(ctx context.Context, in *instance, etag string) (fetched, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.base.String()+capabilities, nil)
+	req, err := c.capabilitiesRequest(ctx, in)
 	if err != nil {
-		return fetched{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return fetched{}, err
 	}
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)

@@ -121,7 +121,7 @@ func (n *Nextcloud) capabilities(w http.ResponseWriter, r *http.Request) {
 		signaling["hello-v2-token-key"] = public
 	}
 	reply(w, map[string]any{
-		"version": map[string]any{"major": 32},
+		"version": map[string]any{"major": 32, "string": "32.0.0"},
 		"capabilities": map[string]any{"spreed": map[string]any{
 			"features": []string{"audio", "video"},
 			"config":   map[string]any{"signaling": signaling},
