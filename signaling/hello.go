@@ -31,6 +31,8 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		err = h.arrive(ctx, c, m)
 	case m.Hello.Auth.Kind() == wire.AuthInternal:
 		err = h.welcomeInternal(c, m)
+	case m.Hello.Auth.Kind() == wire.AuthProbe:
+		err = h.welcomeProbe(c, m)
 	case m.Hello.Auth.Kind() == wire.AuthClient:
 		err = h.welcomeClient(ctx, c, m)
 	default:

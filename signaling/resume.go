@@ -19,7 +19,7 @@ import (
 // node that made them, so that any node finds the way to a session it does not
 // know; resume ids carry the node that has the session.
 type seals struct {
-	sessions, resumes, tickets Sealer
+	sessions, resumes, tickets, probes Sealer
 }
 
 func newSeals(seal func(purpose string) Sealer) seals {
@@ -27,6 +27,7 @@ func newSeals(seal func(purpose string) Sealer) seals {
 		sessions: seal("signaling session"),
 		resumes:  seal("signaling resume"),
 		tickets:  seal("signaling ticket"),
+		probes:   seal("signaling probe"),
 	}
 }
 

@@ -64,6 +64,7 @@ const (
 	AuthClient   = "client"
 	AuthTicket   = "ticket"
 	AuthInternal = "internal"
+	AuthProbe    = "probe"
 )
 
 // Hello is the first message of a client. It has a ResumeID or an Auth.
@@ -91,7 +92,7 @@ func (a *Auth) Kind() string {
 	return a.Type
 }
 
-// Ticket reads the params of a client that was redirected here.
+// Ticket reads the params of a client that was redirected here, or of a probe.
 func (a *Auth) Ticket() (string, error) {
 	var p struct {
 		Ticket string `json:"ticket"`
@@ -178,7 +179,7 @@ func (a *Auth) validate() error {
 	switch a.Kind() {
 	case AuthClient:
 		return checkText("auth url", a.URL, 1, maxURL)
-	case AuthTicket:
+	case AuthTicket, AuthProbe:
 		_, err := a.Ticket()
 		return err
 	case AuthInternal:
