@@ -32,6 +32,7 @@ func NewClock() Clock {
 
 // Credentials is how a client proves who it is: the fields of a hello.
 type Credentials struct {
+	Type   string // of the authentication; empty: that of a client
 	URL    string
 	Params json.RawMessage
 }
@@ -61,7 +62,7 @@ type Client struct {
 
 // Dial connects to the WebSocket at url.
 func Dial(ctx context.Context, url string, clock Clock, via Network) (*Client, error) {
-	s, err := open(ctx, url)
+	s, err := open(ctx, url, via.HTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (c *Client) Session() store.SessionID { return c.session }
 // Hello says who the client is.
 func (c *Client) Hello(ctx context.Context, who Credentials) error {
 	s := c.current()
-	answer, err := s.greet(ctx, wire.Hello{Version: wire.Version, Features: []string{wire.ClientShed}, Auth: &wire.Auth{URL: who.URL, Params: who.Params}})
+	answer, err := s.greet(ctx, wire.Hello{Version: wire.Version, Features: []string{wire.ClientShed}, Auth: &wire.Auth{Type: who.Type, URL: who.URL, Params: who.Params}})
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}

@@ -55,7 +55,7 @@ func (p *Person) dial(ctx context.Context, own string, resume string) (*dialled,
 		go func() { // ends by connectWithin, or with the context
 			patient, done := context.WithTimeout(ctx, connectWithin)
 			defer done()
-			s, err := open(patient, SocketURL(node))
+			s, err := open(patient, SocketURL(node), nil)
 			results <- opened{node, s, err}
 		}()
 	}

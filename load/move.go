@@ -57,7 +57,7 @@ func (p *Person) warm(order *wire.Move) (*body, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(ctx, order.URL)
+	s, err := open(ctx, order.URL, nil)
 	if err != nil {
 		return nil, err
 	}

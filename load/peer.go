@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 
 	"github.com/pion/ice/v4"
@@ -36,10 +37,16 @@ const uriAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 
 // Network is how a client reaches its nodes.
 type Network struct {
-	IP      net.IP   // its own address; nil: that of loopback
-	Loss    *Loss    // nil: none of our own making
-	Traffic *Traffic // nil: nobody counts
+	IP      net.IP       // its own address; nil: that of loopback
+	Any     bool         // all addresses of the machine, as browsers do
+	TCP     bool         // all addresses, and by TCP only
+	HTTP    *http.Client // for the WebSocket; nil: that of the library
+	Loss    *Loss        // nil: none of our own making
+	Traffic *Traffic     // nil: nobody counts
 }
+
+// chosen tells whether one address is used, and no other.
+func (n Network) chosen() bool { return !n.Any && !n.TCP }
 
 // own is the client's address.
 func (n Network) own() net.IP {
@@ -70,12 +77,21 @@ func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 		return nil, err
 	}
 	var s webrtc.SettingEngine
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	switch {
+	case n.TCP:
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})
+	case n.Any:
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	default:
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+		s.SetIPFilter(n.own().Equal)
+	}
 	s.SetIncludeLoopbackCandidate(true)
-	s.SetIPFilter(n.own().Equal)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetICEMaxBindingRequests(iceRequests)
-	s.SetICEUDPMux(mux)
+	if mux != nil {
+		s.SetICEUDPMux(mux)
+	}
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(media),
 		webrtc.WithInterceptorRegistry(interceptors),
@@ -86,6 +102,27 @@ func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 // socketBuffer is asked of the kernel, which may give less: what comes while
 // the process of the load is not scheduled should wait, not be lost.
 const socketBuffer = 4 << 20
+
+// connection makes one, and what ends its socket; without a chosen address the sockets
+// are the library's.
+func (n Network) connection() (pc *webrtc.PeerConnection, hangUp func() error, err error) {
+	var mux ice.UDPMux
+	hangUp = func() error { return nil }
+	if n.chosen() {
+		if mux, err = n.mux(); err != nil {
+			return nil, nil, err
+		}
+		hangUp = mux.Close
+	}
+	api, err := n.api(mux)
+	if err == nil {
+		pc, err = api.NewPeerConnection(webrtc.Configuration{})
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, hangUp())
+	}
+	return pc, hangUp, nil
+}
 
 // mux opens the socket of a connection.
 func (n Network) mux() (ice.UDPMux, error) {
@@ -107,9 +144,10 @@ type peer struct {
 	c     *Client
 	of    peerKey
 	pc    *webrtc.PeerConnection
-	mux   ice.UDPMux
 	inbox chan *wire.MediaMessage
 	ready chan struct{} // closed when the connection is up
+
+	hangUp func() error // ends the socket
 
 	once   sync.Once // closes ready
 	ctx    context.Context
@@ -117,6 +155,7 @@ type peer struct {
 
 	mu      sync.Mutex
 	sid     string                    // guarded by mu; set before local candidates are gathered
+	offered []Way                     // guarded by mu; where the node takes media
 	waiting []webrtc.ICECandidateInit // own goroutine only; came before the description
 }
 
@@ -131,19 +170,11 @@ const maxWaiting = 64
 
 // newPeer makes a connection, and lets messages about it in.
 func (c *Client) newPeer(of peerKey) (*peer, error) {
-	mux, err := c.network.mux()
+	pc, hangUp, err := c.network.connection()
 	if err != nil {
 		return nil, err
 	}
-	api, err := c.network.api(mux)
-	if err != nil {
-		return nil, errors.Join(err, mux.Close())
-	}
-	pc, err := api.NewPeerConnection(webrtc.Configuration{})
-	if err != nil {
-		return nil, errors.Join(err, mux.Close())
-	}
-	p := &peer{c: c, of: of, pc: pc, mux: mux, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
+	p := &peer{c: c, of: of, pc: pc, hangUp: hangUp, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancelCause(c.ctx)
 	// Talk's clients open this channel on every connection but a screen's, so that
 	// there is a section for it from the start.
@@ -158,7 +189,7 @@ func (c *Client) newPeer(of peerKey) (*peer, error) {
 		case webrtc.PeerConnectionStateConnected:
 			p.once.Do(func() { close(p.ready) })
 		case webrtc.PeerConnectionStateFailed:
-			p.cancel(fmt.Errorf("%w: ICE %v, DTLS %v", ErrFailed, pc.ICEConnectionState(), pc.SCTP().Transport().State()))
+			p.cancel(p.unconnected(ErrFailed))
 		}
 	})
 	c.mu.Lock()
@@ -176,7 +207,7 @@ func (p *peer) await(ctx context.Context) error {
 	case <-p.ready:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("connecting: ICE %v, DTLS %v: %w", p.pc.ICEConnectionState(), p.pc.SCTP().Transport().State(), ctx.Err())
+		return p.unconnected(ctx.Err())
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
 	}
@@ -190,7 +221,7 @@ func (p *peer) close() {
 	_ = p.release() // there is nobody to tell
 }
 
-func (p *peer) release() error { return errors.Join(p.pc.GracefulClose(), p.mux.Close()) }
+func (p *peer) release() error { return errors.Join(p.pc.GracefulClose(), p.hangUp()) }
 
 func (p *peer) currentSID() string {
 	p.mu.Lock()
@@ -226,6 +257,7 @@ func (p *peer) sendCandidate(candidate *webrtc.ICECandidate) {
 }
 
 func (p *peer) addCandidate(w *wire.Candidate) error {
+	p.offers(w.Candidate)
 	init := webrtc.ICECandidateInit{Candidate: w.Candidate, SDPMid: &w.SDPMid, SDPMLineIndex: w.SDPMLineIndex}
 	if p.pc.RemoteDescription() == nil {
 		if len(p.waiting) == maxWaiting {
@@ -240,6 +272,7 @@ func (p *peer) addCandidate(w *wire.Candidate) error {
 // describe takes the other side's description, and the candidates that came
 // before it.
 func (p *peer) describe(d webrtc.SessionDescription) error {
+	p.offers(d.SDP)
 	if err := p.pc.SetRemoteDescription(d); err != nil {
 		return err
 	}

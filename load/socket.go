@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -29,9 +30,9 @@ const (
 	writeTimeout   = 5 * time.Second
 )
 
-func open(ctx context.Context, url string) (*socket, error) {
+func open(ctx context.Context, url string, via *http.Client) (*socket, error) {
 	//nolint:bodyclose // the library closes the body of the answer itself
-	ws, _, err := websocket.Dial(ctx, url, nil)
+	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: via})
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
