@@ -66,6 +66,7 @@ type AdminDeps struct {
 	Users      Users // nil: no embedded backend
 	Backends   Backends
 	Operations Operations
+	Doctor     Doctor
 	Ready      func() bool // this node takes traffic
 	Gatherer   prometheus.Gatherer
 	Logger     *slog.Logger
@@ -89,7 +90,7 @@ func NewAdmin(cfg AdminConfig, deps AdminDeps) (*Admin, error) {
 		return nil, errors.New("api: admin token too short")
 	}
 	if deps.Cluster == nil || deps.Rooms == nil || deps.Events == nil || deps.Tokens == nil ||
-		deps.Backends == nil || deps.Operations == nil || deps.Ready == nil || deps.Gatherer == nil || deps.Logger == nil {
+		deps.Backends == nil || deps.Operations == nil || deps.Doctor == nil || deps.Ready == nil || deps.Gatherer == nil || deps.Logger == nil {
 		return nil, errors.New("api: a dependency of the admin listener is missing")
 	}
 	a := &Admin{
@@ -149,6 +150,7 @@ func (a *Admin) table() []adminRoute {
 		{"DELETE", "/admin/v1/nodes/{id}", roleOperate, accepted(a.removeNode)},
 		{"POST", "/admin/v1/rooms/{id}/move", roleOperate, accepted(a.moveRoom)},
 		{"POST", "/admin/v1/keys/{key}/rotate", roleOperate, accepted(a.rotateKey)},
+		{"POST", "/admin/v1/doctor", roleOperate, facts(a.examine)},
 		{"GET", "/admin/v1/backends", roleView, facts(a.listBackends)},
 		{"POST", "/admin/v1/backends", roleOperate, created(a.putBackend)},
 		{"DELETE", "/admin/v1/backends/{id}", roleOperate, facts(a.removeBackend)},

@@ -158,7 +158,7 @@ func newAdmin(t testing.TB, change ...func(*AdminDeps)) (*Admin, *facts) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "talkd_test", Help: "A gauge."}))
 	deps := AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: f, Operations: f, Ready: func() bool { return f.ready }, Gatherer: reg,
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: f, Operations: f, Doctor: f, Ready: func() bool { return f.ready }, Gatherer: reg,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {

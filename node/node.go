@@ -31,6 +31,7 @@ import (
 	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/cluster"
 	"github.com/talkd/talkd/cluster/rpc"
+	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/relay"
 	"github.com/talkd/talkd/node/config"
@@ -262,7 +263,7 @@ func (n *Node) openDoors() error {
 	if err != nil {
 		return err
 	}
-	n.gate.next = behindProxies(proxies, api.CleanPath(mux))
+	n.gate.next = doctor.TellSeen(proxies, n.hub.ValidProbe, behindProxies(proxies, api.CleanPath(mux)))
 	ctx := context.Background()
 	if n.public, err = listenHTTP(ctx, n.cfg.HTTP.Listen, n.cfg.HTTP.TLSCert, n.cfg.HTTP.TLSKey, n.gate, n.log); err != nil {
 		return err

@@ -72,7 +72,7 @@ func (n *Node) openSignaling() error {
 	n.nextclouds = &backendBook{configured: instances, registry: registry, cluster: n.cluster, sessions: n.hub.SessionsOf, log: n.log}
 	mesh := n.cluster.RPC()
 	mesh.Register(n.hub.Register)
-	local := inspect.Local{Report: n.report, Condition: n.condition, Told: n.events.told}
+	local := inspect.Local{Report: n.report, Condition: n.condition, Told: n.events.told, Examine: n.examine}
 	n.inspector = inspect.New(n.cluster.Self(), local, n.peersAlive, mesh.Dial, n.log)
 	mesh.Register(n.inspector.Register)
 	n.edges = &edgeCache{gather: n.inspector.Gather}

@@ -37,6 +37,11 @@ type facts struct {
 	ttl      time.Duration
 	refuse   error               // of operations
 	follow   chan api.AdminEvent // nil: the events are all there is
+	examined []api.Finding
+}
+
+func (f *facts) Examine(context.Context) (api.Examination, error) {
+	return api.Examination{Findings: f.examined, Room: "room", Ticket: "ticket"}, nil
 }
 
 func (f *facts) Cluster(context.Context) api.ClusterView { return f.cluster }
@@ -155,7 +160,7 @@ func threeNodes() *facts {
 func serveAdmin(t *testing.T, f *facts) *httptest.Server {
 	t.Helper()
 	admin, err := api.NewAdmin(api.AdminConfig{OperateToken: adminToken}, api.AdminDeps{
-		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: &f.backends, Operations: f, Ready: func() bool { return true },
+		Cluster: f, Rooms: f, Events: f, Tokens: f, Users: f, Backends: &f.backends, Operations: f, Doctor: f, Ready: func() bool { return true },
 		Gatherer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -35,13 +35,14 @@ type (
 		Do    string `json:"do"`
 	}
 	nodeView struct {
-		ID      string  `json:"id"`
-		URL     string  `json:"url"`
-		Region  string  `json:"region"`
-		Version string  `json:"version"`
-		Raft    string  `json:"raft"`
-		State   string  `json:"state"`
-		Uptime  float64 `json:"uptime_s"`
+		ID      string   `json:"id"`
+		URL     string   `json:"url"`
+		Region  string   `json:"region"`
+		Version string   `json:"version"`
+		Raft    string   `json:"raft"`
+		State   string   `json:"state"`
+		Roles   []string `json:"roles"`
+		Uptime  float64  `json:"uptime_s"`
 		// Overload is there when the node leaves out video.
 		Overload *struct{} `json:"overload"`
 		Load     struct {

@@ -54,6 +54,7 @@ func commands() []command {
 		{"plan", "[--meetings 500 --participants 3] …", "compute bandwidth and nodes for meetings", false, planCommand},
 		{"bench", benchWords, "bring people who send and receive to running nodes", true, benchCommand},
 		{"sim", "[--nodes 1000] …", "simulate placement in a large cluster", false, simulate},
+		{"doctor", "[--url URL] …", "look at every hop, and name the broken one", false, doctorCommand},
 		{"config", configWords, "check a configuration, or make one from other servers'", true, configCommand},
 		{"version", "", "print the version", false, printVersion},
 	}

@@ -3,6 +3,7 @@
 //	admin API ── Gather, Conditions ──┬── this node
 //	                                  └── rpc Report, Condition ── each other node
 //	operation ── Tell ──── rpc Tell ── each other node ── Told ── its events
+//	doctor ── ExamineAll ─ rpc Examine ── each other node ── asks its Nextclouds
 //
 // A node that does not answer in time is left out: the operator sees what can
 // be seen. Each call owns one goroutine per node, gone when it returns.
@@ -57,6 +58,8 @@ type Local struct {
 	Report    func() *ReportReply
 	Condition func() *ConditionReply
 	Told      func(*OpEvent) // what another node says of an operation that it follows
+	// Examine may take as long as its context lets it.
+	Examine func(context.Context) *ExamineReply
 }
 
 // Inspector answers for its node and asks the others.
@@ -145,7 +148,11 @@ func (i *Inspector) Gather(ctx context.Context, only ...string) map[string]*Room
 
 // askAll asks the peers, all at the same time; who does not answer leaves nil.
 func askAll[T any](ctx context.Context, i *Inspector, peers []store.NodeID, call func(context.Context, InspectClient) (*T, error)) []*T {
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	return askWithin(ctx, reportTimeout, i, peers, call)
+}
+
+func askWithin[T any](ctx context.Context, limit time.Duration, i *Inspector, peers []store.NodeID, call func(context.Context, InspectClient) (*T, error)) []*T {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	replies := make([]*T, len(peers))
 	var wg sync.WaitGroup

@@ -589,6 +589,163 @@ func (*TellReply) Descriptor() ([]byte, []int) {
 	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{8}
 }
 
+type ExamineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineRequest) Reset() {
+	*x = ExamineRequest{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineRequest) ProtoMessage() {}
+
+func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
+func (*ExamineRequest) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{9}
+}
+
+type ExamineReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineReply) Reset() {
+	*x = ExamineReply{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineReply) ProtoMessage() {}
+
+func (x *ExamineReply) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineReply.ProtoReflect.Descriptor instead.
+func (*ExamineReply) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExamineReply) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Finding is what a look at one thing has shown.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	About         string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
+	Result        string                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	Do            string                 `protobuf:"bytes,5,opt,name=do,proto3" json:"do,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_node_inspect_inspect_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_node_inspect_inspect_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_node_inspect_inspect_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Finding) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *Finding) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Finding) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Finding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Finding) GetDo() string {
+	if x != nil {
+		return x.Do
+	}
+	return ""
+}
+
 var File_node_inspect_inspect_proto protoreflect.FileDescriptor
 
 const file_node_inspect_inspect_proto_rawDesc = "" +
@@ -634,11 +791,21 @@ const file_node_inspect_inspect_proto_rawDesc = "" +
 	"\x04Left\x12\x14\n" +
 	"\x05rooms\x18\x01 \x01(\rR\x05rooms\x12\x1a\n" +
 	"\bsessions\x18\x02 \x01(\rR\bsessions\"\v\n" +
-	"\tTellReply2\xd4\x01\n" +
+	"\tTellReply\"\x10\n" +
+	"\x0eExamineRequest\"B\n" +
+	"\fExamineReply\x122\n" +
+	"\bfindings\x18\x01 \x03(\v2\x16.talkd.inspect.FindingR\bfindings\"q\n" +
+	"\aFinding\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\tR\x05check\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x16\n" +
+	"\x06result\x18\x03 \x01(\tR\x06result\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12\x0e\n" +
+	"\x02do\x18\x05 \x01(\tR\x02do2\x9b\x02\n" +
 	"\aInspect\x12B\n" +
 	"\x06Report\x12\x1c.talkd.inspect.ReportRequest\x1a\x1a.talkd.inspect.ReportReply\x12K\n" +
 	"\tCondition\x12\x1f.talkd.inspect.ConditionRequest\x1a\x1d.talkd.inspect.ConditionReply\x128\n" +
-	"\x04Tell\x12\x16.talkd.inspect.OpEvent\x1a\x18.talkd.inspect.TellReplyB%Z#github.com/talkd/talkd/node/inspectb\x06proto3"
+	"\x04Tell\x12\x16.talkd.inspect.OpEvent\x1a\x18.talkd.inspect.TellReply\x12E\n" +
+	"\aExamine\x12\x1d.talkd.inspect.ExamineRequest\x1a\x1b.talkd.inspect.ExamineReplyB%Z#github.com/talkd/talkd/node/inspectb\x06proto3"
 
 var (
 	file_node_inspect_inspect_proto_rawDescOnce sync.Once
@@ -652,7 +819,7 @@ func file_node_inspect_inspect_proto_rawDescGZIP() []byte {
 	return file_node_inspect_inspect_proto_rawDescData
 }
 
-var file_node_inspect_inspect_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_node_inspect_inspect_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_node_inspect_inspect_proto_goTypes = []any{
 	(*ReportRequest)(nil),    // 0: talkd.inspect.ReportRequest
 	(*ReportReply)(nil),      // 1: talkd.inspect.ReportReply
@@ -663,22 +830,28 @@ var file_node_inspect_inspect_proto_goTypes = []any{
 	(*OpEvent)(nil),          // 6: talkd.inspect.OpEvent
 	(*Left)(nil),             // 7: talkd.inspect.Left
 	(*TellReply)(nil),        // 8: talkd.inspect.TellReply
+	(*ExamineRequest)(nil),   // 9: talkd.inspect.ExamineRequest
+	(*ExamineReply)(nil),     // 10: talkd.inspect.ExamineReply
+	(*Finding)(nil),          // 11: talkd.inspect.Finding
 }
 var file_node_inspect_inspect_proto_depIdxs = []int32{
-	2, // 0: talkd.inspect.ReportReply.edges:type_name -> talkd.inspect.Edge
-	3, // 1: talkd.inspect.ReportReply.relays:type_name -> talkd.inspect.Relay
-	7, // 2: talkd.inspect.OpEvent.left:type_name -> talkd.inspect.Left
-	0, // 3: talkd.inspect.Inspect.Report:input_type -> talkd.inspect.ReportRequest
-	4, // 4: talkd.inspect.Inspect.Condition:input_type -> talkd.inspect.ConditionRequest
-	6, // 5: talkd.inspect.Inspect.Tell:input_type -> talkd.inspect.OpEvent
-	1, // 6: talkd.inspect.Inspect.Report:output_type -> talkd.inspect.ReportReply
-	5, // 7: talkd.inspect.Inspect.Condition:output_type -> talkd.inspect.ConditionReply
-	8, // 8: talkd.inspect.Inspect.Tell:output_type -> talkd.inspect.TellReply
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2,  // 0: talkd.inspect.ReportReply.edges:type_name -> talkd.inspect.Edge
+	3,  // 1: talkd.inspect.ReportReply.relays:type_name -> talkd.inspect.Relay
+	7,  // 2: talkd.inspect.OpEvent.left:type_name -> talkd.inspect.Left
+	11, // 3: talkd.inspect.ExamineReply.findings:type_name -> talkd.inspect.Finding
+	0,  // 4: talkd.inspect.Inspect.Report:input_type -> talkd.inspect.ReportRequest
+	4,  // 5: talkd.inspect.Inspect.Condition:input_type -> talkd.inspect.ConditionRequest
+	6,  // 6: talkd.inspect.Inspect.Tell:input_type -> talkd.inspect.OpEvent
+	9,  // 7: talkd.inspect.Inspect.Examine:input_type -> talkd.inspect.ExamineRequest
+	1,  // 8: talkd.inspect.Inspect.Report:output_type -> talkd.inspect.ReportReply
+	5,  // 9: talkd.inspect.Inspect.Condition:output_type -> talkd.inspect.ConditionReply
+	8,  // 10: talkd.inspect.Inspect.Tell:output_type -> talkd.inspect.TellReply
+	10, // 11: talkd.inspect.Inspect.Examine:output_type -> talkd.inspect.ExamineReply
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_node_inspect_inspect_proto_init() }
@@ -692,7 +865,7 @@ func file_node_inspect_inspect_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_inspect_inspect_proto_rawDesc), len(file_node_inspect_inspect_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

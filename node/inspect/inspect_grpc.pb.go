@@ -25,6 +25,7 @@ const (
 	Inspect_Report_FullMethodName    = "/talkd.inspect.Inspect/Report"
 	Inspect_Condition_FullMethodName = "/talkd.inspect.Inspect/Condition"
 	Inspect_Tell_FullMethodName      = "/talkd.inspect.Inspect/Tell"
+	Inspect_Examine_FullMethodName   = "/talkd.inspect.Inspect/Examine"
 )
 
 // InspectClient is the client API for Inspect service.
@@ -37,6 +38,8 @@ type InspectClient interface {
 	Condition(ctx context.Context, in *ConditionRequest, opts ...grpc.CallOption) (*ConditionReply, error)
 	// Tell brings what happened to an operation that another node follows.
 	Tell(ctx context.Context, in *OpEvent, opts ...grpc.CallOption) (*TellReply, error)
+	// Examine lets the node ask the Nextclouds that it serves, each anew.
+	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineReply, error)
 }
 
 type inspectClient struct {
@@ -77,6 +80,16 @@ func (c *inspectClient) Tell(ctx context.Context, in *OpEvent, opts ...grpc.Call
 	return out, nil
 }
 
+func (c *inspectClient) Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExamineReply)
+	err := c.cc.Invoke(ctx, Inspect_Examine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // InspectServer is the server API for Inspect service.
 // All implementations must embed UnimplementedInspectServer
 // for forward compatibility.
@@ -87,6 +100,8 @@ type InspectServer interface {
 	Condition(context.Context, *ConditionRequest) (*ConditionReply, error)
 	// Tell brings what happened to an operation that another node follows.
 	Tell(context.Context, *OpEvent) (*TellReply, error)
+	// Examine lets the node ask the Nextclouds that it serves, each anew.
+	Examine(context.Context, *ExamineRequest) (*ExamineReply, error)
 	mustEmbedUnimplementedInspectServer()
 }
 
@@ -105,6 +120,9 @@ func (UnimplementedInspectServer) Condition(context.Context, *ConditionRequest) 
 }
 func (UnimplementedInspectServer) Tell(context.Context, *OpEvent) (*TellReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Tell not implemented")
+}
+func (UnimplementedInspectServer) Examine(context.Context, *ExamineRequest) (*ExamineReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
 }
 func (UnimplementedInspectServer) mustEmbedUnimplementedInspectServer() {}
 func (UnimplementedInspectServer) testEmbeddedByValue()                 {}
@@ -181,6 +199,24 @@ func _Inspect_Tell_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Inspect_Examine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExamineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InspectServer).Examine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Inspect_Examine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InspectServer).Examine(ctx, req.(*ExamineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Inspect_ServiceDesc is the grpc.ServiceDesc for Inspect service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -199,6 +235,10 @@ var Inspect_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Tell",
 			Handler:    _Inspect_Tell_Handler,
+		},
+		{
+			MethodName: "Examine",
+			Handler:    _Inspect_Examine_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -115,5 +116,33 @@ func TestTell(t *testing.T) {
 	}
 	if len(told) != 1 || told[0].Detail != "x" {
 		t.Errorf("%v", told)
+	}
+}
+
+// All nodes look at the same time; one that cannot be asked is there without an answer.
+func TestExamineAll(t *testing.T) {
+	both := make(chan struct{}, 2)
+	looks := func(node string) Local {
+		l := local(node, "", time.Now())
+		l.Examine = func(ctx context.Context) *ExamineReply {
+			both <- struct{}{}
+			for len(both) < 2 && ctx.Err() == nil {
+				runtime.Gosched()
+			}
+			return &ExamineReply{Findings: []*Finding{{Check: node}}}
+		}
+		return l
+	}
+	peer := serve(t, New("n2", looks("n2"), nil, nil, slog.New(slog.DiscardHandler)))
+	dial := func(id store.NodeID) (grpc.ClientConnInterface, error) {
+		if id == "n3" {
+			return nil, errors.New("unreachable")
+		}
+		return peer, nil
+	}
+	i := New("n1", looks("n1"), func() []store.NodeID { return []store.NodeID{"n3", "n2"} }, dial, slog.New(slog.DiscardHandler))
+	all := i.ExamineAll(t.Context())
+	if len(all) != 3 || all["n3"] != nil || len(all["n1"].GetFindings()) != 1 || all["n2"].GetFindings()[0].GetCheck() != "n2" {
+		t.Errorf("%v", all)
 	}
 }

@@ -1,0 +1,63 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/doctor"
+	"github.com/talkd/talkd/node/inspect"
+	"github.com/talkd/talkd/store"
+)
+
+// examine asks the Nextclouds that this node serves, all at the same time. A node
+// without signaling asks none of them ever.
+func (n *Node) examine(ctx context.Context) *inspect.ExamineReply {
+	reply := &inspect.ExamineReply{}
+	if !n.has(store.RoleSignaling) {
+		return reply
+	}
+	entries := n.nextclouds.entries()
+	found := make([][]doctor.Finding, len(entries))
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		wg.Go(func() { found[i] = doctor.Nextcloud(e.instance.URL, n.backends.Examine(ctx, e.id)) })
+	}
+	wg.Wait()
+	for _, f := range slices.Concat(found...) {
+		reply.Findings = append(reply.Findings, &inspect.Finding{Check: f.Check, About: f.About, Result: string(f.Result), Text: f.Text, Do: f.Do})
+	}
+	return reply
+}
+
+// examiner meets api.Doctor.
+type examiner struct{ n *Node }
+
+// Examine lets all nodes look, in the order of their ids.
+func (e examiner) Examine(ctx context.Context) (api.Examination, error) {
+	probe, err := e.n.hub.NewProbe()
+	if err != nil {
+		return api.Examination{}, err
+	}
+	answers := e.n.inspector.ExamineAll(ctx)
+	x := api.Examination{Findings: []api.Finding{}, Room: probe.Room, Ticket: probe.Ticket}
+	for _, id := range slices.SortedFunc(maps.Keys(answers), cmp.Compare[store.NodeID]) {
+		answer := answers[id]
+		if answer == nil {
+			x.Findings = append(x.Findings, api.Finding{
+				Check: doctor.CheckNextcloud, About: string(id), From: string(id), Result: string(doctor.Warning),
+				Text: "the node does not say what it sees: it does not answer, or is older", Do: "look at talkd cluster status, and upgrade it",
+			})
+			continue
+		}
+		for _, f := range answer.GetFindings() {
+			x.Findings = append(x.Findings, api.Finding{
+				Check: f.GetCheck(), About: f.GetAbout(), From: string(id), Result: f.GetResult(), Text: f.GetText(), Do: f.GetDo(),
+			})
+		}
+	}
+	return x, nil
+}
