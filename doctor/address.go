@@ -59,17 +59,27 @@ func (a Address) Look(ctx context.Context) []Finding {
 	return l.list
 }
 
-func (l *look) parse() bool {
-	u, err := url.Parse(strings.TrimRight(l.URL, "/"))
-	if err == nil {
-		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
+// Base is the address in the form of http.public_url, also if it is that of the
+// WebSocket; nil if it is none.
+func (a Address) Base() *url.URL {
+	u, err := url.Parse(strings.TrimRight(a.URL, "/"))
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil
 	}
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+	u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/spreed")
+	return u
+}
+
+func (l *look) parse() bool {
+	u := l.Base()
+	if u == nil {
 		l.failed(CheckName, "not a URL of a signaling server", "write it as https://talk.example.org, with a path if the proxy has one")
 		return false
 	}
-	// Whoever enters the URL of the WebSocket means this one.
-	u.Path = strings.TrimSuffix(u.Path, "/spreed")
 	l.url, l.host = u, u.Host
 	if u.Port() == "" {
 		l.host = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,7 +23,7 @@ import (
 // errFound makes the exit code that of a failure; the findings say the rest.
 var errFound = errors.New("something is broken, see above")
 
-// maxCalled bounds how many nodes media are sent to.
+// maxCalled bounds how many addresses media are sent by.
 const maxCalled = 16
 
 // doctorFlags are what the operator says.
@@ -110,6 +111,7 @@ func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 	}
 	wg.Wait()
 	list = append(list, slices.Concat(found...)...)
+	plan := d.plan(addresses, found)
 	if err != nil {
 		return list, ctx.Err()
 	}
@@ -118,8 +120,13 @@ func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 		Check: doctor.CheckTURN, About: "media", Result: doctor.Note,
 		Text: "not configured: talkd has no TURN server. Whoever cannot send UDP uses TCP to the media port, or the TURN server that is entered in Nextcloud, which is not looked at here",
 	})
-	if d.media {
-		list = append(list, call.Look(ctx, d.plan(addresses, seen.Room, seen.Ticket))...)
+	switch {
+	case !d.media:
+	case len(plan.Nodes) == 0:
+		list = append(list, doctor.Finding{Check: doctor.CheckMedia, About: "media", Result: doctor.Note, Text: "not tried: no address leads to a node"})
+	default:
+		plan.Room, plan.Ticket = seen.Room, seen.Ticket
+		list = append(list, call.Look(ctx, plan)...)
 	}
 	return list, ctx.Err()
 }
@@ -145,11 +152,13 @@ func (n nodeView) serves() bool {
 	return n.URL != "" && (n.State == "alive" || n.State == "draining") && slices.Contains(n.Roles, store.RoleSignaling)
 }
 
-func (d *doctorFlags) plan(addresses []doctor.Address, room, ticket string) call.Plan {
-	p := call.Plan{Room: room, Ticket: ticket}
-	for _, a := range addresses {
-		if a.Node != "" && len(p.Nodes) < maxCalled {
-			p.Nodes = append(p.Nodes, call.Node{ID: a.Node, URL: strings.TrimRight(a.URL, "/")})
+// plan is to call by the addresses that a WebSocket opens at.
+func (d *doctorFlags) plan(addresses []doctor.Address, found [][]doctor.Finding) call.Plan {
+	var p call.Plan
+	for i, a := range addresses {
+		opens := slices.ContainsFunc(found[i], func(f doctor.Finding) bool { return f.Check == doctor.CheckWebSocket && f.Result != doctor.Failed })
+		if opens && len(p.Nodes) < maxCalled {
+			p.Nodes = append(p.Nodes, call.Node{Name: cmp.Or(string(a.Node), a.URL), URL: a.Base().String()})
 		}
 	}
 	if d.roots != nil {

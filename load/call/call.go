@@ -22,13 +22,12 @@ import (
 	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/load"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/store"
 )
 
-// Node is one that people are served by.
+// Node is where people are served: a node by its id, or by an address of it.
 type Node struct {
-	ID  store.NodeID
-	URL string
+	Name string
+	URL  string // base URL
 }
 
 // Plan is what a look needs.
@@ -119,7 +118,7 @@ func (l *look) at(ctx context.Context, p, before *place) {
 	case byTCP != nil:
 		p.add(doctor.Warning, "not by TCP: "+describe(byTCP, "tcp"), "let TCP through to the media port too (media.listen): people in networks that let no UDP out need it")
 	}
-	l.hear(ctx, p, p, "voice went to "+string(p.ID)+" and came back, "+way.String())
+	l.hear(ctx, p, p, "voice went to "+p.Name+" and came back, "+way.String())
 	if before == p {
 		return
 	}
@@ -128,7 +127,7 @@ func (l *look) at(ctx context.Context, p, before *place) {
 	case <-ctx.Done():
 	}
 	if before.ok {
-		l.hear(ctx, p, before, "voice went from "+string(before.ID)+" to "+string(p.ID))
+		l.hear(ctx, p, before, "voice went from "+before.Name+" to "+p.Name)
 	}
 }
 
@@ -192,11 +191,11 @@ func (l *look) hear(ctx context.Context, at, of *place, done string) {
 	defer c.Close()
 	sub, err := c.Subscribe(patient, of.speaker.Session(), of.number, load.Sending{Voice: voice})
 	if err != nil {
-		do := "look into the log of " + string(at.ID)
+		do := "look into the log of " + at.Name
 		if at != of {
 			do = "let UDP through between the nodes: relay.listen, and relay.advertise if there is NAT between them"
 		}
-		at.add(doctor.Failed, "nothing is heard at "+string(at.ID)+" of who speaks at "+string(of.ID)+": "+describe(err, "udp"), do)
+		at.add(doctor.Failed, "nothing is heard at "+at.Name+" of who speaks at "+of.Name+": "+describe(err, "udp"), do)
 		return
 	}
 	sub.Audio.Open(l.clock())
@@ -225,7 +224,7 @@ func heard(at *place, done string, c load.Counts) {
 }
 
 func (p *place) add(r doctor.Result, text, do string) {
-	p.found = append(p.found, doctor.Finding{Check: doctor.CheckMedia, About: string(p.ID), Result: r, Text: text, Do: do})
+	p.found = append(p.found, doctor.Finding{Check: doctor.CheckMedia, About: p.Name, Result: r, Text: text, Do: do})
 }
 
 // failed says why nobody can speak by UDP; byTCP is why not by TCP either, nil if that works.

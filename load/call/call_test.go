@@ -45,7 +45,7 @@ func TestWords(t *testing.T) {
 		"another code": {&wire.Error{Code: "odd", Message: "text"}, nil, doctor.Failed, "text"},
 		"anything":     {errors.New("cut"), nil, doctor.Failed, "cut"},
 	} {
-		p := &place{Node: Node{ID: "n1"}}
+		p := &place{Node: Node{Name: "n1"}}
 		p.failed(tt.err, tt.byTCP)
 		expect(t, name, p.found, tt.want, tt.words)
 	}
@@ -77,5 +77,5 @@ func TestNobody(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	expect(t, "no node", Look(ctx, Plan{Nodes: []Node{{ID: "n1", URL: s.URL}}, Ticket: "t", Room: "r"}), doctor.Failed, "404")
+	expect(t, "no node", Look(ctx, Plan{Nodes: []Node{{Name: "n1", URL: s.URL}}, Ticket: "t", Room: "r"}), doctor.Failed, "404")
 }
