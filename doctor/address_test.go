@@ -22,6 +22,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
@@ -85,6 +86,7 @@ func (d door) handler() http.Handler {
 	mux := http.NewServeMux()
 	if d.welcome == nil {
 		d.welcome = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(backend.HeaderFeatures, "mcu")
 			_ = json.NewEncoder(w).Encode(map[string]string{"version": "1.2.3"})
 		}
 	}
@@ -168,6 +170,7 @@ func TestAddress(t *testing.T) {
 		"unknown authority": {
 			serve(t, newAuthority(t).certificate(t, "localhost", -1, 90), n1.handler()), "fullchain.pem", []string{"name ok", "certificate failed", "websocket ok"},
 		},
+		"no features":    {serve(t, good, door{id: "n1", welcome: answers(200, `{"version":"1"}`)}.handler()), "too old", then("welcome failed", "websocket ok")},
 		"dead node":      {serve(t, good, door{welcome: answers(502, "<html>")}.handler()), "does not reach talkd", then("welcome failed")},
 		"another path":   {serve(t, good, http.NotFoundHandler()), "correct the path", then("welcome failed")},
 		"a page":         {serve(t, good, answers(200, "<html>Nextcloud</html>")), "something else", then("welcome failed")},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
 )
 
@@ -49,6 +50,9 @@ func (l *look) welcome(ctx context.Context) bool {
 		l.failed(CheckWelcome, text, do)
 	case err != nil || said.Version == "":
 		l.failed(CheckWelcome, "something else than a signaling server answers at "+l.url.String()+"/api/v1/welcome", "let the proxy pass this path on to "+node)
+	case resp.Header.Get(backend.HeaderFeatures) == "":
+		l.failed(CheckWelcome, "the answer comes without the header "+backend.HeaderFeatures+": Nextcloud takes the backend for one that is too old", "let the proxy pass all headers of answers on")
+		return true
 	default:
 		if seen := seenIn(resp.Header); seen != nil {
 			l.proxy(resp.Header, *seen)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/load/call"
@@ -261,8 +262,18 @@ func (f seenBy) print(out io.Writer) {
 	if len(f.nodes) > 0 {
 		seen = " (seen from " + strings.Join(f.nodes, ", ") + ")"
 	}
-	fmt.Fprintf(out, "  %-8s %-12s %s%s\n", result, f.Check, f.Text, seen)
+	fmt.Fprintf(out, "  %-8s %-12s %s%s\n", result, f.Check, printable(f.Text), seen)
 	if f.Do != "" {
-		fmt.Fprintf(out, "  %-8s %-12s -> %s\n", "", "", f.Do)
+		fmt.Fprintf(out, "  %-8s %-12s -> %s\n", "", "", printable(f.Do))
 	}
+}
+
+// printable keeps what strangers have said from ruling the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, s)
 }

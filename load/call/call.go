@@ -245,12 +245,12 @@ func (p *place) failed(err, byTCP error) {
 		where = offered(lost.Offered, "udp")
 	}
 	text := "media by UDP do not arrive at " + where
-	do := "open this port for UDP in all firewalls; if the address is not one that people reach, set media.advertise to the public one"
+	const do = "open this port for %s in all firewalls; if the address is not one that people reach, set media.advertise to the public one"
 	if byTCP == nil {
-		p.add(doctor.Warning, text+", only by TCP, which is worse", do)
+		p.add(doctor.Warning, text+", only by TCP, which is worse", fmt.Sprintf(do, "UDP"))
 		return
 	}
-	p.add(doctor.Failed, text+", nor by TCP: nobody hears or sees anybody", do)
+	p.add(doctor.Failed, text+", nor by TCP: nobody hears or sees anybody", fmt.Sprintf(do, "UDP and TCP"))
 }
 
 // refusal says what an answer of the node means.

@@ -109,10 +109,11 @@ func versions(body []byte) (nextcloud, talk string, err error) {
 	if err := json.Unmarshal(body, &said); err != nil || said.OCS.Data.Capabilities == nil {
 		return "", "", fmt.Errorf("%w: no capabilities", ErrBadResponse)
 	}
+	nextcloud = shown(said.OCS.Data.Version.String)
 	// PHP writes an empty list for what has no members.
 	var capabilities map[string]json.RawMessage
 	if json.Unmarshal(said.OCS.Data.Capabilities, &capabilities) != nil || capabilities["spreed"] == nil {
-		return said.OCS.Data.Version.String, "", nil
+		return nextcloud, "", nil
 	}
 	var spreed struct {
 		Version string `json:"version"`
@@ -120,8 +121,11 @@ func versions(body []byte) (nextcloud, talk string, err error) {
 	if json.Unmarshal(capabilities["spreed"], &spreed) != nil || spreed.Version == "" {
 		spreed.Version = "of an unknown version"
 	}
-	return said.OCS.Data.Version.String, spreed.Version, nil
+	return nextcloud, shown(spreed.Version), nil
 }
+
+// shown is a version as it may be shown.
+func shown(version string) string { return fmt.Sprintf("%.40s", version) }
 
 // askSecret signs a question. An instance that finds the checksum wrong says so
 // before it looks at anything else.
