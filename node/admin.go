@@ -21,7 +21,7 @@ func (n *Node) newAdmin() (http.Handler, error) {
 	deps := api.AdminDeps{
 		Cluster: clusterFacts{n}, Rooms: roomFacts{n}, Events: n.events, Tokens: joinTokens{n}, Backends: n.nextclouds, Operations: n.operations,
 		Doctor: examiner{n},
-		Ready: n.takesTraffic, Gatherer: documented{n.registry}, Logger: n.log,
+		Ready:  n.takesTraffic, Gatherer: documented{n.registry}, Logger: n.log,
 	}
 	if n.api != nil {
 		deps.Users = n.api

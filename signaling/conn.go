@@ -20,8 +20,8 @@ const writeTimeout = 10 * time.Second
 // which web clients take for "do not come back".
 const statusRestart = websocket.StatusServiceRestart
 
-// conn is one connection of a client. Its reader is the goroutine of the HTTP
-// request, or of the call of a node that is its front; its writer ends with it.
+// conn is one connection of a client. Its reader is the goroutine that serves it;
+// its writer lives while there is something to write.
 type conn struct {
 	hub     *Hub
 	carrier carrier
@@ -42,9 +42,8 @@ type conn struct {
 	// belongs to the reader.
 	lost store.SessionID
 
-	wake    chan struct{} // there is something to write
-	relayed chan []byte   // for the writer, from the node that has the session
-	done    chan struct{} // closed when nothing is read or written any more
+	done   chan struct{} // closed when nothing is read or written any more
+	writer sync.WaitGroup
 
 	mu      sync.Mutex
 	direct  [][]byte             // guarded by mu; goes out before what the session has
@@ -52,17 +51,20 @@ type conn struct {
 	tunnel  *tunnel              // guarded by mu; to the node that has the session
 	status  websocket.StatusCode // guarded by mu; set when the connection ends after direct
 	pings   *time.Timer          // guarded by mu
+	ctx     context.Context      // guarded by mu; of the writer; nil before serve and when nothing is written any more
+	cancel  context.CancelFunc   // of ctx; set by serve
+	writes  bool                 // guarded by mu; there is a writer
+	more    bool                 // guarded by mu; the writer has to look again
 }
 
 // serve runs the connection until it ends.
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		c.write(ctx)
-		cancel() // a reader that waits for a client that is gone would wait for ever
-	})
+	c.mu.Lock()
+	c.ctx, c.cancel = ctx, cancel
+	c.mu.Unlock()
+	c.wakeUp()
 	c.pingLater(ctx)
 	hello := time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
 
@@ -80,7 +82,10 @@ func (c *conn) serve(ctx context.Context) {
 		cancel()
 	}
 	c.wakeUp()
-	writer.Wait()
+	c.mu.Lock()
+	c.ctx = nil
+	c.mu.Unlock()
+	c.writer.Wait()
 	cancel()
 	c.carrier.cut()
 	close(c.done)
@@ -139,57 +144,73 @@ func (c *conn) read(ctx context.Context) {
 	}
 }
 
-// write is the writer.
+// wakeUp lets the writer write what waits.
+func (c *conn) wakeUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.more = true
+	if ctx := c.ctx; ctx != nil && !c.writes {
+		c.writes = true
+		c.writer.Go(func() { c.write(ctx) })
+	}
+}
+
+// write is the writer, until nothing waits any more.
 func (c *conn) write(ctx context.Context) {
-	for {
-		frame, from, status, ok := c.next()
+	for ctx.Err() == nil {
+		frames, from, status := c.next()
 		switch {
-		case ok:
-			if err := c.writeFrame(ctx, frame); err != nil {
+		case len(frames) > 0:
+			if n, err := c.carrier.write(ctx, frames); err != nil {
 				if from != nil {
-					from.giveBack(frame)
+					from.giveBack(frames[n:])
 				}
+				c.cancel() // a reader that waits for a client that is gone would wait for ever
 				return
 			}
 		case status != 0:
 			c.carrier.close(status)
+			c.cancel()
 			return
-		default:
-			select {
-			case <-ctx.Done():
-				return
-			case <-c.wake:
-			case frame := <-c.relayed:
-				if c.writeFrame(ctx, frame) != nil {
-					return
-				}
-			}
+		case c.rest():
+			return
 		}
 	}
 }
 
-func (c *conn) writeFrame(ctx context.Context, frame []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	return c.carrier.write(ctx, frame)
+// rest tells whether the writer may end, as nothing has come since it looked.
+func (c *conn) rest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes = c.more
+	return !c.more
 }
 
-func (c *conn) next() (frame []byte, from *Session, status websocket.StatusCode, ok bool) {
+// next is what is written next: what the connection itself says, what its session
+// does, what comes through a front. Without anything it may be how the connection
+// ends.
+func (c *conn) next() (frames [][]byte, from *Session, status websocket.StatusCode) {
 	c.mu.Lock()
-	if len(c.direct) > 0 {
-		frame = c.direct[0]
-		c.direct = c.direct[1:]
+	c.more = false
+	if frames, c.direct = c.direct, nil; len(frames) > 0 {
 		c.mu.Unlock()
-		return frame, nil, 0, true
+		return frames, nil, 0
 	}
-	s, status := c.session, c.status
+	s, t, status := c.session, c.tunnel, c.status
 	c.mu.Unlock()
 	if s != nil {
-		if frame, ok = s.next(c); ok {
-			return frame, s, 0, true
+		if frames = s.next(c); len(frames) > 0 {
+			return frames, s, 0
 		}
 	}
-	return nil, nil, status, false
+	if t != nil {
+		select {
+		case frame := <-t.relayed:
+			return [][]byte{frame}, nil, 0
+		default:
+		}
+	}
+	return nil, nil, status
 }
 
 // maxDirect bounds what waits for a client that has no session.
@@ -279,12 +300,5 @@ func (c *conn) helloTimeout() {
 	if c.current() == nil && c.fronted() == nil && !c.ending() {
 		c.say(wire.ErrorReply("", wire.ErrHelloExpected))
 		c.close(websocket.StatusPolicyViolation)
-	}
-}
-
-func (c *conn) wakeUp() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
 	}
 }

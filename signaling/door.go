@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/coder/websocket"
@@ -37,34 +38,47 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return
 	}
-	defer h.end()
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	out := &outlet{buffers: &h.buffers}
+	ws, err := websocket.Accept(&upgrade{w, out}, r, &websocket.AcceptOptions{
 		// The pages of all nodes and of all Nextclouds come here. A foreign
 		// page gains nothing: there are no cookies, and hello asks for a proof.
 		InsecureSkipVerify: true,
 	})
 	if err != nil {
+		h.end()
 		return // Accept has answered
 	}
 	// The carrier bounds what is read, to be able to say so to the client.
 	ws.SetReadLimit(-1)
-	c := h.newConn(socket{ws})
+	c := h.newConn(socket{ws, out})
 	c.addr, c.page, c.agent = remoteAddr(r), fromPage(r), agentOf(r)
 	c.stay = r.URL.Query().Get(paramRedirect) == "0"
-	if !h.addConn(c) {
-		_ = ws.CloseNow()
-		return
+	// In a goroutine of its own, as that of the request holds on to the request, the
+	// buffers of the server and a deep stack.
+	go func() {
+		defer h.end()
+		defer h.survive()
+		if !h.addConn(c) {
+			_ = ws.CloseNow()
+			return
+		}
+		defer h.removeConn(c)
+		c.serve(h.ctx)
+	}()
+}
+
+// survive keeps what is wrong with one connection from all others.
+func (h *Hub) survive() {
+	if v := recover(); v != nil {
+		h.metrics.panics.Inc()
+		h.log.Error("a connection has failed", keyError, v, "stack", string(debug.Stack()))
 	}
-	defer h.removeConn(c)
-	c.serve(h.ctx)
 }
 
 func (h *Hub) newConn(over carrier) *conn {
 	return &conn{
 		hub:     h,
 		carrier: over,
-		wake:    make(chan struct{}, 1),
-		relayed: make(chan []byte),
 		done:    make(chan struct{}),
 	}
 }

@@ -43,6 +43,9 @@ type tunnel struct {
 	node   store.NodeID
 	stream grpc.BidiStreamingClient[signalpb.FrontFrame, signalpb.FrontFrame]
 	cancel context.CancelFunc
+	// relayed is what the client is to be sent next: whoever reads slowly holds up
+	// the other end.
+	relayed chan []byte
 }
 
 // send hands on what the client says. It waits for the other end.
@@ -85,7 +88,7 @@ func (h *Hub) front(ctx context.Context, c *conn, m *wire.ClientMessage, t *sign
 // it from then on. An answer that comes when nobody waits for it any more is as
 // none: the session may be made anew meanwhile.
 func (h *Hub) openFront(ctx context.Context, cancel context.CancelFunc, c *conn, client signalpb.SignalingClient, node store.NodeID, open *signalpb.FrontOpen) (*signalpb.FrontOpened, error) {
-	t := &tunnel{node: node, cancel: cancel}
+	t := &tunnel{node: node, cancel: cancel, relayed: make(chan []byte, 1)}
 	answer := make(chan *signalpb.FrontOpened)
 	h.background(func() {
 		defer cancel()
@@ -116,6 +119,7 @@ func (h *Hub) openFront(ctx context.Context, cancel context.CancelFunc, c *conn,
 			c.mu.Lock()
 			c.tunnel = t
 			c.mu.Unlock()
+			c.wakeUp() // something may have come through it already
 		}
 		return opened, nil
 	case <-patience.C:
@@ -171,7 +175,8 @@ func (t *tunnel) relay(ctx context.Context, c *conn) {
 				continue
 			}
 			select {
-			case c.relayed <- whole:
+			case t.relayed <- whole:
+				c.wakeUp()
 			case <-ctx.Done():
 				return
 			}
@@ -319,8 +324,19 @@ func (p *passage) read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// write cuts what is too long for one message between nodes.
-func (p *passage) write(ctx context.Context, frame []byte) error {
+func (p *passage) write(ctx context.Context, frames [][]byte) (int, error) {
+	for i, frame := range frames {
+		if err := p.writeFrame(ctx, frame); err != nil {
+			return i, err
+		}
+	}
+	return len(frames), nil
+}
+
+// writeFrame cuts what is too long for one message between nodes.
+func (p *passage) writeFrame(ctx context.Context, frame []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	for {
 		part := frame[:min(len(frame), maxPart)]
 		frame = frame[len(part):]

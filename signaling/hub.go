@@ -42,7 +42,8 @@ type Hub struct {
 	throttle   *throttle
 	used       *usedTickets
 	handler    http.Handler
-	life       uint64 // tells this node from one before a restart
+	buffers    sync.Pool // of outlets
+	life       uint64    // tells this node from one before a restart
 	moves      *moves
 	// whereabouts are those of all members of the replicas.
 	whereabouts *whereabouts

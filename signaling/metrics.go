@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		silences:        counter("silent_nodes_total", "Streams to other nodes that were given up because the other end hangs or does not hear."),
 		gaps:            counter("gaps_total", "Events that were missing, so that a room started over with a snapshot."),
 		detachedSays:    counter("detached_messages_total", "Messages that went to other edges without the home."),
-		panics:          counter("panics_total", "Rooms that had to begin anew, as their code failed."),
+		panics:          counter("panics_total", "Rooms that had to begin anew and connections that were lost, as their code failed."),
 		messages:        counters("messages_total", "Messages of clients, by type.", "type"),
 		hellos:          counters("hellos_total", "Hellos, by result.", "result"),
 		joins:           counters("joins_total", "Attempts to enter a room, by result.", "result"),

@@ -24,7 +24,8 @@ type replica struct {
 	hub *Hub
 	id  store.RoomID
 
-	order sync.Mutex // taken before mu
+	order    sync.Mutex // taken before mu
+	portions portions   // guarded by order
 
 	mu        sync.Mutex
 	home      store.Home                                   // guarded by mu

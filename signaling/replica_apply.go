@@ -298,14 +298,14 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		return effects{func() { s.hears(say) }}
 	case wire.ToRoom, wire.ToCall:
 		frame := sayFrame(say)
-		var after effects
+		listeners := make([]*Session, 0, len(r.local))
 		for id, s := range r.local {
 			if id == sender || !r.hearsLocked(id) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
 				continue
 			}
-			after = append(after, func() { s.send(frame) })
+			listeners = append(listeners, s)
 		}
-		return after
+		return effects{func() { r.spread(listeners, frame) }}
 	}
 	return nil
 }

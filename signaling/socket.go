@@ -14,8 +14,9 @@ import (
 type carrier interface {
 	// read gives the next message; it is called by one goroutine.
 	read(context.Context) ([]byte, error)
-	// write is called by one goroutine.
-	write(ctx context.Context, frame []byte) error
+	// write is called by one goroutine. It tells how many of the frames are
+	// written whole.
+	write(ctx context.Context, frames [][]byte) (int, error)
 	// ping waits for a sign of life. It needs somebody who reads.
 	ping(context.Context) error
 	// close ends the connection politely.
@@ -24,8 +25,12 @@ type carrier interface {
 	cut()
 }
 
-// socket is a WebSocket.
-type socket struct{ ws *websocket.Conn }
+// socket is a WebSocket: the library has its beginning, its end, and what is read;
+// what is written goes past it, as many frames as there are at once.
+type socket struct {
+	ws  *websocket.Conn
+	out *outlet
+}
 
 // read refuses a large message before it is in memory.
 func (s socket) read(ctx context.Context) ([]byte, error) {
@@ -45,8 +50,8 @@ func (s socket) read(ctx context.Context) ([]byte, error) {
 	return frame, nil
 }
 
-func (s socket) write(ctx context.Context, frame []byte) error {
-	return s.ws.Write(ctx, websocket.MessageText, frame)
+func (s socket) write(_ context.Context, frames [][]byte) (int, error) {
+	return s.out.writeFrames(frames)
 }
 
 func (s socket) ping(ctx context.Context) error { return s.ws.Ping(ctx) }

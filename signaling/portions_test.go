@@ -1,0 +1,89 @@
+package signaling
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/talkd/talkd/store"
+)
+
+// writes is a carrier that remembers what was written when.
+type writes struct {
+	carrier
+	mu sync.Mutex
+	at map[time.Time][]string // guarded by mu
+}
+
+func (w *writes) write(_ context.Context, frames [][]byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range frames {
+		w.at[time.Now()] = append(w.at[time.Now()], string(f))
+	}
+	return len(frames), nil
+}
+
+func (w *writes) close(websocket.StatusCode) {}
+
+// TestPortions: what is said to a room after a silence goes out at once, and what
+// follows soon with what follows it; what else a client is told waits for nothing and
+// overtakes nothing.
+func TestPortions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := lonely(t)
+		r := &replica{hub: h, local: make(map[store.SessionID]*Session)}
+		s := &Session{hub: h}
+		w := &writes{at: make(map[time.Time][]string)}
+		c := h.newConn(w)
+		c.ctx, c.cancel = context.WithCancel(t.Context())
+		defer c.cancel()
+		c.session, s.conn, s.mostQueued = s, c, maxQueued
+		r.local["one"] = s
+		const listeners = 1000
+		others := make([]*Session, listeners-1)
+		for i := range others {
+			others[i] = &Session{hub: h}
+		}
+		say := func(text string) {
+			r.order.Lock()
+			defer r.order.Unlock()
+			r.spread(append(others, s), []byte(text))
+			synctest.Wait()
+		}
+		heard := func(after time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(after) // of the bubble
+			synctest.Wait()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if got := w.at[time.Now()]; !slices.Equal(got, want) {
+				t.Errorf("heard %q, want %q", got, want)
+			}
+		}
+		time.Sleep(time.Second)
+		say("a")
+		heard(0, "a")
+		time.Sleep(time.Millisecond)
+		say("b")
+		heard(0)
+		time.Sleep(time.Millisecond)
+		say("c")
+		heard(0)
+		heard(maxHold-2*time.Millisecond, "b", "c")
+		time.Sleep(time.Millisecond)
+		say("d")
+		heard(0)
+		s.send([]byte("to one"))
+		heard(0, "d", "to one")
+		heard(maxHold - time.Millisecond)
+		time.Sleep(time.Second)
+		say("e")
+		heard(0, "e")
+	})
+}

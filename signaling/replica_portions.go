@@ -1,0 +1,58 @@
+package signaling
+
+import "time"
+
+// What is said to a room goes out in portions: to write to a socket costs several times
+// what all else does, and as much for a few messages as for one. The first after a
+// silence goes at once; what comes soon after it waits, the longer the more hear it.
+// All else that a client is told goes out at once, and takes with it what waits, so
+// that the order stays.
+const (
+	holdPerListener = 80 * time.Microsecond
+	maxHold         = 8 * time.Millisecond
+)
+
+// portions is when what is said to a room goes out.
+type portions struct {
+	last    time.Time // when something went out
+	waiting bool      // something is to go out later
+}
+
+// spread sends a message to those who listen. The caller holds order.
+func (r *replica) spread(to []*Session, frame []byte) {
+	p, now := &r.portions, time.Now()
+	wait := p.last.Add(min(time.Duration(len(to))*holdPerListener, maxHold)).Sub(now)
+	for _, s := range to {
+		if c := s.enqueue(frame); c != nil && !p.waiting && wait <= 0 {
+			c.wakeUp()
+		}
+	}
+	switch {
+	case p.waiting:
+	case wait <= 0:
+		p.last = now
+	default:
+		p.waiting = true
+		time.AfterFunc(wait, r.release)
+	}
+}
+
+// release lets out what waits. Who has left the room has been told something since,
+// and who is away hears it on coming back.
+func (r *replica) release() {
+	if !r.hub.begin() {
+		return
+	}
+	defer r.hub.end()
+	r.order.Lock()
+	defer r.order.Unlock()
+	r.portions = portions{last: time.Now()}
+	r.mu.Lock()
+	here := values(r.local)
+	r.mu.Unlock()
+	for _, s := range here {
+		if c := s.unsent(); c != nil {
+			c.wakeUp()
+		}
+	}
+}
