@@ -124,7 +124,7 @@ func (p *Person) mend(b *body) {
 	if now < b.next {
 		return
 	}
-	if b.pub != nil && b.pub.err() != nil {
+	if b.pub != nil && b.pub.Err() != nil {
 		p.mouth.remove(b.pub)
 		b.forget(b.pub.peer)
 		b.pub, b.next = nil, now+retryMedia
@@ -149,10 +149,10 @@ func (p *Person) mend(b *body) {
 		most, b.next = perStep(most), now+step
 	}
 	for id, s := range b.subs {
-		if s.err() != nil || !slices.Contains(wanted, id) {
+		if s.Err() != nil || !slices.Contains(wanted, id) {
 			b.forget(s.peer)
 			delete(b.subs, id)
-			if s.err() != nil {
+			if s.Err() != nil {
 				b.next = now + retryMedia
 			}
 		}

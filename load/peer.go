@@ -141,6 +141,7 @@ func (n Network) mux() (ice.UDPMux, error) {
 // peer is one connection of a client, to publish or to listen. Its goroutine
 // deals with what comes for it, in order.
 type peer struct {
+	stepLog
 	c     *Client
 	of    peerKey
 	pc    *webrtc.PeerConnection
@@ -174,7 +175,7 @@ func (c *Client) newPeer(of peerKey) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{c: c, of: of, pc: pc, hangUp: hangUp, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
+	p := &peer{stepLog: stepLog{now: c.clock}, c: c, of: of, pc: pc, hangUp: hangUp, inbox: make(chan *wire.MediaMessage, maxInbox), ready: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancelCause(c.ctx)
 	// Talk's clients open this channel on every connection but a screen's, so that
 	// there is a section for it from the start.
@@ -184,9 +185,15 @@ func (c *Client) newPeer(of peerKey) (*peer, error) {
 		}
 	}
 	pc.OnICECandidate(p.sendCandidate)
+	pc.OnICEConnectionStateChange(func(s webrtc.ICEConnectionState) {
+		if s == webrtc.ICEConnectionStateConnected {
+			p.note(stepReached)
+		}
+	})
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
 		switch s {
 		case webrtc.PeerConnectionStateConnected:
+			p.note(stepUp)
 			p.once.Do(func() { close(p.ready) })
 		case webrtc.PeerConnectionStateFailed:
 			p.cancel(p.unconnected(ErrFailed))
@@ -213,8 +220,8 @@ func (p *peer) await(ctx context.Context) error {
 	}
 }
 
-// err is why the connection ended, nil while it is up.
-func (p *peer) err() error { return context.Cause(p.ctx) }
+// Err is why the connection ended, nil while it is up.
+func (p *peer) Err() error { return context.Cause(p.ctx) }
 
 func (p *peer) close() {
 	p.cancel(ErrClosed)

@@ -84,6 +84,7 @@ type Publisher struct {
 	asked   bool   // for a keyframe
 	late    Delays // of the feed
 	tail    bool   // the count is closed
+	mute    bool   // nothing is sent
 	missed  map[uint16]bool
 }
 
@@ -114,6 +115,7 @@ func (c *Client) offer(ctx context.Context, number uint16, what Sending, asked f
 	}
 	// As Talk's clients do: the time makes it different from any before.
 	p.setSID(fmt.Sprint(time.Now().UnixMilli()))
+	p.note(stepAsked)
 	refusal, err := c.media(ctx, p.message(wire.MediaOffer, &wire.MediaPayload{Type: "offer", SDP: offer.SDP}))
 	if err != nil {
 		return nil, err
@@ -196,6 +198,7 @@ func (p *Publisher) negotiate(refusal <-chan wire.ServerMessage) {
 func (p *Publisher) handle(m *wire.MediaMessage) error {
 	switch m.Type {
 	case wire.MediaAnswer:
+		p.note(stepDescribed)
 		return p.describe(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: m.Payload.SDP})
 	case wire.MediaCandidate:
 		return p.addCandidate(m.Payload.Candidate)
@@ -270,6 +273,9 @@ func (p *Publisher) send(n int, start, due time.Duration) error {
 		p.sent.Late = max(p.sent.Late, now-due)
 		p.late.Add(now - due)
 	}
+	if p.mute {
+		return nil
+	}
 	if p.audio != nil {
 		voice := p.voice.packet(now, p.tail)
 		if err := p.tell(voice); err != nil {
@@ -324,6 +330,13 @@ func (p *Publisher) Lateness() Delays {
 	late := p.late
 	p.late = Delays{}
 	return late
+}
+
+// Mute lets nothing be sent for a while.
+func (p *Publisher) Mute(mute bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = mute
 }
 
 // CloseCount ends the count. What is sent from now on is marked as the tail: it

@@ -235,11 +235,11 @@ func Wait(ctx context.Context, d time.Duration) error {
 func (r *Run) err() error {
 	var errs []error
 	for _, p := range r.publishers {
-		errs = append(errs, p.explain(p.pub.err()))
+		errs = append(errs, p.explain(p.pub.Err()))
 	}
 	for _, l := range r.listeners {
 		for _, s := range l.subs {
-			errs = append(errs, l.explain(s.err()))
+			errs = append(errs, l.explain(s.Err()))
 		}
 	}
 	return errors.Join(errs...)

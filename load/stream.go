@@ -132,6 +132,13 @@ func (s *Stream) Begun() bool {
 	return s.begun
 }
 
+// Started is when the first packet came.
+func (s *Stream) Started() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
+}
+
 // Complete tells whether all packets up to the one with the number last are
 // there.
 func (s *Stream) Complete(last uint32) bool {

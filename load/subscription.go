@@ -21,6 +21,7 @@ type Subscription struct {
 
 	sinks  func(Kind) sink
 	tracks chan Kind // that came; bounded by what is legal
+	unheard bool // the node does not forward the voice
 }
 
 // sink takes the packets of a track.
@@ -34,6 +35,18 @@ const askAgain = 10 * time.Second
 // Subscribe asks for what the session publishes under a number. It returns when
 // the connection is up and all tracks have begun.
 func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uint16, what Sending) (*Subscription, error) {
+	s, err := c.Ask(ctx, from, number, what)
+	if err == nil {
+		err = s.Await(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Ask is Subscribe that does not wait for the connection.
+func (c *Client) Ask(ctx context.Context, from store.SessionID, number uint16, what Sending) (*Subscription, error) {
 	if err := c.AwaitInCall(ctx, from); err != nil {
 		return nil, err
 	}
@@ -48,23 +61,28 @@ func (c *Client) Subscribe(ctx context.Context, from store.SessionID, number uin
 		return nil, err
 	}
 	if what.has(Audio) {
-		s.Audio = audio
+		s.Audio, s.unheard = audio, what.Unheard
 	}
 	if what.has(Video) {
 		s.Video = video
 	}
+	return s, nil
+}
+
+// Await waits until the connection is up and all tracks have begun.
+func (s *Subscription) Await(ctx context.Context) error {
 	if err := s.await(ctx); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
+		return fmt.Errorf("subscribe: %w", err)
 	}
 	for _, stream := range s.Streams() {
-		if what.Unheard && stream.kind == Audio {
+		if s.unheard && stream.kind == Audio {
 			continue
 		}
 		if err := s.begun(ctx, stream); err != nil {
-			return nil, fmt.Errorf("subscribe: waiting for %v: %w", stream.kind, err)
+			return fmt.Errorf("subscribe: waiting for %v: %w", stream.kind, err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // Streams are those that there are.
@@ -108,7 +126,7 @@ func (s *Subscription) begun(ctx context.Context, stream *Stream) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.ctx.Done():
-			return s.err()
+			return s.Err()
 		}
 	}
 	return nil
@@ -139,6 +157,7 @@ func (s *Subscription) negotiate() {
 }
 
 func (s *Subscription) ask() (<-chan wire.ServerMessage, error) {
+	s.note(stepAsked)
 	return s.c.media(s.ctx, s.message(wire.MediaRequestOffer, nil))
 }
 
@@ -161,6 +180,7 @@ func (s *Subscription) answer(m *wire.MediaMessage) error {
 	if sid := s.currentSID(); sid != "" && sid != m.SID {
 		return ErrMoved
 	}
+	s.note(stepDescribed)
 	s.setSID(m.SID)
 	if err := s.describe(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: m.Payload.SDP}); err != nil {
 		return fmt.Errorf("offer: %w", err)

@@ -97,7 +97,7 @@ func TestUserBehindAHangingNode(t *testing.T) {
 	hear("while it hangs")
 	c.cables.mend()
 	c.nodes[2].learnAgain()
-	eventually(t, "links", func() bool { return c.nodes[2].gauge("talkd_signaling_links") == 2 })
+	eventually(t, "links", func() bool { return c.nodes[2].metric("talkd_signaling_links") == 2 })
 	say("afterwards")
 	hear("afterwards")
 	for _, x := range users {

@@ -334,7 +334,7 @@ func TestMetrics(t *testing.T) {
 	nc.Break(status(500, ""))
 	_, _ = c.Authenticate(t.Context(), id, json.RawMessage(`{}`))
 	families, err := reg.Gather()
-	if err != nil || len(families) != 4 {
+	if err != nil || len(families) != 5 {
 		t.Fatalf("metrics %v, %v", families, err)
 	}
 	for _, f := range families {
