@@ -40,6 +40,11 @@ const (
 	// would not even listen to a client that comes back. package udp holds back what
 	// is asked of an address that is silent.
 	iceRequests = 5 * int((iceDisconnected+iceFailed)/time.Second)
+	// relayWait is how long a client's TURN server has to wait for a direct way. The
+	// other ways wait for none: clients are behind routers, and the library would let
+	// each of them wait for half a second or a second, for an address of their own
+	// network that is not reached from here.
+	relayWait = 500 * time.Millisecond
 
 	// maxSCTPMessage is what publishers may send in one data-channel message.
 	maxSCTPMessage = 64 << 10
@@ -156,6 +161,9 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	s.DisableActiveTCP(true)
 	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
 	s.SetICEMaxBindingRequests(uint16(iceRequests))
+	s.SetSrflxAcceptanceMinWait(0)
+	s.SetPrflxAcceptanceMinWait(0)
+	s.SetRelayAcceptanceMinWait(relayWait)
 	listen := n.addr.Addr()
 	s.SetIncludeLoopbackCandidate(listen.IsLoopback())
 	if !listen.IsUnspecified() {
@@ -180,6 +188,9 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
 		return s, fmt.Errorf("media: %w", err)
 	}
+	// That the client is where it says has been shown by ICE already: to ask for it
+	// once more is a round trip for nothing.
+	s.SetDTLSInsecureSkipHelloVerify(true)
 	s.SetSRTPProtectionProfiles(profiles(cfg.RequireAES256)...)
 	s.SetReceiveMTU(MaxPacket)
 	s.SetSCTPMaxMessageSize(maxSCTPMessage)
