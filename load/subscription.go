@@ -19,9 +19,9 @@ type Subscription struct {
 	// Audio and Video check the tracks; nil for what is not sent.
 	Audio, Video *Stream
 
-	sinks  func(Kind) sink
-	tracks chan Kind // that came; bounded by what is legal
-	unheard bool // the node does not forward the voice
+	sinks   func(Kind) sink
+	tracks  chan Kind // that came; bounded by what is legal
+	unheard bool      // the node does not forward the voice
 }
 
 // sink takes the packets of a track.

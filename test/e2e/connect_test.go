@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talkd/talkd/api/apitest"
 	"github.com/talkd/talkd/load"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
@@ -226,7 +227,7 @@ func (s *stage) memory(t *testing.T, when string) (f footprint) {
 	t.Helper()
 	f.resident = s.resident(t)
 	for _, p := range []string{"heap?gc=1", "heap?gc=1", "goroutine"} {
-		b, err := fetch(t.Context(), http.MethodGet, s.server.Admin+"/debug/pprof/"+p, s.server.Token, nil)
+		b, err := apitest.Fetch(t.Context(), http.MethodGet, s.server.Admin+"/debug/pprof/"+p, s.server.Token, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
