@@ -79,7 +79,7 @@ func TestDocumentedValues(t *testing.T) {
 	seconds.WithLabelValues("room", "done").Observe(1.5)
 	seconds.WithLabelValues("room", "failed").Observe(3)
 	page := httptest.NewRecorder()
-	promhttp.HandlerFor(documented{r}, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	promhttp.HandlerFor(documented{r}, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	var got strings.Builder
 	for line := range strings.Lines(page.Body.String()) {
 		if strings.HasPrefix(line, "signaling_") || strings.HasPrefix(line, "# TYPE signaling_") {
