@@ -72,3 +72,26 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("empty CA: exit %d: %s", code, log)
 	}
 }
+
+// TestNextcloudPage checks the configuration that docs/nextcloud.md has, as its readers do.
+func TestNextcloudPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/nextcloud.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, found := strings.Cut(example, "```")
+	dir := t.TempDir()
+	secret, file := filepath.Join(dir, "cloud.secret"), filepath.Join(dir, "talkd.yaml")
+	for name, text := range map[string]string{
+		secret: strings.Repeat("0123456789abcdef", 4),
+		file:   strings.ReplaceAll(strings.ReplaceAll(example, "\n   ", "\n"), "/etc/talkd/cloud.secret", secret)[len("   "):],
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, log := talkd(t, "config", "check", file); !found || code != exitDone {
+		t.Errorf("exit %d: %s", code, log)
+	}
+}
