@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pion/webrtc/v4"
+
 	"github.com/talkd/talkd/media/rewrite"
 )
 
@@ -23,13 +25,14 @@ const (
 // goes on doing so until what is to come has a packet to begin with.
 //
 //	layer goroutine ─▶ tap ─▶ write ─▶ rewrite ─▶ seal ─▶ burst
-//	RTCP reader ─▶ resend, keyframe
+//	echo ─▶ resend, keyframe
 type downTrack struct {
 	id, stream string
 	kind       string
 	codec      Codec
 	stats      *traffic
 	metrics    *metrics
+	sender     *webrtc.RTPSender // reads what comes back where the library has it
 	// onRestraint is told of changes of restraint; may be nil.
 	onRestraint func(PubID, Restraint)
 

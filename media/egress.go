@@ -35,6 +35,7 @@ type burst interface {
 //	downTrack ─▶ library (without keys)
 type egress struct {
 	keys   srtp.Handshake
+	echo   echo
 	tcp    tcpConns
 	lost   prometheus.Counter // packets that found the queue of the TCP connection full
 	to     atomic.Pointer[destination]
@@ -51,7 +52,8 @@ type destination struct {
 // prepare implements transit.
 func (e *egress) prepare(n *network, s *webrtc.SettingEngine) {
 	n.takeKeys(s, &e.keys)
-	e.tcp.TCPMux = n.tcp
+	s.SetICEUDPMux(echoUDP{n.udp, &e.echo})
+	e.tcp.TCPMux, e.tcp.echo = n.tcp, &e.echo
 	s.SetICETCPMux(&e.tcp)
 }
 
@@ -77,8 +79,12 @@ func destinationOf(pair *webrtc.ICECandidatePair) *destination {
 // time.
 func (e *egress) decide(ice *webrtc.ICETransport, m *metrics) {
 	e.once.Do(func() {
-		e.sealer, _ = e.keys.Sealer() // without keys it is nil
+		var opener *srtp.Opener
+		e.sealer, opener, _ = e.keys.Both() // without keys there is neither
 		m.path(e.sealer != nil)
+		if opener != nil {
+			e.echo.start(opener)
+		}
 		// What tells of changes runs on its own and may be late.
 		if pair, err := ice.GetSelectedCandidatePair(); err == nil {
 			e.to.CompareAndSwap(nil, destinationOf(pair))
@@ -107,6 +113,7 @@ func (e *egress) send(b burst, room []byte, n int) bool {
 // was given, so as to write there.
 type tcpConns struct {
 	pionice.TCPMux
+	echo *echo
 
 	mu    sync.Mutex
 	conns []net.PacketConn // guarded by mu; one for each local address
@@ -121,7 +128,7 @@ func (t *tcpConns) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.Pack
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns = append(t.conns, c)
-	return &tcpClient{PacketConn: c}, nil
+	return &echoTCP{PacketConn: &tcpClient{PacketConn: c}, e: t.echo}, nil
 }
 
 // write never blocks: a full queue drops.

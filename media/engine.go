@@ -9,10 +9,10 @@
 //	merged in the layer and go to the publisher or over the relay.
 //
 // One goroutine per layer writes to all its sinks; those of the sockets take in
-// what publishers send, and forward it themselves where few listen. One per subscriber's track reads RTCP, one per connection
-// sends reports, and one per subscription forwards data-channel messages. All
-// end with the Publisher, Subscriber or pull they belong to, and Run waits for
-// them. The package knows no rooms: a Group is a name.
+// what publishers send, and forward it themselves where few listen. One
+// per connection sends reports and answers subscribers, and one per subscription
+// forwards data-channel messages. All end with the Publisher, Subscriber or pull
+// they belong to, and Run waits for them. The package knows no rooms: a Group is a name.
 package media
 
 import (

@@ -99,3 +99,10 @@ func (d *downTrack) StreamID() string { return d.stream }
 
 // Kind implements webrtc.TrackLocal.
 func (d *downTrack) Kind() webrtc.RTPCodecType { return webrtc.NewRTPCodecType(d.kind) }
+
+// sends tells whether the track has this SSRC.
+func (d *downTrack) sends(ssrc uint32) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.writer != nil && d.out.ssrc == ssrc
+}

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/webrtc/v4"
 )
 
 // reportInterval is the time between two sender reports of a track.
@@ -13,7 +12,8 @@ const reportInterval = time.Second
 // maxReports go into one packet, which with their names stays below any MTU.
 const maxReports = 20
 
-// attend sends reports and follows the layers until the connection ends.
+// attend sends reports, follows the layers and answers requests until the
+// connection ends.
 func (s *Subscriber) attend() {
 	tick := time.NewTicker(reportInterval)
 	defer tick.Stop()
@@ -21,6 +21,8 @@ func (s *Subscriber) attend() {
 		select {
 		case <-s.closing:
 			return
+		case r := <-s.egress.echo.asked:
+			s.answer(r)
 		case now := <-tick.C:
 			silent := s.silent(now)
 			s.settle(now)
@@ -92,11 +94,12 @@ func (d *downTrack) report(now time.Time) (*rtcp.SenderReport, bool) {
 	return &rtcp.SenderReport{SSRC: d.out.ssrc, NTPTime: ntp, RTPTime: ts, PacketCount: d.packets, OctetCount: d.octets}, true
 }
 
-// listen takes the subscriber's RTCP about the track until the connection ends.
-func (d *downTrack) listen(sender *webrtc.RTPSender) {
+// listen takes the subscriber's RTCP about the track from the library until the
+// connection ends.
+func (d *downTrack) listen() {
 	buf := make([]byte, MaxPacket)
 	for {
-		n, _, err := sender.Read(buf)
+		n, _, err := d.sender.Read(buf)
 		if err != nil {
 			return
 		}
@@ -104,23 +107,20 @@ func (d *downTrack) listen(sender *webrtc.RTPSender) {
 		if err != nil {
 			continue
 		}
-		var lost []uint16
-		var refresh bool
-		for _, p := range packets {
-			switch p := p.(type) {
-			case *rtcp.TransportLayerNack:
-				lost = appendLost(lost, p.Nacks)
-			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-				refresh = true
-			}
+		for _, r := range requests(packets) {
+			d.answer(r)
 		}
-		if len(lost) > 0 {
-			d.metrics.nacks.Add(float64(len(lost)))
-			d.resend(lost)
-		}
-		if refresh {
-			d.keyframe()
-		}
+	}
+}
+
+// answer does what a subscriber asks for.
+func (d *downTrack) answer(r request) {
+	if len(r.lost) > 0 {
+		d.metrics.nacks.Add(float64(len(r.lost)))
+		d.resend(r.lost)
+	}
+	if r.key {
+		d.keyframe()
 	}
 }
 

@@ -98,11 +98,12 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 			return nil, "", err
 		}
 	}
-	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP)}
+	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP), echo: echo{asked: make(chan request, maxRequests)}}
 	c, err := newConn(ctx, e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
+	out.echo.recovered, out.echo.end = e.recovered, func() { c.end(ErrConnection) }
 	c.pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(out.follow)
 	s := &Subscriber{conn: c, e: e, egress: out, name: r.Group, told: r.OnRestraint, open: make(chan struct{}), nonce: rand.Text()}
 	if err := s.register(); err != nil {
@@ -213,6 +214,9 @@ func (s *Subscriber) connect() {
 				s.end(ErrConnection) // two tracks have the same SSRC by chance
 				return
 			}
+			if s.egress.sealer == nil && !s.established.Load() {
+				s.run(d.listen)
+			}
 		}
 	}
 	s.established.Store(true)
@@ -246,8 +250,7 @@ func (s *Subscriber) add(pub Publication) error {
 		d.onRestraint = s.told
 		d.rebind(f, t.Index)
 		sub.tracks = append(sub.tracks, d)
-		sender := transceiver.Sender()
-		s.run(func() { d.listen(sender) })
+		d.sender = transceiver.Sender()
 	}
 	return nil
 }

@@ -113,6 +113,24 @@ func (h *Handshake) Opener() (*Opener, error) {
 	return NewOpener(k.profile, k.key(0), k.salt(0))
 }
 
+// Both returns Sealer and Opener.
+func (h *Handshake) Both() (*Sealer, *Opener, error) {
+	k, err := h.take()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer clear(k.material)
+	s, err := NewSealer(k.profile, k.key(1), k.salt(1))
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := NewOpener(k.profile, k.key(0), k.salt(0))
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, o, nil
+}
+
 // keys are those of both directions.
 type keys struct {
 	profile  piondtls.SRTPProtectionProfile

@@ -1,0 +1,94 @@
+package media
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	piondtls "github.com/pion/dtls/v3"
+	"github.com/pion/rtcp"
+	pionsrtp "github.com/pion/srtp/v3"
+
+	"github.com/talkd/talkd/media/srtp"
+)
+
+func marshal(t testing.TB, packets ...rtcp.Packet) []byte {
+	t.Helper()
+	b, err := rtcp.Marshal(packets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var (
+	well = &rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: 7}}}
+	nack = &rtcp.TransportLayerNack{SenderSSRC: 1, MediaSSRC: 7, Nacks: []rtcp.NackPair{{PacketID: 40, LostPackets: 0b101}}}
+	pli  = &rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: 8}
+	fir  = &rtcp.FullIntraRequest{SenderSSRC: 1, FIR: []rtcp.FIREntry{{SSRC: 9}}}
+)
+
+// What a subscriber asks for comes through, once it is known who it is; what says
+// that all is well, and what is forged, does not. Who asks faster than it is
+// answered keeps nobody waiting.
+func TestEcho(t *testing.T) {
+	key, salt := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 12)
+	client, err := pionsrtp.CreateContext(key, salt, pionsrtp.ProtectionProfileAeadAes256Gcm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opener, err := srtp.NewOpener(piondtls.SRTP_AEAD_AES_256_GCM, key, salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(packets ...rtcp.Packet) []byte {
+		b, err := client.EncryptRTCP(nil, marshal(t, packets...), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	e := &echo{asked: make(chan request, maxRequests), end: func() { t.Error("ended") }, recovered: func(v any) { t.Error(v) }}
+	want := func(when string, want ...request) {
+		t.Helper()
+		var got []request
+		for len(e.asked) > 0 {
+			got = append(got, <-e.asked)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	e.Receive([][]byte{seal(nack)})
+	want("before the connection is established")
+	e.start(opener)
+	e.Receive([][]byte{seal(well), seal(well, nack), seal(pli), seal(fir)})
+	want("requests", request{ssrc: 7, lost: []uint16{40, 41, 43}}, request{ssrc: 8, key: true}, request{ssrc: 9, key: true})
+	forged := seal(pli)
+	forged[len(forged)-1] ^= 1
+	e.Receive([][]byte{forged, forged[:5], nil, {0x80, 200}})
+	want("forged")
+	for range 3 * maxRequests {
+		e.Receive([][]byte{seal(pli)})
+	}
+	if n := len(e.asked); n != maxRequests {
+		t.Errorf("%d requests wait", n)
+	}
+}
+
+// FuzzEcho: what is not looked at closely asks for nothing.
+func FuzzEcho(f *testing.F) {
+	for _, p := range [][]rtcp.Packet{{well}, {well, nack}, {pli}, {fir}, {well, &rtcp.Goodbye{Sources: []uint32{7}}, pli}} {
+		f.Add(marshal(f, p...))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		packets, err := rtcp.Unmarshal(b)
+		if err != nil {
+			asks(b)
+			return
+		}
+		if all := requests(packets); len(all) > 0 && !asks(b) {
+			t.Errorf("%x asks for %v", b, all)
+		}
+	})
+}
