@@ -26,7 +26,7 @@ UNIT  = $(shell $(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: web build ## a three-node cluster on this machine: open the printed URL in two windows and talk
@@ -98,6 +98,11 @@ bench: build ## CPU per forwarded packet against the least possible and against 
 	@bin/mediabench $(if $(filter quick,$(BENCH)),-quick) -json bin/bench.json
 	@$(if $(filter quick,$(BENCH)),,$(GOTEST) -count=1 -v -run '^TestServerCost$$' ./test/e2e \
 	  -args -cost.warm-up=10s -cost.window=16s -cost.audience=50 -cost.meetings=10)
+
+.PHONY: bench-connect
+bench-connect: build ## how soon the first media come, and what a subscription costs that is there (3 minutes, a machine that does nothing else)
+	@$(GOTEST) -count=1 -v -run '^(TestFirstMedia|TestSubscriptionMemory)$$' ./test/e2e \
+	  -args -connect.rounds=60 -connect.speakers=20 -connect.listeners=20 -cost.window=10s
 
 .PHONY: gobench
 gobench: ## Go benchmarks of the packet path and of the state machine

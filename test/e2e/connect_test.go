@@ -122,7 +122,9 @@ func TestSubscriptionMemory(t *testing.T) {
 	}
 	mute(pubs, true)
 	last := stage.memory(t, "after")
+	quiet := stage.busy(t, "quiet")
 	count := float64(len(speakers) * len(listeners))
+	t.Logf("%.0f subscriptions that nothing flows over: %.0f us of the processor a second each", count, quiet/count*1e6)
 	t.Logf("%.0f subscriptions: resident memory from %d to %d KiB: %.0f KiB each as it is, %.0f after a garbage collection; goal %.0f",
 		count, first.resident, last.resident, float64(last.resident-first.resident)/count, float64(last.collected-first.collected)/count, subscriptionKiB)
 	for _, of := range subs {
@@ -227,19 +229,35 @@ func (s *stage) memory(t *testing.T, when string) (f footprint) {
 	t.Helper()
 	f.resident = s.resident(t)
 	for _, p := range []string{"heap?gc=1", "heap?gc=1", "goroutine"} {
-		b, err := apitest.Fetch(t.Context(), http.MethodGet, s.server.Admin+"/debug/pprof/"+p, s.server.Token, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if *connectProfiles != "" {
-			name, _, _ := strings.Cut(p, "?")
-			if err := os.WriteFile(filepath.Join(*connectProfiles, name+"-"+when), b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.profile(t, p, when)
 	}
 	f.collected = s.resident(t)
 	return f
+}
+
+// busy is the time of the processor that the node takes a second.
+func (s *stage) busy(t *testing.T, when string) float64 {
+	t.Helper()
+	if *connectProfiles != "" {
+		s.profile(t, "profile?seconds=8", when)
+	}
+	return costOf(s.server.PID, func() float64 { <-time.After(*costWindow); return 0 }).busy
+}
+
+// profile asks the node for one, and keeps it if a directory was named.
+func (s *stage) profile(t *testing.T, what, when string) {
+	t.Helper()
+	b, err := apitest.Fetch(t.Context(), http.MethodGet, s.server.Admin+"/debug/pprof/"+what, s.server.Token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *connectProfiles == "" {
+		return
+	}
+	name, _, _ := strings.Cut(what, "?")
+	if err := os.WriteFile(filepath.Join(*connectProfiles, name+"-"+when), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *stage) resident(t *testing.T) (kib int) {
