@@ -24,6 +24,7 @@ type echo struct {
 	asked     chan request
 	end       func()    // ends the connection
 	recovered func(any) // is told of a panic
+	dropped   func(int) // is told how many packets were asked for in vain, as too many requests wait
 
 	mu     sync.Mutex
 	port   *udp.Port    // guarded by mu, as all below
@@ -69,6 +70,7 @@ func (e *echo) Receive(packets [][]byte) {
 			select {
 			case e.asked <- r:
 			default:
+				e.dropped(len(r.lost))
 			}
 		}
 	}

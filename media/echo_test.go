@@ -48,7 +48,8 @@ func TestEcho(t *testing.T) {
 		}
 		return b
 	}
-	e := &echo{asked: make(chan request, maxRequests), end: func() { t.Error("ended") }, recovered: func(v any) { t.Error(v) }}
+	dropped := 0
+	e := &echo{asked: make(chan request, maxRequests), dropped: func(n int) { dropped += n }, end: func() { t.Error("ended") }, recovered: func(v any) { t.Error(v) }}
 	want := func(when string, want ...request) {
 		t.Helper()
 		var got []request
@@ -68,11 +69,11 @@ func TestEcho(t *testing.T) {
 	forged[len(forged)-1] ^= 1
 	e.Receive([][]byte{forged, forged[:5], nil, {0x80, 200}})
 	want("forged")
-	for range 3 * maxRequests {
-		e.Receive([][]byte{seal(pli)})
+	for range 2 * maxRequests {
+		e.Receive([][]byte{seal(nack)})
 	}
-	if n := len(e.asked); n != maxRequests {
-		t.Errorf("%d requests wait", n)
+	if n := len(e.asked); n != maxRequests || dropped != 3*maxRequests {
+		t.Errorf("%d requests wait, %d packets are told as dropped", n, dropped)
 	}
 }
 

@@ -98,7 +98,7 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 			return nil, "", err
 		}
 	}
-	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP), echo: echo{asked: make(chan request, maxRequests)}}
+	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP), echo: echo{asked: make(chan request, maxRequests), dropped: e.metrics.resendDropped}}
 	c, err := newConn(ctx, e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
