@@ -60,11 +60,16 @@ func (n *Node) openSignaling() error {
 	if err != nil {
 		return err
 	}
+	federation, err := n.cfg.Signaling.FederationPrefixes()
+	if err != nil {
+		return err
+	}
 	n.hub, err = signaling.NewHub(signaling.Config{
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
 		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
 		MaxSessions: n.cfg.Signaling.MaxSessions, StatsFrom: readers, InternalSecret: n.cfg.Signaling.InternalSecret,
+		FederationNetworks: federation,
 	}, deps)
 	if err != nil {
 		return err

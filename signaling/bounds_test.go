@@ -140,6 +140,19 @@ func TestRateArithmetic(t *testing.T) {
 	}
 }
 
+// TestFarRoomCosts: a client lets its node connect to where it likes once a second.
+func TestFarRoomCosts(t *testing.T) {
+	m := &wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{Federation: &wire.Federation{}}}
+	var r rate
+	now, n := time.Unix(1, 0), 0
+	for r.take(now, cost(m, 100)) == 0 {
+		n++
+	}
+	if again := r.take(now.Add(1100*time.Millisecond), cost(m, 100)); n != 19 || again != 0 {
+		t.Errorf("%d at once, then wait %v", n, again)
+	}
+}
+
 // TestLargeFrame: a snapshot that the other end would not take is not sent; the
 // link stays.
 func TestLargeFrame(t *testing.T) {

@@ -14,7 +14,7 @@ func (s *Session) bye(m *wire.ClientMessage) { s.finish(wire.ByeMessage(m.ID, ""
 // with its session elsewhere has not left its room: the room gives it the time to
 // come back, as if this node were dead.
 func (s *Session) endQuietly() {
-	if slices.Contains(s.who.features, wire.ClientResumeMedia) && !s.who.internal && s.hub.others() {
+	if slices.Contains(s.who.features, wire.ClientResumeMedia) && !s.who.stays() && s.hub.others() {
 		s.mu.Lock()
 		s.seat = nil
 		s.mu.Unlock()

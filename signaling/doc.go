@@ -11,6 +11,11 @@
 //
 //	client ─ws─ conn ─ tunnel ─gRPC─ passage ─ conn ─ Session
 //
+// A client may be in a room at another signaling server (federated.go, package
+// federation), and another server may speak for a client:
+//
+//	client ─ws─ conn ─ Session ─ Link ─wss─ the other server
+//
 // Edge and home are roles of every node; on a single node the frames are handed
 // over directly. Goroutines: a conn has a reader, and a writer while there is
 // something to write; a room (home side) and a peer have one each, a peer's stream one more

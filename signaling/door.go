@@ -198,6 +198,9 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		s.fail(m.ID, errWarm)
 		return
 	}
+	if s.relay(m, frame) {
+		return
+	}
 	switch m.Type {
 	case wire.TypeHello:
 		// Web clients say hello when the socket opens, and again at the welcome.
@@ -226,6 +229,7 @@ func Features() []string {
 		wire.FeatureAudioVideoPermissions,
 		wire.FeatureChatRelay,
 		wire.FeatureDialout,
+		wire.FeatureFederation,
 		wire.FeatureHelloV2,
 		wire.FeatureInCallAll,
 		wire.FeatureJoinFeatures,

@@ -33,7 +33,7 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		err = h.welcomeInternal(c, m)
 	case m.Hello.Auth.Kind() == wire.AuthProbe:
 		err = h.welcomeProbe(c, m)
-	case m.Hello.Auth.Kind() == wire.AuthClient:
+	case m.Hello.Auth.Kind() == wire.AuthClient, m.Hello.Auth.Kind() == wire.AuthFederation:
 		err = h.welcomeClient(ctx, c, m)
 	default:
 		err = wire.ErrClientType
@@ -74,7 +74,10 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	if err != nil {
 		return err
 	}
-	s := h.newSession(sid, identity{backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now()}, 1)
+	s := h.newSession(sid, identity{
+		backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now(),
+		federated: m.Hello.Auth.Kind() == wire.AuthFederation,
+	}, 1)
 	s.newcomer = true
 	return h.start(c, m.ID, s, nil)
 }

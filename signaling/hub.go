@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/talkd/talkd/signaling/federation"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/mcu"
 	"github.com/talkd/talkd/signaling/wire"
@@ -49,6 +50,7 @@ type Hub struct {
 	whereabouts *whereabouts
 	directory   *directory    // where users are
 	said        atomic.Uint64 // the number of what was said to users here last
+	dialer      *federation.Dialer
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -106,6 +108,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		moves:       newMoves(cfg.MovesAtOnce),
 		whereabouts: newWhereabouts(),
 		directory:   newDirectory(),
+		dialer:      federation.NewDialer(federation.Config{Networks: cfg.FederationNetworks, Observe: m.interrupted}),
 		warm:        make(map[*Session]*time.Timer),
 		callbacks:   make(map[store.BackendID]*callbacks),
 		visitors:    make(map[netip.Prefix]visitors),

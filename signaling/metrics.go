@@ -11,11 +11,11 @@ import (
 
 // metrics of a Hub. No label is per room or session.
 type metrics struct {
-	conns, sessions, rooms, links prometheus.Gauge
+	conns, sessions, rooms, links, farRooms prometheus.Gauge
 
 	began, redirects, moved, broadcasts, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
-	messages, hellos, joins, moves, overflows, backendRequests *prometheus.CounterVec
+	messages, hellos, joins, moves, overflows, backendRequests, interruptions *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -41,6 +41,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		rooms:           gauge("home_rooms", "Rooms whose home is this node."),
 		links:           gauge("links", "Streams to other nodes."),
 		began:           counter("sessions_total", "Sessions that began here: new ones, and those that came from other nodes."),
+		farRooms:        gauge("federated_sessions", "Sessions that are in a room at another signaling server."),
+		interruptions:   counters("federation_interruptions_total", "Connections to other signaling servers that broke, by what happened then: resumed, renewed under another session there, or given_up.", "result"),
 		redirects:       counter("redirects_total", "Joins that were answered with another node."),
 		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
 		broadcasts:      counter("user_broadcasts_total", "Messages to users that went to all nodes, as the node that knows where they are could not be asked."),
@@ -69,6 +71,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) received(messageType string) { m.messages.WithLabelValues(messageType).Inc() }
+func (m *metrics) interrupted(result string)   { m.interruptions.WithLabelValues(result).Inc() }
 func (m *metrics) overflow(queue string)       { m.overflows.WithLabelValues(queue).Inc() }
 func (m *metrics) backendRequest(status int) {
 	m.backendRequests.WithLabelValues(strconv.Itoa(status)).Inc()

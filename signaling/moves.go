@@ -188,7 +188,7 @@ func (s *Session) mayDepart(now time.Time) bool {
 }
 
 func (s *Session) mayDepartLocked(now time.Time) bool {
-	return !s.ended && s.conn != nil && s.seat != nil && !s.who.internal && now.After(s.departure.until.Add(moveAgain)) &&
+	return !s.ended && s.conn != nil && s.seat != nil && !s.who.stays() && now.After(s.departure.until.Add(moveAgain)) &&
 		slices.Contains(s.who.features, wire.ClientMove)
 }
 

@@ -59,6 +59,9 @@ type Config struct {
 	// InternalSecret is what internal clients share with the cluster; without one
 	// there are none.
 	InternalSecret string
+	// FederationNetworks are where other signaling servers may be, besides the public
+	// Internet.
+	FederationNetworks []netip.Prefix
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }

@@ -20,6 +20,9 @@ const (
 const (
 	costOffer = 20 // a connection for media may come of it
 	costRoom  = 20 // a backend is asked
+	// costFar is for a room at another server, wherever the client says that is: 19 at
+	// once, then one a second.
+	costFar = 500
 )
 
 // cost is how many tokens a message takes.
@@ -27,6 +30,9 @@ func cost(m *wire.ClientMessage, size int) int {
 	tokens := 1 + size/rateBytes
 	if m.Type == wire.TypeRoom || m.Type == wire.TypeHello {
 		tokens += costRoom
+	}
+	if m.Room != nil && m.Room.Federation != nil {
+		tokens += costFar
 	}
 	return tokens
 }

@@ -49,7 +49,7 @@ type ticket struct {
 // and makes its ticket. Nobody is redirected twice for one join.
 func (s *Session) elsewhere(room store.RoomID) (wire.RedirectDetails, bool) {
 	s.mu.Lock()
-	stay := s.stay || s.arrived == room || s.who.internal
+	stay := s.stay || s.arrived == room || s.who.stays()
 	s.mu.Unlock()
 	if stay || !slices.Contains(s.who.features, wire.ClientRedirect) {
 		return wire.RedirectDetails{}, false

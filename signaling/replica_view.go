@@ -28,6 +28,7 @@ func entryOf(m *signalpb.Member) wire.SessionEntry {
 		User:          m.GetUser(),
 		RoomSessionID: wire.RoomSessionID(m.GetRoomSession()),
 		Features:      m.GetFeatures(),
+		Federated:     m.GetFederated(),
 	}
 	if m.GetUserId() != "" || m.GetInternal() {
 		e.UserID = &m.UserId // which nobody changes

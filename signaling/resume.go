@@ -76,7 +76,7 @@ func (h *Hub) resumeID(of *Session) string {
 		whole.User = of.who.user
 	}
 	proto.Merge(whole, t)
-	if proto.Size(whole) <= maxResume && !of.who.internal {
+	if proto.Size(whole) <= maxResume && !of.who.stays() {
 		t = whole
 	}
 	plain, err := proto.Marshal(t)

@@ -22,7 +22,11 @@ func (s *Session) joinRoom(ctx context.Context, m *wire.ClientMessage) {
 		s.say(wire.ServerMessage{ID: m.ID, Type: wire.TypeRoom, Room: &wire.Room{}})
 		return
 	}
-	if err := s.enter(ctx, m); err != nil {
+	enter := s.enter
+	if m.Room.Federation != nil {
+		enter = s.enterFar
+	}
+	if err := enter(ctx, m); err != nil {
 		s.hub.metrics.joined(err)
 		s.hub.log.Debug("join refused", keyError, err)
 		s.fail(m.ID, err)
@@ -33,9 +37,10 @@ func (s *Session) joinRoom(ctx context.Context, m *wire.ClientMessage) {
 
 func (s *Session) leaveRoom() {
 	s.mu.Lock()
-	seat := s.seat
-	s.seat = nil
+	seat, link := s.seat, s.link
+	s.seat, s.link = nil, nil
 	s.mu.Unlock()
+	link.Close()
 	if seat != nil {
 		s.desk.Reset()
 		seat.replica.leave(s)
@@ -60,6 +65,9 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	if !s.who.internal {
 		var err error
 		request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
+		if s.who.federated {
+			request.Actor = federatedActor(s.who.userID)
+		}
 		if entry, err = s.hub.authorize(ctx, request); err != nil {
 			return err
 		}
@@ -85,6 +93,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 		// For another node that goes on with the session.
 		HasPermissions: entry.Permissions != nil,
 		Permissions:    entry.Permissions,
+		Federated:      s.who.federated,
 	}
 	if s.who.internal {
 		member.Internal, member.InCall = true, s.own.inCall.Load()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/media"
+	"github.com/talkd/talkd/signaling/federation"
 	"github.com/talkd/talkd/signaling/mcu"
 	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
@@ -35,7 +36,13 @@ type identity struct {
 	features []string
 	since    time.Time // when the backend was asked
 	internal bool      // no participant: a service that knows the secret
+	// federated: the client is at another signaling server, which speaks for it.
+	federated bool
 }
+
+// stays tells whether the session lives and dies with its node: who is at the other
+// end does not follow it elsewhere.
+func (w *identity) stays() bool { return w.internal || w.federated }
 
 // sessionKey proves that a resume id or a ticket belongs to the session.
 type sessionKey [16]byte
@@ -65,18 +72,19 @@ type Session struct {
 	own ownState
 
 	mu          sync.Mutex
-	conn        *conn           // guarded by mu; nil while the client is away
-	queue       [][]byte        // guarded by mu; what the client has not been sent
-	queuedBytes int             // guarded by mu
-	mostQueued  int             // guarded by mu; what a client that reads stays below
-	expiry      *time.Timer     // guarded by mu; set while the client is away
-	seat        *seat           // guarded by mu; nil outside of rooms
-	overflown   bool            // guarded by mu; too much waited while the client was away
-	ended       bool            // guarded by mu
-	arrived     store.RoomID    // guarded by mu; the room whose redirect led here, until it is joined
-	stay        bool            // guarded by mu; the client asked not to be redirected
-	replaces    store.SessionID // guarded by mu; a lost session of the client
-	departure   departure       // guarded by mu; where the client has been asked to go
+	conn        *conn            // guarded by mu; nil while the client is away
+	queue       [][]byte         // guarded by mu; what the client has not been sent
+	queuedBytes int              // guarded by mu
+	mostQueued  int              // guarded by mu; what a client that reads stays below
+	expiry      *time.Timer      // guarded by mu; set while the client is away
+	seat        *seat            // guarded by mu; nil outside of rooms
+	link        *federation.Link // guarded by mu; to a room at another server; nil: in none
+	overflown   bool             // guarded by mu; too much waited while the client was away
+	ended       bool             // guarded by mu
+	arrived     store.RoomID     // guarded by mu; the room whose redirect led here, until it is joined
+	stay        bool             // guarded by mu; the client asked not to be redirected
+	replaces    store.SessionID  // guarded by mu; a lost session of the client
+	departure   departure        // guarded by mu; where the client has been asked to go
 
 	virtual  map[wire.VirtualID]*Session           // guarded by mu; of an internal client
 	adding   adding                                // guarded by mu; among those
@@ -249,14 +257,15 @@ func (s *Session) finish(last wire.ServerMessage, tell bool, linger time.Duratio
 		return
 	}
 	s.ended = true
-	c, seat, queue := s.conn, s.seat, s.queue
-	s.conn, s.seat, s.queue = nil, nil, nil
+	c, seat, queue, link := s.conn, s.seat, s.queue, s.link
+	s.conn, s.seat, s.queue, s.link = nil, nil, nil, nil
 	if s.expiry != nil {
 		s.expiry.Stop()
 	}
 	s.mu.Unlock()
 
 	s.endVirtual()
+	link.Close()
 	s.hub.remove(s)
 	s.hub.removeWarm(s)
 	if s.hub.moves.ended(s) {

@@ -169,6 +169,9 @@ func (h *Hub) tellVirtual(ctx context.Context, room store.RoomID, m *signalpb.Me
 }
 
 func actorOf(m *signalpb.Member) backend.Actor {
+	if m.GetFederated() {
+		return federatedActor(m.GetUserId())
+	}
 	return backend.Actor{ID: m.GetVirtual().GetActorId(), Type: m.GetVirtual().GetActorType()}
 }
 

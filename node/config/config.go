@@ -113,6 +113,8 @@ type Signaling struct {
 	InternalSecret     string `yaml:"internal_secret" secret:"true" doc:"shared secret of internal clients: SIP bridge, recording server; empty: there are none; the same on all nodes"`
 	InternalSecretFile string `yaml:"internal_secret_file" doc:"file that holds internal_secret"`
 
+	FederationNetworks []string `yaml:"federation_networks" doc:"networks, e.g. 10.0.0.0/8, where signaling servers of other Nextclouds may be, besides the public Internet: people may enter rooms there"`
+
 	MaxSessions int `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
 }
 

@@ -84,6 +84,9 @@ func (c *Config) checkAddresses() error {
 	if _, err := c.Signaling.Readers(); err != nil {
 		return err
 	}
+	if _, err := c.Signaling.FederationPrefixes(); err != nil {
+		return err
+	}
 	if (c.HTTP.TLSCert == "") != (c.HTTP.TLSKey == "") || (c.Admin.TLSCert == "") != (c.Admin.TLSKey == "") {
 		return invalid("tls_cert and tls_key come together")
 	}
@@ -177,6 +180,12 @@ func (h HTTP) Proxies() ([]netip.Prefix, error) {
 // Readers are the networks of StatsFrom. Validate has read them before.
 func (s Signaling) Readers() ([]netip.Prefix, error) {
 	return networks("signaling.stats_from", s.StatsFrom)
+}
+
+// FederationPrefixes are the networks of FederationNetworks. Validate has read them
+// before.
+func (s Signaling) FederationPrefixes() ([]netip.Prefix, error) {
+	return networks("signaling.federation_networks", s.FederationNetworks)
 }
 
 func networks(key string, list []string) ([]netip.Prefix, error) {

@@ -20,7 +20,7 @@ type RoomRequest struct {
 	UserID    string
 	GuestID   string // as the AuthResponse named the guest
 	SessionID wire.RoomSessionID
-	Actor     Actor  // of a virtual session
+	Actor     Actor  // of a virtual session or a federated one
 	InCall    *Flags // of a virtual session that enters
 }
 

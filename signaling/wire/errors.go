@@ -34,6 +34,7 @@ const (
 	CodeDuplicateSession Code = "duplicate_session"
 	CodeRoomJoinFailed   Code = "room_join_failed"
 	CodeFederation       Code = "federation_unsupported"
+	CodeFederationFailed Code = "federation_error"
 	CodeNotInRoom        Code = "not_in_room"
 	CodeNotAllowed       Code = "not_allowed"
 	CodeTransientLimit   Code = "transient_limit_exceeded"
@@ -71,7 +72,8 @@ var (
 	ErrAlreadyJoined    = errors.New("already joined this room")
 	ErrDuplicateSession = errors.New("session is in the room already")
 	ErrRoomJoinFailed   = errors.New("room could not be joined")
-	ErrFederation       = errors.New("federation not supported")
+	ErrFederation       = errors.New("federation not supported by the other server")
+	ErrFederationFailed = errors.New("no connection to the other server")
 	ErrNotInRoom        = errors.New("not in a room")
 	ErrNotAllowed       = errors.New("not allowed")
 	ErrTransientLimit   = errors.New("too much transient data")
@@ -113,6 +115,7 @@ var codes = []struct {
 	{ErrDuplicateSession, CodeDuplicateSession},
 	{ErrRoomJoinFailed, CodeRoomJoinFailed},
 	{ErrFederation, CodeFederation},
+	{ErrFederationFailed, CodeFederationFailed},
 	{ErrNotInRoom, CodeNotInRoom},
 	{ErrNotAllowed, CodeNotAllowed},
 	{ErrTransientLimit, CodeTransientLimit},

@@ -32,6 +32,7 @@ func TestErrorCodes(t *testing.T) {
 		"duplicate_session":        {ErrDuplicateSession},
 		"room_join_failed":         {ErrRoomJoinFailed},
 		"federation_unsupported":   {ErrFederation},
+		"federation_error":         {ErrFederationFailed},
 		"not_in_room":              {ErrNotInRoom},
 		"not_allowed":              {ErrNotAllowed},
 		"transient_limit_exceeded": {ErrTransientLimit},

@@ -25,6 +25,9 @@ const (
 	EventDisinvite = "disinvite"
 	EventShed      = "shed"
 	EventFlags     = "flags"
+
+	EventFederationInterrupted = "federation_interrupted"
+	EventFederationResumed     = "federation_resumed"
 )
 
 // Event tells a client what happened. Which field is set follows from Type.
@@ -41,6 +44,8 @@ type Event struct {
 	Disinvite *RoomEntry        `json:"disinvite,omitempty"`
 	Shed      *Shed             `json:"shed,omitempty"`
 	Flags     *SessionFlags     `json:"flags,omitempty"`
+	// Resumed goes with EventFederationResumed: nothing has changed meanwhile.
+	Resumed *bool `json:"resumed,omitempty"`
 }
 
 // SessionFlags are those of a virtual session: whether it is muted, on hold, speaking.
@@ -58,6 +63,7 @@ type SessionEntry struct {
 	User          json.RawMessage `json:"user,omitempty"`
 	RoomSessionID RoomSessionID   `json:"roomsessionid,omitempty"`
 	Features      []string        `json:"features,omitempty"`
+	Federated     bool            `json:"federated,omitempty"`
 }
 
 // Participant is one entry of the list that says who is in the call: what the

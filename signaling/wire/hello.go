@@ -40,6 +40,7 @@ const (
 	FeatureAudioVideoPermissions = "audio-video-permissions"
 	FeatureChatRelay             = "chat-relay"
 	FeatureDialout               = "dialout"
+	FeatureFederation            = "federation"
 	FeatureHelloV2               = "hello-v2"
 	FeatureInCallAll             = "incall-all"
 	FeatureJoinFeatures          = "join-features"
@@ -65,6 +66,8 @@ const (
 	AuthTicket   = "ticket"
 	AuthInternal = "internal"
 	AuthProbe    = "probe"
+	// AuthFederation: another signaling server, on behalf of one of its clients.
+	AuthFederation = "federation"
 )
 
 // Hello is the first message of a client. It has a ResumeID or an Auth.
@@ -165,7 +168,10 @@ func (h *Hello) validate() error {
 	if err := h.Auth.validate(); err != nil {
 		return err
 	}
-	if h.Version == Version2 && h.Auth.Kind() == AuthClient {
+	switch kind := h.Auth.Kind(); {
+	case kind == AuthFederation && h.Version != Version2:
+		return fmt.Errorf("%w: federation needs %s", ErrHelloVersion, Version2)
+	case kind == AuthFederation, kind == AuthClient && h.Version == Version2:
 		_, err := h.Auth.Token()
 		return err
 	}
@@ -177,7 +183,7 @@ func (a *Auth) validate() error {
 		return fmt.Errorf("%w: auth without params", ErrFormat)
 	}
 	switch a.Kind() {
-	case AuthClient:
+	case AuthClient, AuthFederation:
 		return checkText("auth url", a.URL, 1, maxURL)
 	case AuthTicket, AuthProbe:
 		_, err := a.Ticket()

@@ -15,19 +15,21 @@ type RoomSessionID string
 type JoinRoom struct {
 	RoomID    string        `json:"roomid"`
 	SessionID RoomSessionID `json:"sessionid,omitempty"`
-	// Federation is there when the room lives at another server. It is kept
-	// to be refused.
-	Federation json.RawMessage `json:"federation,omitempty"`
+	// Federation is there when the room lives at another server.
+	Federation *Federation `json:"federation,omitempty"`
 }
 
 func (r *JoinRoom) validate() error {
-	if isPresent(r.Federation) {
-		return ErrFederation
-	}
 	if err := checkText("roomid", r.RoomID, 0, maxRoomID); err != nil {
 		return err
 	}
-	return checkText("sessionid", string(r.SessionID), 0, maxSessionID)
+	if err := checkText("sessionid", string(r.SessionID), 0, maxSessionID); err != nil {
+		return err
+	}
+	if r.Federation == nil {
+		return nil
+	}
+	return r.Federation.validate(r.RoomID)
 }
 
 // Room confirms that a session entered a room (RoomID is set) or left it.

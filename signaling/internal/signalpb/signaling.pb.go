@@ -772,8 +772,9 @@ type Member struct {
 	Number         uint64                 `protobuf:"varint,11,opt,name=number,proto3" json:"number,omitempty"`                                       // members are listed in this order; given by the home
 	HasPermissions bool                   `protobuf:"varint,12,opt,name=has_permissions,json=hasPermissions,proto3" json:"has_permissions,omitempty"` // the backend has told them since the member joined
 	Permissions    []string               `protobuf:"bytes,13,rep,name=permissions,proto3" json:"permissions,omitempty"`
-	Internal       bool                   `protobuf:"varint,14,opt,name=internal,proto3" json:"internal,omitempty"` // an internal client: no backend tells of it
-	Virtual        *Virtual               `protobuf:"bytes,15,opt,name=virtual,proto3" json:"virtual,omitempty"`    // set for a virtual session
+	Internal       bool                   `protobuf:"varint,14,opt,name=internal,proto3" json:"internal,omitempty"`   // an internal client: no backend tells of it
+	Virtual        *Virtual               `protobuf:"bytes,15,opt,name=virtual,proto3" json:"virtual,omitempty"`      // set for a virtual session
+	Federated      bool                   `protobuf:"varint,16,opt,name=federated,proto3" json:"federated,omitempty"` // comes by way of another signaling server
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -911,6 +912,13 @@ func (x *Member) GetVirtual() *Virtual {
 		return x.Virtual
 	}
 	return nil
+}
+
+func (x *Member) GetFederated() bool {
+	if x != nil {
+		return x.Federated
+	}
+	return false
 }
 
 // Virtual is what is special about a virtual session, such as somebody on the phone: it
@@ -3722,7 +3730,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06census\x12(\n" +
 	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02at\x127\n" +
 	"\aguesses\x18, \x01(\v2\x1b.talkd.signaling.v1.GuessesH\x00R\aguessesB\x06\n" +
-	"\x04body\"\xc7\x03\n" +
+	"\x04body\"\xe5\x03\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12 \n" +
@@ -3739,7 +3747,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x0fhas_permissions\x18\f \x01(\bR\x0ehasPermissions\x12 \n" +
 	"\vpermissions\x18\r \x03(\tR\vpermissions\x12\x1a\n" +
 	"\binternal\x18\x0e \x01(\bR\binternal\x125\n" +
-	"\avirtual\x18\x0f \x01(\v2\x1b.talkd.signaling.v1.VirtualR\avirtual\"o\n" +
+	"\avirtual\x18\x0f \x01(\v2\x1b.talkd.signaling.v1.VirtualR\avirtual\x12\x1c\n" +
+	"\tfederated\x18\x10 \x01(\bR\tfederated\"o\n" +
 	"\aVirtual\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05flags\x18\x02 \x01(\rR\x05flags\x12\x19\n" +

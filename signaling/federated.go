@@ -1,0 +1,106 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/talkd/talkd/signaling/backend"
+	"github.com/talkd/talkd/signaling/federation"
+	"github.com/talkd/talkd/signaling/wire"
+)
+
+// A client may be in a room of another signaling server. Its edge then has a link to
+// that server, on which the client is one of the sessions there (package federation).
+// The link lives and dies with the session: if that goes on at another node, its client
+// enters the room again, and the new edge makes the link.
+//
+// The other way round a federated session is one like any other, whose client is a
+// server. It does not leave its node, and its backend is told that it is federated.
+
+// federatedActor is who a participant of another Nextcloud is to the backend.
+func federatedActor(userID string) backend.Actor {
+	return backend.Actor{ID: userID, Type: "federated_users"}
+}
+
+// enterFar takes the client to a room of another server. It stays where it is until
+// it is let in there.
+func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
+	if s.who.stays() {
+		return wire.ErrNotAllowed
+	}
+	seat := federation.Seat{
+		Session: s.id, Features: s.who.features, Cloud: s.hub.urlOf(s.who.backend),
+		Room: m.Room.RoomID, RoomSession: m.Room.SessionID, Far: *m.Room.Federation,
+	}
+	if old := s.currentLink(); old.Serves(seat) {
+		return wire.AlreadyJoined(old.Room())
+	}
+	link, err := s.hub.dialer.Join(ctx, seat)
+	if err != nil {
+		return err
+	}
+	s.leaveRoom()
+	s.mu.Lock()
+	ended := s.ended
+	if !ended {
+		s.link = link
+	}
+	s.mu.Unlock()
+	if ended {
+		link.Close()
+	}
+	room := link.Room()
+	s.say(wire.ServerMessage{ID: m.ID, Type: wire.TypeRoom, Room: &room})
+	s.hub.metrics.farRooms.Inc()
+	s.hub.background(func() {
+		defer s.hub.metrics.farRooms.Dec()
+		var r rate
+		s.unlink(link, link.Run(s.hub.ctx, func(frame []byte) (wait time.Duration) {
+			s.send(frame)
+			return r.take(time.Now(), 1+len(frame)/rateBytes)
+		}))
+	})
+	return nil
+}
+
+func (s *Session) currentLink() *federation.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link
+}
+
+// unlink tells the client that its link is given up, if it has not left it itself.
+func (s *Session) unlink(link *federation.Link, why error) {
+	s.mu.Lock()
+	was := s.link == link
+	if was {
+		s.link = nil
+	}
+	s.mu.Unlock()
+	switch {
+	case !was || why == nil:
+	case errors.Is(why, federation.ErrReplaced):
+		s.end(wire.ByeRoomSession) // as if it had been replaced here
+	default:
+		s.hub.log.Debug("federation ended", keyError, why)
+		s.fail("", why)
+	}
+}
+
+// relay hands what the client says to the server where its room is. It is false if
+// that is here.
+func (s *Session) relay(m *wire.ClientMessage, frame []byte) bool {
+	link := s.currentLink()
+	if link == nil {
+		return false
+	}
+	switch m.Type {
+	case wire.TypeMessage, wire.TypeControl, wire.TypeTransient:
+		if err := link.Send(frame); err != nil {
+			s.fail(m.ID, err)
+		}
+		return true
+	}
+	return false
+}
