@@ -391,3 +391,29 @@ func TestFederatedSurvivesTheHome(t *testing.T) {
 		return q.Kind == "room" && q.Action == "leave" && q.SessionID == "nc-bob" && q.ActorID == "bob@"+host(f.own.nextcloud)
 	})
 }
+
+// TestFederatedStays: another server does not follow to other nodes, and its client is
+// not put back without it.
+func TestFederatedStays(t *testing.T) {
+	there, own := newCluster(t, 2), signalingtest.NewNextcloud(t, secret)
+	people(there)
+	there.pin("room", there.nodes[1])
+	far := signalingtest.Dial(t, there.nodes[0].url())
+	far.Welcome()
+	token := federatedToken(there.nextcloud, own, "bob", "Bob", time.Now())
+	answer := far.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version2, Features: []string{wire.ClientRedirect, wire.ClientResumeMedia, wire.ClientMove},
+		Auth: &wire.Auth{Type: wire.AuthFederation, URL: there.nextcloud.URL(), Params: there.nextcloud.TokenParams(token)},
+	}})
+	if answer.Hello == nil {
+		t.Fatalf("answer %s", wire.Encode(answer))
+	}
+	far.Join("room", "nc-bob")
+	there.nodes[0].kill()
+	again := signalingtest.Dial(t, there.nodes[1].url())
+	again.Welcome()
+	answer = again.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{Version: wire.Version, ResumeID: answer.Hello.ResumeID}})
+	if answer.Error == nil || answer.Error.Code != wire.CodeNoSuchSession {
+		t.Errorf("answer %s", wire.Encode(answer))
+	}
+}

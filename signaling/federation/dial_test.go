@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -58,6 +59,28 @@ func TestAddressIsLookedAt(t *testing.T) {
 				t.Errorf("the error tells too much: %v", err)
 			}
 		})
+	}
+}
+
+// TestTLS: the certificate of the other server is looked at.
+func TestTLS(t *testing.T) {
+	there := startFarServer(t, true)
+	u := "wss" + strings.TrimPrefix(there.web.URL, "https")
+	if _, err := dialer().Join(t.Context(), seat(u)); !errors.Is(err, errConnect) {
+		t.Errorf("error %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(there.web.Certificate())
+	done := make(chan error, 1)
+	go func() {
+		_, err := NewDialer(Config{Networks: []netip.Prefix{loopback}, RootCAs: roots}).Join(t.Context(), seat(u))
+		done <- err
+	}()
+	c := there.next(welcome)
+	c.hears(wire.TypeHello)
+	c.say(`{"id":"federation","type":"error","error":{"code":"not_allowed","message":"x"}}`)
+	if err := <-done; wire.ErrorFor(err).Code != wire.CodeNotAllowed {
+		t.Errorf("error %v", err)
 	}
 }
 

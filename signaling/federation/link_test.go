@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -38,11 +40,13 @@ type farConn struct {
 	done chan struct{}
 }
 
-func newFarServer(t *testing.T) *farServer {
+func newFarServer(t *testing.T) *farServer { return startFarServer(t, false) }
+
+func startFarServer(t *testing.T, secure bool) *farServer {
 	t.Helper()
 	f := &farServer{t: t, conns: make(chan *farConn, 16)}
 	ctx := t.Context()
-	f.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/spreed" {
 			http.NotFound(w, r)
 			return
@@ -61,6 +65,12 @@ func newFarServer(t *testing.T) *farServer {
 		_ = ws.CloseNow()
 	}))
 	t.Cleanup(f.web.Close)
+	if secure {
+		f.web.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of who refuses its certificate
+		f.web.StartTLS()
+	} else {
+		f.web.Start()
+	}
 	return f
 }
 
