@@ -131,7 +131,7 @@ func (g *gate) url() string { return "ws://" + g.lis.Addr().String() }
 
 func (g *gate) carry(near net.Conn) {
 	defer func() { _ = near.Close() }()
-	far, err := new(net.Dialer).Dial("tcp", g.to) //nolint:noctx // a test's own loopback
+	far, err := new(net.Dialer).Dial("tcp", g.to)
 	if err != nil {
 		return
 	}
