@@ -121,6 +121,7 @@ func (c *conn) pingLater(ctx context.Context) {
 
 // read is the reader: one message after the other until the connection ends.
 func (c *conn) read(ctx context.Context) {
+	defer c.hub.survive()
 	for !c.ending() {
 		frame, err := c.carrier.read(ctx)
 		switch {

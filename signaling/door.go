@@ -57,7 +57,6 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	// buffers of the server and a deep stack.
 	go func() {
 		defer h.end()
-		defer h.survive()
 		if !h.addConn(c) {
 			_ = ws.CloseNow()
 			return
@@ -67,7 +66,8 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// survive keeps what is wrong with one connection from all others.
+// survive keeps what is wrong with one connection from all others. Its session goes
+// on with the next one.
 func (h *Hub) survive() {
 	if v := recover(); v != nil {
 		h.metrics.panics.Inc()
