@@ -26,7 +26,7 @@ UNIT  = $(shell $(GO) list -tags $(TAGS) ./... | grep -v /test/e2e)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: web build ## a three-node cluster on this machine: open the printed URL in two windows and talk
@@ -103,6 +103,11 @@ bench: build ## CPU per forwarded packet against the least possible and against 
 bench-connect: build ## how soon the first media come, and what a subscription costs that is there (3 minutes, a machine that does nothing else)
 	@$(GOTEST) -count=1 -v -run '^(TestFirstMedia|TestSubscriptionMemory)$$' ./test/e2e \
 	  -args -connect.rounds=60 -connect.speakers=20 -connect.listeners=20 -cost.window=10s
+
+.PHONY: bench-signaling
+bench-signaling: build ## what those cost a node who are there, come and talk, without media
+	@$(GOTEST) -count=1 -v -timeout 20m -run '^TestSignalingCost$$' ./test/e2e -args -signaling.idle=1000 -signaling.crowd=10000 \
+	  -signaling.room=100 -signaling.window=10s -signaling.settle=20s
 
 .PHONY: gobench
 gobench: ## Go benchmarks of the packet path and of the state machine

@@ -86,6 +86,7 @@ func TestSignalingCost(t *testing.T) {
 			seconds := max(int(signalingWindow.Seconds()), 1)
 			talking("1 message/s each", seconds, time.Second)
 			talking("2 messages/s each", 2*seconds, time.Second/2)
+			talking("5 messages/s each", 5*seconds, time.Second/5)
 			talking("20 messages each at once", 20, 0)
 		})
 	}
