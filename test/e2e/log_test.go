@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/talkd/talkd/api/apitest"
 )
 
 // stranger is the address of a client behind a reverse proxy, and that of the people's machine.
@@ -30,17 +32,17 @@ func TestLogsTellNobody(t *testing.T) {
 	c := newCall(t, peopleAddress, cluster.nodes)
 	t.Cleanup(c.close)
 	c.token = cluster.conversation(cluster.nodes[0], "Secret plans")
-	login, err := logIn(t.Context(), cluster.nodes[1].HTTP, cluster.user, cluster.password)
+	login, err := apitest.LogIn(t.Context(), cluster.nodes[1].HTTP, cluster.user, cluster.password)
 	if err != nil {
 		t.Fatal(err)
 	}
 	account := map[string]any{"id": "newcomer", "displayname": "New Comer", "password": "end-to-end-newcomer"}
-	if err := ask(t.Context(), http.MethodPost, cluster.nodes[0].Admin+"/admin/v1/users", cluster.nodes[0].Token, account, nil); err != nil {
+	if err := apitest.Ask(t.Context(), http.MethodPost, cluster.nodes[0].Admin+"/admin/v1/users", cluster.nodes[0].Token, account, nil); err != nil {
 		t.Error(err)
 	}
 	for _, n := range cluster.nodes {
 		c.enter(n)
-		if _, err := logIn(t.Context(), n.HTTP, "mallory", "guessed-password"); err == nil {
+		if _, err := apitest.LogIn(t.Context(), n.HTTP, "mallory", "guessed-password"); err == nil {
 			t.Error("a wrong password is right")
 		}
 		knock(t, n, "/ocs/v2.php/apps/spreed/api/v4/room?token=guessed-token")
