@@ -44,8 +44,13 @@ func (d documented) Gather() ([]*dto.MetricFamily, error) {
 		byName[f.GetName()] = f
 	}
 	for _, a := range aliases {
-		if f := byName[a.of]; f != nil {
-			families = append(families, a.family(f))
+		of := byName[a.of]
+		if of == nil {
+			continue
+		}
+		// One without values would end the page where it stands.
+		if f := a.family(of); len(f.GetMetric()) > 0 {
+			families = append(families, f)
 		}
 	}
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })

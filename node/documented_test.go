@@ -111,3 +111,17 @@ signaling_mcu_publishers 7
 		t.Errorf("status %d:\n%s", page.Code, page.Body)
 	}
 }
+
+// What has not happened yet takes nothing else from the page.
+func TestDocumentedWithoutValues(t *testing.T) {
+	r := prometheus.NewRegistry()
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "talkd_media_publishers"})
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "talkd_backend_request_seconds", Buckets: []float64{1}}, []string{"kind", "result"})
+	r.MustRegister(gauge, seconds)
+	seconds.WithLabelValues("auth", "done").Observe(0.5)
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(documented{r}, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if text := page.Body.String(); !strings.Contains(text, "\ntalkd_media_publishers 0\n") || strings.Contains(text, "errors_total") {
+		t.Errorf("the page is\n%s", text)
+	}
+}
