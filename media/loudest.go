@@ -51,7 +51,7 @@ func newStage(room int, left prometheus.Counter) *stage {
 type voice struct {
 	stage *stage
 
-	ranked   bool      // guarded by stage.mu; its packets tell how loud it is
+	ranked   bool      // guarded by stage.mu; its packets of late tell how loud it is
 	on       bool      // guarded by stage.mu; among those that are heard
 	gone     bool      // guarded by stage.mu; will not be among them any more
 	loudness float64   // guarded by stage.mu; dB above the quietest there is, at the time of last
@@ -90,13 +90,16 @@ func (v *voice) original(seqs []uint16) {
 }
 
 // hear tells whether the voice is among the loudest with this packet. One whose
-// publisher does not tell how loud it is cannot be compared, and is always heard.
+// publisher does not tell how loud it is cannot be compared, and is always heard; so
+// is one whose publisher does not tell any more, as where encryption end to end begins
+// during a call.
 func (v *voice) hear(p *Packet) bool {
 	s := v.stage
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	level := p.Extension(ExtAudioLevel)
 	if len(level) == 0 {
+		v.ranked = v.ranked && p.Arrival.Sub(v.last) < aliveFor
 		return v.on || !v.ranked
 	}
 	v.ranked = true

@@ -97,6 +97,10 @@ func TestLoudest(t *testing.T) {
 		"who does not tell is always heard, beside the others": {
 			{50, []int{word, word, -1}, []bool{true, true, true}},
 		},
+		"nor is who does not tell any more silent for ever": {
+			{50, []int{word, word, noise}, []bool{true, true, false}}, {50, []int{word, word, -1}, []bool{true, true, false}},
+			{60, []int{word, word, -1}, []bool{true, true, true}}, {5, []int{word, word, noise}, []bool{true, true, false}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := theatre(t, 2, 3)
