@@ -125,6 +125,7 @@ func (l *look) at(ctx context.Context, p, before *place) {
 	select {
 	case <-before.speaking:
 	case <-ctx.Done():
+		return
 	}
 	if before.ok {
 		l.hear(ctx, p, before, "voice went from "+before.Name+" to "+p.Name)
