@@ -92,6 +92,80 @@ func TestNonceIsUsedOnce(t *testing.T) {
 	}
 }
 
+// So it is with two voices of which one is heard at a time, for a receiver that goes
+// from one to the other: what is left out has no numbers, and comes late or twice.
+func TestNonceOfVoicesIsUsedOnce(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			o, r := newOpener(t), rand.New(rand.NewPCG(seed, 2))
+			all := theatre(t, 1, 2)
+			pub := Publication{Tracks: []TrackInfo{{Kind: Audio, Codec: codecVP8(), Layers: make([]LayerInfo, 1)}}}
+			net := &network{burst: func() burst { return o }}
+			var feeds [2]*feed
+			for i := range feeds {
+				feeds[i] = newFeed(pub, &group{stage: all[0].v.stage}, net)
+				all[i].v = feeds[i].layers[0][0].voice
+			}
+			d := listening(t, feeds[0], withoutRTX{negotiated{ssrc: 7}}, 1)
+			now, talks := time.Now(), 0
+			for range 6000 {
+				i := r.IntN(2)
+				l, s := feeds[i].layers[0][0], all[i]
+				switch r.IntN(60) {
+				case 0:
+					s.head.SequenceNumber += uint16(r.IntN(1 << 15)) // long lost
+				case 1:
+					last, _, _ := l.voice.numbering.Last()
+					l.epoch.Add(1) // another source, with other packets under the same numbers
+					l.voice.restart()
+					l.ring.Clear()
+					s.head.SequenceNumber = last - uint16(r.IntN(50))
+				case 2:
+					d.rebind(feeds[r.IntN(2)], 0)
+				case 3:
+					paused := r.IntN(3) > 0
+					d.choose(&paused, nil)
+				case 4, 5, 6:
+					last, _, _ := d.numbering.Last()
+					var lost []uint16
+					for range r.IntN(40) {
+						lost = append(lost, last-uint16(r.IntN(60)))
+					}
+					d.resend(lost)
+				case 7, 8:
+					talks = r.IntN(2)
+				default:
+					now = now.Add(20 * time.Millisecond)
+					loudness := 40
+					if talks == i {
+						loudness = 90
+					}
+					var batch []*Packet
+					for range 1 + r.IntN(8) {
+						switch p := s.packet(loudness, now); r.IntN(30) {
+						case 0:
+							p.Release() // lost
+						case 1:
+							s.head.SequenceNumber--
+							s.head.Timestamp -= 960
+							batch = append(batch, p, s.packet(loudness, now))
+						default:
+							batch = append(batch, p)
+						}
+					}
+					if r.IntN(4) == 0 {
+						r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+					}
+					l.forward(batch, flush)
+				}
+			}
+			if len(o.seen) < 1500 || o.again < 100 {
+				t.Errorf("%d packets, %d of them again", len(o.seen), o.again)
+			}
+		})
+	}
+}
+
 // Who loses the first packets, at the end of a round of the publisher's numbers,
 // can open those of the next.
 func TestFirstPacketsAreLost(t *testing.T) {
