@@ -140,6 +140,21 @@ func TestRateArithmetic(t *testing.T) {
 	}
 }
 
+// TestRateOwed: what is taken before it is there is not there for what comes next.
+func TestRateOwed(t *testing.T) {
+	now, r := time.Unix(1, 0), rate{}
+	if wait := r.owe(now, rateBurst); wait != 0 {
+		t.Errorf("wait %v for what is there", wait)
+	}
+	for range 3 {
+		wait := r.owe(now, 10)
+		if wait != 10*rateInterval {
+			t.Errorf("wait %v", wait)
+		}
+		now = now.Add(wait)
+	}
+}
+
 // TestFarRoomCosts: a client lets its node connect to where it likes once a second.
 func TestFarRoomCosts(t *testing.T) {
 	m := &wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{Federation: &wire.Federation{}}}

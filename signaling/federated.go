@@ -56,10 +56,7 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	s.hub.background(func() {
 		defer s.hub.metrics.farRooms.Dec()
 		var r rate
-		s.unlink(link, link.Run(s.hub.ctx, func(frame []byte) (wait time.Duration) {
-			s.send(frame)
-			return r.take(time.Now(), 1+len(frame)/rateBytes)
-		}))
+		s.unlink(link, link.Run(s.hub.ctx, s.send, func(bytes int) time.Duration { return r.owe(time.Now(), 1+bytes/rateBytes) }))
 	})
 	return nil
 }

@@ -53,6 +53,14 @@ func (r *rate) take(now time.Time, tokens int) (wait time.Duration) {
 	return 0
 }
 
+// owe takes tokens also if they are not there yet, and says how long it is until then.
+func (r *rate) owe(now time.Time, tokens int) (wait time.Duration) {
+	if wait = r.take(now, tokens); wait > 0 {
+		r.take(now.Add(wait), tokens)
+	}
+	return wait
+}
+
 // pause keeps the reader from reading: what the client says too much waits on
 // its own side.
 func pause(ctx context.Context, d time.Duration) {

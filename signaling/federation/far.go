@@ -40,6 +40,7 @@ type said struct {
 	Bye wire.Bye `json:"-"`
 
 	body json.RawMessage // the member that is named like Type
+	size int             // of the whole frame
 }
 
 // hear reads one frame. Members of a message that its type does not name are not
@@ -52,7 +53,7 @@ func hear(frame []byte) (*said, error) {
 	if json.Unmarshal(frame, &members) != nil {
 		return nil, errNonsense
 	}
-	m := &said{}
+	m := &said{size: len(frame)}
 	if raw := members["id"]; raw != nil && json.Unmarshal(raw, &m.ID) != nil {
 		return nil, errNonsense
 	}

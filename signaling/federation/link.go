@@ -163,10 +163,11 @@ func (l *Link) Close() {
 }
 
 // Run hands the client what the other server says, until ctx ends, Close, or the link
-// is given up; then it says why. hear answers how long to wait before it is told more.
-func (l *Link) Run(ctx context.Context, hear func(frame []byte) time.Duration) error {
+// is given up; then it says why. pace answers how long to wait after that many bytes
+// of the other server: to read what the client does not hear costs as much.
+func (l *Link) Run(ctx context.Context, hear func(frame []byte), pace func(bytes int) time.Duration) error {
 	for {
-		err := l.relay(ctx, hear)
+		err := l.relay(ctx, hear, pace)
 		l.line.cut()
 		if ctx.Err() != nil || l.hasLeft() {
 			return nil
@@ -212,23 +213,20 @@ func (l *Link) setWhole(whole bool) {
 	l.whole = whole
 }
 
-func (l *Link) tell(hear func([]byte) time.Duration, m wire.ServerMessage) time.Duration {
-	return l.pass(hear, wire.Encode(m))
-}
+func (l *Link) tell(hear func([]byte), m wire.ServerMessage) { l.pass(hear, wire.Encode(m)) }
 
 // pass hands a frame to the client, unless it has left: that is decided under mu, so
 // that nothing comes after the answer to its leaving.
-func (l *Link) pass(hear func([]byte) time.Duration, frame []byte) time.Duration {
+func (l *Link) pass(hear func([]byte), frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.left {
-		return 0
+	if !l.left {
+		hear(frame)
 	}
-	return hear(frame)
 }
 
 // relay serves one connection until it ends.
-func (l *Link) relay(ctx context.Context, hear func([]byte) time.Duration) error {
+func (l *Link) relay(ctx context.Context, hear func([]byte), pace func(int) time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var writer sync.WaitGroup
 	names := l.names()
@@ -250,11 +248,10 @@ func (l *Link) relay(ctx context.Context, hear func([]byte) time.Duration) error
 			l.far.resumeID = "" // that session is over
 			return errBroken
 		}
-		frame := names.inward(m)
-		if frame == nil {
-			continue
+		if frame := names.inward(m); frame != nil {
+			l.pass(hear, frame)
 		}
-		if wait := l.pass(hear, frame); wait > 0 {
+		if wait := pace(m.size); wait > 0 {
 			pause(ctx, l.leaving, wait)
 		}
 	}
@@ -275,9 +272,7 @@ func (l *Link) write(ctx context.Context, names *names) {
 		case <-ctx.Done():
 			return
 		case <-l.leaving:
-			if l.line.write(ctx, encode(wire.ClientMessage{Type: wire.TypeBye, Bye: &wire.Bye{}})) == nil {
-				pause(ctx, nil, partingTime) // the other server closes
-			}
+			l.part(ctx, names)
 			return
 		case <-ping.C:
 			if l.line.ping(ctx) != nil {
@@ -289,6 +284,18 @@ func (l *Link) write(ctx context.Context, names *names) {
 				return
 			}
 		}
+	}
+}
+
+// part sends the last that the client has said, and that it leaves.
+func (l *Link) part(ctx context.Context, names *names) {
+	for len(l.out) > 0 {
+		if l.line.write(ctx, names.outward(<-l.out)) != nil {
+			return
+		}
+	}
+	if l.line.write(ctx, encode(wire.ClientMessage{Type: wire.TypeBye, Bye: &wire.Bye{}})) == nil {
+		pause(ctx, nil, partingTime) // the other server closes
 	}
 }
 

@@ -129,13 +129,14 @@ type joined struct {
 	link     *Link
 	far      *farConn
 	heard    chan string
+	read     chan int // bytes
 	ended    chan error
 	observed chan string
 }
 
 func join(t *testing.T) *joined {
 	t.Helper()
-	j := &joined{farServer: newFarServer(t), heard: make(chan string, 64), ended: make(chan error, 1), observed: make(chan string, 8)}
+	j := &joined{farServer: newFarServer(t), heard: make(chan string, 64), read: make(chan int, 1024), ended: make(chan error, 1), observed: make(chan string, 8)}
 	d := NewDialer(Config{Networks: []netip.Prefix{loopback}, Observe: func(r string) { j.observed <- r }})
 	type outcome struct {
 		link *Link
@@ -164,8 +165,8 @@ func join(t *testing.T) *joined {
 	j.link = o.link
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		j.ended <- j.link.Run(ctx, func(frame []byte) time.Duration {
-			j.heard <- string(frame)
+		j.ended <- j.link.Run(ctx, func(frame []byte) { j.heard <- string(frame) }, func(bytes int) time.Duration {
+			j.read <- bytes
 			return 0
 		})
 		close(j.ended)
@@ -350,6 +351,40 @@ func TestReplaced(t *testing.T) {
 	if err := j.end(); !errors.Is(err, ErrReplaced) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// TestAllCounts: also what the client does not hear of has to be read.
+func TestAllCounts(t *testing.T) {
+	j := join(t)
+	const unheard, heard = `{"type":"event","event":{"target":"roomlist","type":"update"}}`, `{"type":"message","message":{"data":1}}`
+	j.far.say(unheard, heard)
+	j.hears(`{"message":{"data":1},"type":"message"}`)
+	for _, frame := range []string{unheard, heard} {
+		if got := <-j.read; got != len(frame) {
+			t.Errorf("%d bytes, want %d", got, len(frame))
+		}
+	}
+}
+
+// TestLastWords: what the client has said before it leaves is heard.
+func TestLastWords(t *testing.T) {
+	j := join(t)
+	j.far.end()
+	j.hears(interrupted)
+	const last = 32
+	for range last {
+		if err := j.link.Send([]byte(`{"type":"message","message":{}}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.far = j.next(welcome)
+	j.far.hears(wire.TypeHello)
+	j.link.Close()
+	j.far.say(hello)
+	for range last {
+		j.far.hears(wire.TypeMessage)
+	}
+	j.far.hears(wire.TypeBye)
 }
 
 // TestLeave: the other server hears it, and the client hears nothing more.
