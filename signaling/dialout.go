@@ -171,7 +171,7 @@ func (s *Session) dialled(ctx context.Context, id string, a *wire.DialoutAnswer)
 		ctx, cancel := context.WithTimeout(ctx, callTold)
 		defer cancel()
 		if err := s.hub.tellCall(ctx, store.RoomID{Backend: s.who.backend, Name: a.RoomID}, a.Status); err != nil {
-			s.hub.log.Debug("state of a call not told", keyError, err)
+			s.hub.log.Debug("state of a call not told", keyError, logged(err))
 		}
 	}
 }

@@ -42,3 +42,13 @@ func detached() error {
 }
 
 func lower(s string) string { return strings.ToLower(s) }
+
+// logged is what is logged of an error: not the text of a refusal, which a backend or
+// another server wrote for the client.
+func logged(err error) string {
+	text := err.Error()
+	if refusal := (*wire.Error)(nil); errors.As(err, &refusal) && refusal.Message != "" {
+		text = strings.ReplaceAll(text, ": "+refusal.Message, "")
+	}
+	return text
+}

@@ -80,7 +80,7 @@ func (s *Session) unlink(link *federation.Link, why error) {
 	case errors.Is(why, federation.ErrReplaced):
 		s.end(wire.ByeRoomSession) // as if it had been replaced here
 	default:
-		s.hub.log.Debug("federation ended", keyError, why)
+		s.hub.log.Debug("federation ended", keyError, logged(why))
 		s.fail("", why)
 	}
 }

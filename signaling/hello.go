@@ -45,7 +45,7 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		h.throttle.failed(c.addr)
 	}
 	h.metrics.hello(false)
-	h.log.Debug("hello refused", keyError, err)
+	h.log.Debug("hello refused", keyError, logged(err))
 	c.say(wire.ErrorReply(m.ID, err))
 }
 

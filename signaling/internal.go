@@ -113,7 +113,7 @@ func (s *Session) internal(ctx context.Context, m *wire.ClientMessage) {
 }
 
 func (s *Session) refuseVirtual(message string, err error) {
-	s.hub.log.Debug("virtual session refused", keyError, err)
+	s.hub.log.Debug("virtual session refused", keyError, logged(err))
 	s.fail(message, err)
 }
 

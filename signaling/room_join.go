@@ -28,7 +28,7 @@ func (s *Session) joinRoom(ctx context.Context, m *wire.ClientMessage) {
 	}
 	if err := enter(ctx, m); err != nil {
 		s.hub.metrics.joined(err)
-		s.hub.log.Debug("join refused", keyError, err)
+		s.hub.log.Debug("join refused", keyError, logged(err))
 		s.fail(m.ID, err)
 		return
 	}
@@ -240,7 +240,7 @@ func (h *Hub) callback(of store.BackendID, ask func(context.Context) error) bool
 		}
 		defer func() { <-c.tokens }()
 		if err := ask(h.ctx); err != nil {
-			h.log.Debug("backend not told", keyError, err)
+			h.log.Debug("backend not told", keyError, logged(err))
 		}
 	})
 	return true

@@ -144,7 +144,7 @@ func (n *Nextcloud) Refuse(kind string, code wire.Code) {
 		delete(n.refusals, kind)
 		return
 	}
-	n.refusals[kind] = wire.Error{Code: code, Message: "refused by the test"}
+	n.refusals[kind] = wire.Error{Code: code, Message: "Alice is refused by the test"}
 }
 
 // Break lets another handler answer in place of the instance, to hang, to
