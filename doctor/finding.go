@@ -9,6 +9,11 @@
 // are for. They start no goroutine that outlives them.
 package doctor
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Result of a look.
 type Result string
 
@@ -56,7 +61,12 @@ type findings struct {
 	list  []Finding
 }
 
+// maxText bounds what strangers may have written.
+const maxText = 1000 // runes
+
+// add makes the text one that nodes can tell each other.
 func (f *findings) add(check string, r Result, text, do string) {
+	text = strings.ToValidUTF8(fmt.Sprintf("%.*s", maxText, text), "\ufffd")
 	f.list = append(f.list, Finding{Check: check, About: f.about, Result: r, Text: text, Do: do})
 }
 

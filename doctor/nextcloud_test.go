@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/talkd/talkd/signaling/backend"
 )
@@ -87,5 +88,17 @@ func TestNextcloud(t *testing.T) {
 		"internal error": {odd(500), "answered 500", []string{"nextcloud failed"}},
 	} {
 		expect(t, name, Nextcloud("https://cloud.example", tt.e), tt.words, tt.want...)
+	}
+}
+
+// TestWordsOfStrangers: whatever a stranger answers, nodes can tell each other what was
+// found.
+func TestWordsOfStrangers(t *testing.T) {
+	found := Nextcloud("https://cloud.example", backend.Examination{
+		Err: backend.ErrBadResponse, Status: 302, Location: "https://\xff" + strings.Repeat("x", 1<<20) + "/",
+	})
+	expect(t, "an odd redirect", found, "answered 302", "nextcloud failed")
+	if text := found[0].Text; !utf8.ValidString(text) || len(text) > 4*maxText {
+		t.Errorf("%d bytes, valid: %v", len(text), utf8.ValidString(text))
 	}
 }
