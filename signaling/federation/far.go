@@ -87,6 +87,10 @@ func hear(frame []byte) (*said, error) {
 
 // refusal is what the client hears of an error.
 func (m *said) refusal() *wire.Error {
+	if m.Error.Code == string(wire.CodeRedirect) {
+		// The client would follow it, with all that it says from then on.
+		return wire.ErrorFor(wire.ErrFederationFailed)
+	}
 	return wire.ForeignError(m.Error.Code, m.Error.Message, m.Error.Details, wire.ErrFederationFailed)
 }
 

@@ -276,6 +276,28 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// TestNobodySentElsewhere: another server does not send a client of this one elsewhere.
+func TestNobodySentElsewhere(t *testing.T) {
+	const redirect = `"error":{"code":"redirect","message":"m","details":{"roomid":"r","url":"wss://evil.example/spreed","ticket":"t"}}}`
+	there := newFarServer(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := dialer().Join(t.Context(), seat(there.url()))
+		done <- err
+	}()
+	c := there.next(welcome)
+	c.hears(wire.TypeHello)
+	c.say(hello)
+	c.hears(wire.TypeRoom)
+	c.say(`{"id":"federation","type":"error",` + redirect)
+	if e := wire.ErrorFor(<-done); e.Code != wire.CodeFederationFailed || e.Details != nil {
+		t.Errorf("error %+v", e)
+	}
+	j := join(t)
+	j.far.say(`{"id":"1","type":"error",` + redirect)
+	j.hears(`{"id":"1","type":"error","error":{"code":"federation_error","message":"no connection to the other server"}}`)
+}
+
 // TestLinkBreaks: the session of before is taken up again; what the client said
 // meanwhile goes out then, under its id of there.
 func TestLinkBreaks(t *testing.T) {
