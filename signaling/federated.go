@@ -24,7 +24,7 @@ func federatedActor(userID string) backend.Actor {
 }
 
 // enterFar takes the client to a room of another server. It stays where it is until
-// it is let in there.
+// it is let in there, unless that is the same seat.
 func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	if s.who.stays() {
 		return wire.ErrNotAllowed
@@ -33,8 +33,11 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 		Session: s.id, Features: s.who.features, Cloud: s.hub.urlOf(s.who.backend),
 		Room: m.Room.RoomID, RoomSession: m.Room.SessionID, Far: *m.Room.Federation,
 	}
-	if old := s.currentLink(); old.Serves(seat) {
+	switch old := s.currentLink(); {
+	case old.Serves(seat):
 		return wire.AlreadyJoined(old.Room())
+	case old.Takes(seat):
+		s.leaveRoom()
 	}
 	link, err := s.hub.dialer.Join(ctx, seat)
 	if err != nil {

@@ -300,6 +300,30 @@ func TestFederationReplaced(t *testing.T) {
 	f.joined()
 }
 
+// TestFederationEntersAgain: a client that enters its room again, by another name of the
+// server, is not replaced by itself.
+func TestFederationEntersAgain(t *testing.T) {
+	f := federate(t)
+	session := f.bob.Session
+	for i := range 5 {
+		token := federatedToken(f.there.nextcloud, f.own.nextcloud, "bob", "Bob", time.Now())
+		answer := f.bob.Ask(wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{
+			RoomID: "mine", SessionID: "nc-bob", Federation: &wire.Federation{
+				Signaling: f.gate.url() + strings.Repeat("/", i%2+1), URL: f.there.nextcloud.URL() + "/", RoomID: "room", Token: token,
+			},
+		}})
+		if answer.Room == nil {
+			t.Fatalf("answer %s", wire.Encode(answer))
+		}
+		f.joined()
+	}
+	f.bob.Barrier()
+	f.bob.ExpectNone("bye", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeBye })
+	if f.bob.Session != session {
+		t.Error("another session")
+	}
+}
+
 // TestFederationEnds: a node that stops, and a session that is not taken up again,
 // leave the other server.
 func TestFederationEnds(t *testing.T) {

@@ -84,7 +84,7 @@ func TestCloudOf(t *testing.T) {
 // TestGivenUp: a server that cannot be reached for a minute.
 func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &Link{dialer: dialer(), seat: seat("%"), leaving: make(chan struct{})}
+		l := newLink(dialer(), seat("%"), nil)
 		start := time.Now()
 		_, err := l.reconnect(t.Context())
 		if took := time.Since(start); wire.ErrorFor(err).Code != wire.CodeFederationFailed || took != giveUp {

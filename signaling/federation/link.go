@@ -67,7 +67,8 @@ type Link struct {
 	dialer  *Dialer
 	seat    Seat
 	out     chan []byte
-	leaving chan struct{} // closed when the client leaves
+	leaving context.Context // ends when the client leaves
+	leave   context.CancelFunc
 
 	// These belong to Run; the writer has them while there is a connection.
 	line *line
@@ -80,6 +81,12 @@ type Link struct {
 	left  bool      // guarded by mu; nothing is heard any more
 }
 
+func newLink(d *Dialer, s Seat, ln *line) *Link {
+	l := &Link{dialer: d, seat: s, line: ln, out: make(chan []byte, maxQueued), whole: true}
+	l.leaving, l.leave = context.WithCancel(context.Background())
+	return l
+}
+
 // Join takes a client to a room. A refusal of the other server is the error.
 func (d *Dialer) Join(ctx context.Context, s Seat) (*Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
@@ -88,7 +95,7 @@ func (d *Dialer) Join(ctx context.Context, s Seat) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{dialer: d, seat: s, line: ln, out: make(chan []byte, maxQueued), leaving: make(chan struct{}), whole: true}
+	l := newLink(d, s, ln)
 	if err := l.enter(ctx, ln); err != nil {
 		ln.cut()
 		return nil, err
@@ -139,6 +146,12 @@ func (l *Link) Serves(s Seat) bool {
 		l.seat.Far.Signaling == s.Far.Signaling && l.seat.farRoom() == s.farRoom()
 }
 
+// Takes tells whether the other server would take a seat for this one taken anew, so
+// that one of them ends the other.
+func (l *Link) Takes(s Seat) bool {
+	return l != nil && l.seat.RoomSession == s.RoomSession && l.seat.farRoom() == s.farRoom()
+}
+
 // Send queues what the client says. It never blocks.
 func (l *Link) Send(frame []byte) error {
 	select {
@@ -156,10 +169,8 @@ func (l *Link) Close() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.left {
-		l.left = true
-		close(l.leaving)
-	}
+	l.left = true
+	l.leave()
 }
 
 // Run hands the client what the other server says, until ctx ends, Close, or the link
@@ -252,7 +263,7 @@ func (l *Link) relay(ctx context.Context, hear func([]byte), pace func(int) time
 			l.pass(hear, frame)
 		}
 		if wait := pace(m.size); wait > 0 {
-			pause(ctx, l.leaving, wait)
+			pause(ctx, l.leaving.Done(), wait)
 		}
 	}
 }
@@ -271,7 +282,7 @@ func (l *Link) write(ctx context.Context, names *names) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.leaving:
+		case <-l.leaving.Done():
 			l.part(ctx, names)
 			return
 		case <-ping.C:
@@ -313,8 +324,9 @@ func pause(ctx context.Context, leaving <-chan struct{}, d time.Duration) {
 func (l *Link) reconnect(ctx context.Context) (resumed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, giveUp)
 	defer cancel()
+	defer context.AfterFunc(l.leaving, cancel)() // not to take the place of the next link
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
-		pause(ctx, l.leaving, wait/2+rand.N(wait))
+		pause(ctx, l.leaving.Done(), wait/2+rand.N(wait))
 		if l.hasLeft() || ctx.Err() != nil {
 			return false, cmp.Or(err, wire.ErrFederationFailed)
 		}

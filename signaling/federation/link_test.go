@@ -390,23 +390,34 @@ func TestAllCounts(t *testing.T) {
 
 // TestLastWords: what the client has said before it leaves is heard.
 func TestLastWords(t *testing.T) {
-	j := join(t)
-	j.far.end()
-	j.hears(interrupted)
+	there := newFarServer(t)
+	lines := make(chan *line, 1)
+	go func() {
+		ln, err := dialer().dial(t.Context(), there.url())
+		if err != nil {
+			t.Errorf("dial: %v", err)
+		}
+		lines <- ln
+	}()
+	c := there.next(welcome)
+	l := newLink(dialer(), seat(there.url()), <-lines)
 	const last = 32
 	for range last {
-		if err := j.link.Send([]byte(`{"type":"message","message":{}}`)); err != nil {
+		if err := l.Send([]byte(`{"type":"message","message":{}}`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	j.far = j.next(welcome)
-	j.far.hears(wire.TypeHello)
-	j.link.Close()
-	j.far.say(hello)
+	l.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(t.Context(), func([]byte) {}, func(int) time.Duration { return 0 }) }()
 	for range last {
-		j.far.hears(wire.TypeMessage)
+		c.hears(wire.TypeMessage)
 	}
-	j.far.hears(wire.TypeBye)
+	c.hears(wire.TypeBye)
+	c.end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestLeave: the other server hears it, and the client hears nothing more.
@@ -422,6 +433,22 @@ func TestLeave(t *testing.T) {
 	}
 	if len(j.heard) > 0 {
 		t.Errorf("heard %s", <-j.heard)
+	}
+}
+
+// TestLeaveInBetween: who leaves while the connection is made again does not come back.
+func TestLeaveInBetween(t *testing.T) {
+	j := join(t)
+	j.far.end()
+	j.hears(interrupted)
+	c := j.next()
+	j.link.Close()
+	if err := j.end(); err != nil {
+		t.Errorf("error %v", err)
+	}
+	_ = c.ws.Write(t.Context(), websocket.MessageText, []byte(welcome)) // it has gone
+	if _, frame, err := c.ws.Read(t.Context()); err == nil {
+		t.Errorf("heard %s", frame)
 	}
 }
 
