@@ -24,7 +24,7 @@ func federatedActor(userID string) backend.Actor {
 }
 
 // enterFar takes the client to a room of another server. It stays where it is until
-// it is let in there, unless that is the same seat.
+// it is let in there.
 func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	if s.who.stays() {
 		return wire.ErrNotAllowed
@@ -37,7 +37,16 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	case old.Serves(seat):
 		return wire.AlreadyJoined(old.Room())
 	case old.Takes(seat):
-		s.leaveRoom()
+		// The other server ends the older of two, which is no end of this session. One that
+		// is interrupted must not become the later one.
+		s.mu.Lock()
+		s.link = nil
+		s.mu.Unlock()
+		if old.Whole() {
+			defer old.Close()
+		} else {
+			old.Close()
+		}
 	}
 	link, err := s.hub.dialer.Join(ctx, seat)
 	if err != nil {

@@ -317,6 +317,11 @@ func TestFederationEntersAgain(t *testing.T) {
 		}
 		f.joined()
 	}
+	for _, q := range f.there.nextcloud.Questions() {
+		if q.Kind == "room" && q.Action == "leave" {
+			t.Errorf("the Nextcloud was told that %s left", q.SessionID)
+		}
+	}
 	f.bob.Barrier()
 	f.bob.ExpectNone("bye", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeBye })
 	if f.bob.Session != session {

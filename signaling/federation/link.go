@@ -218,6 +218,13 @@ func (l *Link) hasLeft() bool {
 	return l.left
 }
 
+// Whole tells whether there is a connection.
+func (l *Link) Whole() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.whole
+}
+
 func (l *Link) setWhole(whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
