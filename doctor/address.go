@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/talkd/talkd/store"
@@ -40,7 +41,8 @@ type look struct {
 	Address
 	url     *url.URL // http or https, no slash at the end
 	host    string   // with the port
-	trusted bool     // its certificate, or there is none
+	trusted bool     // its certificate, or it is plain HTTP on this machine
+	local   bool     // the name is of this machine
 	client  *http.Client
 }
 
@@ -98,6 +100,7 @@ func (l *look) reach(ctx context.Context) bool {
 		l.failed(CheckName, text, do)
 		return false
 	}
+	l.local = addrs[0].IsLoopback()
 	if name != addrs[0].String() {
 		l.ok(CheckName, name+" is "+join(addrs))
 	}
@@ -107,15 +110,24 @@ func (l *look) reach(ctx context.Context) bool {
 	case l.url.Scheme == "http" && !addrs[0].IsLoopback():
 		l.failed(CheckName, "plain HTTP: browsers give no page a camera and no microphone, and a Nextcloud on HTTPS cannot use it", "give it a certificate and an https URL, itself (http.tls_cert) or by a reverse proxy; set http.public_url")
 	}
+	// At once, as those that do not answer take all the time there is.
+	errs := make([]error, len(addrs))
+	var calls sync.WaitGroup
+	for i, a := range addrs {
+		calls.Go(func() {
+			conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(a.String(), port))
+			if errs[i] = err; err == nil {
+				_ = conn.Close() // nothing was said
+			}
+		})
+	}
+	calls.Wait()
 	var dead []netip.Addr
 	var last error
-	for _, a := range addrs {
-		conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(a.String(), port))
+	for i, err := range errs {
 		if err != nil {
-			dead, last = append(dead, a), err
-			continue
+			dead, last = append(dead, addrs[i]), err
 		}
-		_ = conn.Close() // nothing was said
 	}
 	text, do := "", ""
 	if last != nil {
@@ -157,8 +169,8 @@ func join(addrs []netip.Addr) string {
 // certificate looks at what the server shows. The look goes on also if it is not good:
 // there may be more to find.
 func (l *look) certificate(ctx context.Context) {
-	l.trusted = l.url.Scheme == "http"
-	if l.trusted {
+	if l.url.Scheme == "http" {
+		l.trusted = l.local
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)

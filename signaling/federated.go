@@ -68,7 +68,10 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	s.hub.background(func() {
 		defer s.hub.metrics.farRooms.Dec()
 		var r rate
-		s.unlink(link, link.Run(s.hub.ctx, s.send, func(bytes int) time.Duration { return r.owe(time.Now(), 1+bytes/rateBytes) }))
+		why := wire.ErrFederationFailed // of a panic
+		defer func() { s.unlink(link, why) }()
+		defer s.hub.survive()
+		why = link.Run(s.hub.ctx, s.send, func(bytes int) time.Duration { return r.owe(time.Now(), 1+bytes/rateBytes) })
 	})
 	return nil
 }
