@@ -88,6 +88,9 @@ func (c *conn) serve(ctx context.Context) {
 	c.writer.Wait()
 	cancel()
 	c.carrier.cut()
+	if s != nil {
+		s.giveBack(c.carrier.unheard()) // before the next connection, which waits for done
+	}
 	close(c.done)
 	if s != nil {
 		s.detach(c)
@@ -162,7 +165,7 @@ func (c *conn) write(ctx context.Context) {
 		frames, from, status := c.next()
 		switch {
 		case len(frames) > 0:
-			if n, err := c.carrier.write(ctx, frames); err != nil {
+			if n, err := c.carrier.write(ctx, frames, from != nil); err != nil {
 				if from != nil {
 					from.giveBack(frames[n:])
 				}

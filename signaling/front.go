@@ -324,7 +324,7 @@ func (p *passage) read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (p *passage) write(ctx context.Context, frames [][]byte) (int, error) {
+func (p *passage) write(ctx context.Context, frames [][]byte, _ bool) (int, error) {
 	for i, frame := range frames {
 		if err := p.writeFrame(ctx, frame); err != nil {
 			return i, err
@@ -375,3 +375,6 @@ func (p *passage) close(status websocket.StatusCode) {
 }
 
 func (p *passage) cut() { p.once.Do(func() { close(p.gone) }) }
+
+// unheard is nothing: what has gone to the other node is not known any more.
+func (p *passage) unheard() [][]byte { return nil }

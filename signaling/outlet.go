@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,15 +19,27 @@ type outlet struct {
 	net.Conn
 	buffers *sync.Pool
 
-	mu sync.Mutex // held while something is written
+	closing atomic.Bool // no new write begins
+
+	mu      sync.Mutex // held while something is written
+	closed  bool       // guarded by mu
+	unheard unheard    // guarded by mu, but for raw, which stays
 }
 
 // Write is for the library.
 func (o *outlet) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.writeLocked(p)
+}
+
+func (o *outlet) writeLocked(p []byte) (int, error) {
 	_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
+	if o.closing.Load() {
+		return 0, net.ErrClosed
+	}
 	n, err := o.Conn.Write(p)
+	o.unheard.written += int64(n)
 	// TLS writes by itself now and then.
 	_ = o.SetWriteDeadline(time.Time{})
 	return n, err
@@ -36,27 +49,38 @@ func (o *outlet) Write(p []byte) (int, error) {
 const maxBuffer = 2 * maxWrite
 
 // writeFrames sends messages at once: a system call costs much more than to copy
-// them. It tells how many have gone out whole.
-func (o *outlet) writeFrames(frames [][]byte) (int, error) {
-	kept, _ := o.buffers.Get().(*[]byte)
-	if kept == nil {
-		kept = new([]byte)
+// them. It tells how many have gone out whole, and keeps those of a session until
+// they are acknowledged. What the connection says itself comes before its session,
+// or after the end of it, when nobody comes back for anything.
+func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
+	buffer, _ := o.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
 	}
-	all := (*kept)[:0]
+	all := (*buffer)[:0]
 	for _, frame := range frames {
 		all = append(appendHeader(all, len(frame)), frame...)
 	}
-	sent, err := o.Write(all)
-	if cap(all) <= maxBuffer {
-		*kept = all
-		o.buffers.Put(kept)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if ofSession {
+		o.unheard.askSometimes()
+	} else {
+		o.unheard.frames = nil
 	}
-	if err == nil {
-		return len(frames), nil
+	end := o.unheard.written
+	_, err := o.writeLocked(all)
+	if cap(all) <= maxBuffer {
+		*buffer = all
+		o.buffers.Put(buffer)
 	}
 	for i, frame := range frames {
-		if sent -= len(appendHeader(nil, len(frame))) + len(frame); sent < 0 {
+		var header [10]byte
+		if end += int64(len(appendHeader(header[:0], len(frame))) + len(frame)); end > o.unheard.written {
 			return i, err
+		}
+		if ofSession {
+			o.unheard.add(frame, end)
 		}
 	}
 	return len(frames), err
@@ -93,7 +117,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u.outlet.Conn = conn
+	u.outlet.Conn, u.outlet.unheard.raw = conn, rawOf(conn)
 	early, err := was.Peek(was.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err

@@ -39,7 +39,7 @@ func TestOutlet(t *testing.T) {
 			}
 			b := &brittle{left: left}
 			o := &outlet{Conn: b, buffers: new(sync.Pool)}
-			n, err := o.writeFrames(frames)
+			n, err := o.writeFrames(frames, true)
 			if n != whole || (err == nil) != (whole == len(frames)) || b.writes != 1 {
 				t.Errorf("%d bytes: %d frames in %d writes, %v", left, n, b.writes, err)
 			}

@@ -20,7 +20,7 @@ type writes struct {
 	at map[time.Time][]string // guarded by mu
 }
 
-func (w *writes) write(_ context.Context, frames [][]byte) (int, error) {
+func (w *writes) write(_ context.Context, frames [][]byte, _ bool) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range frames {

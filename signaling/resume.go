@@ -132,6 +132,8 @@ func (h *Hub) takeUp(c *conn, s *Session, id, resumeID string, known uint32) err
 			return errNoSecret
 		}
 	}
+	s.back.Lock()
+	defer s.back.Unlock()
 	if !s.dropConn() || !s.attach(c) {
 		return wire.ErrNoSuchSession
 	}

@@ -56,6 +56,7 @@ type Session struct {
 	who  identity
 	desk *mcu.Desk
 	turn sync.Mutex // held while a message of the client is handled
+	back sync.Mutex // held while its client comes back: by one connection after the other
 	rate rate       // guarded by turn
 	// incarnation rises when the session goes on without its media.
 	incarnation uint32
@@ -197,10 +198,13 @@ func (s *Session) next(c *conn) [][]byte {
 	return frames
 }
 
-// giveBack puts frames that could not be sent in front again.
+// giveBack puts frames that did not reach the client in front again.
 func (s *Session) giveBack(frames [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended || len(frames) == 0 {
+		return
+	}
 	s.queue = slices.Concat(frames, s.queue)
 	for _, frame := range frames {
 		s.queuedBytes += len(frame)

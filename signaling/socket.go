@@ -15,14 +15,17 @@ type carrier interface {
 	// read gives the next message; it is called by one goroutine.
 	read(context.Context) ([]byte, error)
 	// write is called by one goroutine. It tells how many of the frames are
-	// written whole.
-	write(ctx context.Context, frames [][]byte) (int, error)
+	// written whole; those of a session may come back as unheard.
+	write(ctx context.Context, frames [][]byte, ofSession bool) (int, error)
 	// ping waits for a sign of life. It needs somebody who reads.
 	ping(context.Context) error
 	// close ends the connection politely.
 	close(websocket.StatusCode)
 	// cut ends it at once.
 	cut()
+	// unheard gives, after cut, what was written for the session and is known not
+	// to have come to the client, oldest first.
+	unheard() [][]byte
 }
 
 // socket is a WebSocket: the library has its beginning, its end, and what is read;
@@ -50,11 +53,15 @@ func (s socket) read(ctx context.Context) ([]byte, error) {
 	return frame, nil
 }
 
-func (s socket) write(_ context.Context, frames [][]byte) (int, error) {
-	return s.out.writeFrames(frames)
+func (s socket) write(_ context.Context, frames [][]byte, ofSession bool) (int, error) {
+	return s.out.writeFrames(frames, ofSession)
 }
 
-func (s socket) ping(ctx context.Context) error { return s.ws.Ping(ctx) }
+func (s socket) ping(ctx context.Context) error {
+	err := s.ws.Ping(ctx)
+	s.out.settle()
+	return err
+}
 
 func (s socket) close(status websocket.StatusCode) {
 	_ = s.ws.Close(status, "") // the client may be gone already
@@ -63,3 +70,5 @@ func (s socket) close(status websocket.StatusCode) {
 func (s socket) cut() {
 	_ = s.ws.CloseNow() // after a close handshake there is nothing left to close
 }
+
+func (s socket) unheard() [][]byte { return s.out.takeUnheard() }

@@ -1,0 +1,120 @@
+package signaling
+
+import (
+	"net"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Of what has been written the kernel is asked when that much more is kept than it
+// was then, and after each ping: not at each write, and nothing is kept of a
+// session where nothing is said.
+const (
+	askAfterFrames = 32
+	askAfterBytes  = 64 << 10
+)
+
+// unheard are the frames of a session which have been written and which the other
+// end's TCP has not acknowledged: of a connection that breaks the next one sends
+// them again. Only the kernel knows, and only about bytes.
+type unheard struct {
+	raw     syscall.RawConn // nil: a connection that does not tell; nothing is kept
+	written int64           // to the connection, by whomever
+	frames  []writtenFrame  // oldest first
+
+	// As it was when the kernel was asked last.
+	kept    int
+	askedAt int64
+}
+
+// writtenFrame ends before that byte of the connection.
+type writtenFrame struct {
+	frame []byte
+	end   int64
+}
+
+func (u *unheard) add(frame []byte, end int64) {
+	if u.raw != nil {
+		u.frames = append(u.frames, writtenFrame{frame, end})
+	}
+}
+
+// askSometimes keeps what is kept near to what the kernel has.
+func (u *unheard) askSometimes() {
+	if len(u.frames)-u.kept >= askAfterFrames || len(u.frames) > 0 && u.written-u.askedAt >= askAfterBytes {
+		u.ask()
+	}
+}
+
+// ask forgets what has been acknowledged. If the kernel does not tell that is all:
+// better once too few than twice.
+func (u *unheard) ask() {
+	if len(u.frames) > 0 {
+		acknowledged := u.written
+		if waits, err := unacknowledged(u.raw); err == nil {
+			acknowledged -= int64(waits)
+		}
+		n := 0
+		for n < len(u.frames) && u.frames[n].end <= acknowledged {
+			n++
+		}
+		u.frames = slices.Delete(u.frames, 0, n)
+	}
+	u.kept, u.askedAt = len(u.frames), u.written
+}
+
+// settle forgets what the client has got by now.
+func (o *outlet) settle() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unheard.ask()
+	if len(o.unheard.frames) == 0 {
+		o.unheard.frames = nil
+	}
+}
+
+// A client that has everything may acknowledge it that much later, which systems do
+// to save packets: one that resumes while its connection is open still.
+const (
+	lateAcknowledgement = 250 * time.Millisecond
+	askStep             = 10 * time.Millisecond
+)
+
+// Close asks the kernel for the last time, when nothing is being written any more.
+// What it still has it must not send: it would come twice.
+func (o *outlet) Close() error {
+	if o.unheard.raw == nil {
+		return o.Conn.Close()
+	}
+	o.closing.Store(true)
+	_ = o.SetWriteDeadline(time.Unix(1, 0)) // who writes stops at once; of a closed one nobody does
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return net.ErrClosed
+	}
+	o.closed = true
+	o.unheard.ask()
+	for began := time.Now(); len(o.unheard.frames) > 0 && time.Since(began) < lateAcknowledgement && established(o.unheard.raw); {
+		time.Sleep(askStep) // there is nothing to be told by
+		o.unheard.ask()
+	}
+	if tcp, ok := o.Conn.(*net.TCPConn); ok && len(o.unheard.frames) > 0 {
+		_ = tcp.SetLinger(0) // of a connection that is reset already there is nothing left to send
+	}
+	return o.Conn.Close()
+}
+
+// takeUnheard closes the outlet and gives, once, what has to be sent again.
+func (o *outlet) takeUnheard() [][]byte {
+	_ = o.Close() // it may be closed already
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	frames := make([][]byte, len(o.unheard.frames))
+	for i, f := range o.unheard.frames {
+		frames[i] = f.frame
+	}
+	o.unheard.frames = nil
+	return frames
+}

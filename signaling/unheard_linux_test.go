@@ -1,0 +1,161 @@
+package signaling
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// overTCP is an outlet and the other end of its connection.
+func overTCP(t *testing.T) (*outlet, net.Conn) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	there, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &outlet{Conn: here, buffers: new(sync.Pool)}
+	o.unheard.raw = rawOf(here)
+	t.Cleanup(func() {
+		_ = there.Close()
+		_ = o.Close()
+	})
+	return o, there
+}
+
+// numbered are frames of some bytes.
+func numbered(from, n, size int) [][]byte {
+	frames := make([][]byte, n)
+	for i := range frames {
+		frames[i] = fmt.Appendf(nil, "%0*d", size, from+i)
+	}
+	return frames
+}
+
+// hear reads as many bytes as the frames make, and says so: what comes back has the
+// acknowledgement with it.
+func hear(t *testing.T, o *outlet, there net.Conn, frames [][]byte) {
+	t.Helper()
+	size := 0
+	for _, f := range frames {
+		size += len(appendHeader(nil, len(f))) + len(f)
+	}
+	_, err := io.ReadFull(there, make([]byte, size))
+	if err == nil {
+		_, err = there.Write([]byte{0})
+	}
+	if err == nil {
+		_, err = io.ReadFull(o.Conn, make([]byte, 1))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustWrite(t *testing.T, o *outlet, frames [][]byte) {
+	t.Helper()
+	if n, err := o.writeFrames(frames, true); n != len(frames) || err != nil {
+		t.Fatalf("%d of %d frames: %v", n, len(frames), err)
+	}
+}
+
+// TestUnheard: what was written after the client closed its socket comes back once,
+// and nothing of what it has got.
+func TestUnheard(t *testing.T) {
+	o, there := overTCP(t)
+	if _, err := o.writeFrames(numbered(0, 1, 300), false); err != nil { // hello
+		t.Fatal(err)
+	}
+	frames := numbered(0, 7, 300)
+	mustWrite(t, o, frames[:4])
+	hear(t, o, there, append(numbered(0, 1, 300), frames[:4]...))
+	_ = there.Close()
+	if _, err := o.Read(make([]byte, 1)); err == nil {
+		t.Fatal("there is something to read")
+	}
+	mustWrite(t, o, frames[4:]) // one write, which the dead socket takes
+	if got := o.takeUnheard(); !slices.EqualFunc(got, frames[4:], slices.Equal) {
+		t.Errorf("%q have come back", got)
+	}
+	if got := o.takeUnheard(); len(got) != 0 {
+		t.Errorf("%q have come back twice", got)
+	}
+}
+
+// TestUnheardWhileWriting: of a client that does not read the connection is closed
+// during a write. What the client's kernel has, what comes back, and what was not
+// written are together all there was, in order, and the client gets no byte of what
+// comes back.
+func TestUnheardWhileWriting(t *testing.T) {
+	o, there := overTCP(t)
+	const size = 1000 - 4 // with its header
+	frames := numbered(0, 20_000, size)
+	wrote := make(chan int)
+	go func() {
+		n, err := 0, error(nil)
+		for err == nil && n < len(frames) {
+			var whole int
+			whole, err = o.writeFrames(frames[n:min(n+32, len(frames))], true)
+			n += whole
+		}
+		wrote <- n
+	}()
+	// It stands still when the client's kernel and ours are full.
+	for last, now := int64(-1), int64(0); last != now || now == 0; {
+		time.Sleep(50 * time.Millisecond) // polling: nothing tells that nothing goes on
+		n, err := unacknowledged(o.unheard.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, now = now, int64(n)
+	}
+	back := o.takeUnheard()
+	n := <-wrote
+	got, _ := io.ReadAll(there) // ends with a reset
+	if len(back) == 0 || n == len(frames) {
+		t.Fatalf("%d frames were written, %d came back: the test tests nothing", n, len(back))
+	}
+	heard := len(got) / (size + 4)
+	if heard+len(back) != n || !slices.EqualFunc(back, frames[heard:n], slices.Equal) {
+		t.Errorf("%d frames written, %d came to the client, %d came back", n, heard, len(back))
+	}
+}
+
+// TestUnheardForgotten: nothing is kept of what has been acknowledged, little while
+// much is said, and the kernel is not asked each time.
+func TestUnheardForgotten(t *testing.T) {
+	o, there := overTCP(t)
+	most, asked, at := 0, 0, int64(0)
+	const rounds = 500
+	for i := range rounds {
+		frames := numbered(i, 1, 500)
+		mustWrite(t, o, frames)
+		hear(t, o, there, frames)
+		most = max(most, len(o.unheard.frames))
+		if o.unheard.askedAt != at {
+			asked, at = asked+1, o.unheard.askedAt
+		}
+	}
+	if most > askAfterFrames+1 || asked > rounds/askAfterFrames+1 {
+		t.Errorf("%d frames were kept at once, and the kernel was asked %d times", most, asked)
+	}
+	o.settle()
+	if o.unheard.frames != nil {
+		t.Errorf("%d frames are kept while nothing is said", len(o.unheard.frames))
+	}
+	if got := o.takeUnheard(); len(got) != 0 {
+		t.Errorf("%q have come back", got)
+	}
+}
