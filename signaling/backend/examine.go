@@ -32,9 +32,6 @@ type Examination struct {
 	Secret error
 }
 
-// TokenSkew is how far the clocks of an instance and of this node may differ.
-const TokenSkew = tokenSkew
-
 // kindExamine is a question that no instance knows: it changes nothing, and is
 // answered as such by who has found the checksum right.
 const kindExamine = "talkd-doctor"

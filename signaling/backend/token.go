@@ -13,9 +13,9 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// tokenSkew is how far the clocks of an instance and of this node may differ.
+// TokenSkew is how far the clocks of an instance and of this node may differ.
 // Tokens live a minute.
-const tokenSkew = 30 * time.Second
+const TokenSkew = 30 * time.Second
 
 // claims are what the token of a hello 2.0 says.
 type claims struct {
@@ -68,7 +68,7 @@ func (c *Client) identify(id store.BackendID, said *claims) (AuthResponse, error
 func (k *tokenKey) read(token string) (*claims, error) {
 	said := &claims{}
 	_, err := jwt.ParseWithClaims(token, said, func(*jwt.Token) (any, error) { return k.key, nil },
-		jwt.WithValidMethods(k.methods), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(tokenSkew))
+		jwt.WithValidMethods(k.methods), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(TokenSkew))
 	if err != nil {
 		return nil, err
 	}
