@@ -104,7 +104,11 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, v any
 
 // get reads a JSON answer into v.
 func (c *adminClient) get(ctx context.Context, path string, v any) error {
-	answer, err := c.do(ctx, http.MethodGet, path, nil)
+	return c.ask(ctx, http.MethodGet, path, v)
+}
+
+func (c *adminClient) ask(ctx context.Context, method, path string, v any) error {
+	answer, err := c.do(ctx, method, path, nil)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 	}
 	err := d.get(ctx, "/admin/v1/cluster", &cluster)
 	if err == nil {
-		_, err = (&adminClient{base: d.base, token: d.token}).call(ctx, http.MethodPost, "/admin/v1/doctor", nil, &seen, io.Discard)
+		err = d.ask(ctx, http.MethodPost, "/admin/v1/doctor", &seen)
 	}
 	if err != nil && len(d.urls) == 0 {
 		return nil, err
