@@ -125,8 +125,8 @@ func TestSubscriptionMemory(t *testing.T) {
 	quiet := stage.busy(t, "quiet")
 	count := float64(len(speakers) * len(listeners))
 	t.Logf("%.0f subscriptions that nothing flows over: %.0f us of the processor a second each", count, quiet/count*1e6)
-	t.Logf("%.0f subscriptions: resident memory from %d to %d KiB: %.0f KiB each as it is, %.0f after a garbage collection; goal %.0f",
-		count, first.resident, last.resident, float64(last.resident-first.resident)/count, float64(last.collected-first.collected)/count, subscriptionKiB)
+	t.Logf("%.0f subscriptions: resident memory from %.0f to %.0f KiB: %.0f KiB each as it is, %.0f after a garbage collection; goal %.0f",
+		count, first.resident, last.resident, (last.resident-first.resident)/count, (last.collected-first.collected)/count, subscriptionKiB)
 	for _, of := range subs {
 		for _, s := range of {
 			if err := s.Err(); err != nil {
@@ -153,11 +153,9 @@ const stageRoom = "stage"
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	const secret = "a secret of those who come first"
-	nc := signalingtest.NewNextcloud(t, secret)
-	s := &stage{nc, startCluster(t, 1, "--backend", nc.URL()+"="+secret).nodes[0], load.NewClock()}
+	nc, c := startServing(t, 1)
 	nc.SetRoom(stageRoom, signalingtest.Room{})
-	return s
+	return &stage{nc, c.nodes[0], load.NewClock()}
 }
 
 // alone waits until requests for keyframes are answered at once again, and then
@@ -178,11 +176,12 @@ type member struct {
 
 func (s *stage) enter(t *testing.T, user string) *member {
 	t.Helper()
-	who, m := load.Credentials{URL: s.nextcloud.AuthURL(), Params: s.nextcloud.AddUser(user, user)}, &member{seat: seatOf(user)}
-	var err error
-	if m.client, err = load.Dial(t.Context(), load.SocketURL(s.server.HTTP), s.clock, load.Network{}); err != nil {
+	who, seat := account(s.nextcloud, user)
+	client, err := load.Dial(t.Context(), load.SocketURL(s.server.HTTP), s.clock, load.Network{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	m := &member{seat: seat, client: client}
 	t.Cleanup(m.client.Close)
 	if err := m.client.Hello(t.Context(), who); err != nil {
 		t.Fatal(err)
@@ -223,15 +222,15 @@ func (m *member) hear(t *testing.T, from *member, number uint16) *load.Subscript
 
 // footprint is the resident memory of a node in KiB: as it is, and after garbage
 // was collected and given back.
-type footprint struct{ resident, collected int }
+type footprint struct{ resident, collected float64 }
 
 func (s *stage) memory(t *testing.T, when string) (f footprint) {
 	t.Helper()
-	f.resident = s.resident(t)
+	f.resident = resident(t, s.server.PID)
 	for _, p := range []string{"heap?gc=1", "heap?gc=1", "goroutine"} {
 		s.profile(t, p, when)
 	}
-	f.collected = s.resident(t)
+	f.collected = resident(t, s.server.PID)
 	return f
 }
 
@@ -258,14 +257,6 @@ func (s *stage) profile(t *testing.T, what, when string) {
 	if err := os.WriteFile(filepath.Join(*connectProfiles, name+"-"+when), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (s *stage) resident(t *testing.T) (kib int) {
-	t.Helper()
-	if _, err := fmt.Sscan(memory(s.server.PID), &kib); err != nil {
-		t.Fatalf("memory of the node: %v", err)
-	}
-	return kib
 }
 
 // rounds are the times of steps, each in several rounds.

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/talkd/talkd/doctor"
-	"github.com/talkd/talkd/signaling/signalingtest"
 )
 
 // examine runs talkd doctor against a node: what it found, by check.
@@ -36,8 +35,7 @@ func (c *cluster) examine(n node, args ...string) (found map[string][]doctor.Fin
 // TestDoctor: on a cluster that is well everything is green, media between the nodes
 // too; a secret that differs is named by each node.
 func TestDoctor(t *testing.T) {
-	nc := signalingtest.NewNextcloud(t, "a secret of the tests, long enough")
-	c := startCluster(t, 3, "--backend", nc.URL()+"=a secret of the tests, long enough")
+	nc, c := startServing(t, 3)
 	found, failed := c.examine(c.nodes[0])
 	if failed {
 		t.Errorf("something failed: %+v", found)

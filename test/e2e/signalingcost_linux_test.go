@@ -2,12 +2,8 @@ package e2e
 
 import (
 	"flag"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/talkd/talkd/signaling/signalingtest"
 )
 
 // By default this only shows that the measurement works, and that nothing is lost;
@@ -24,9 +20,8 @@ var (
 // something to everybody in the room. Nothing is lost, whatever they do.
 func TestSignalingCost(t *testing.T) {
 	start := func(t *testing.T, nodes int) (*cluster, *talkers) {
-		const secret = "a secret of those who talk"
-		nc := signalingtest.NewNextcloud(t, secret)
-		return startCluster(t, nodes, "--backend", nc.URL()+"="+secret), newTalkers(t, nc)
+		nc, c := startServing(t, nodes)
+		return c, newTalkers(t, nc)
 	}
 	// What a node takes for the first that comes, such as connections to the
 	// backend, is not what one more takes.
@@ -90,15 +85,4 @@ func TestSignalingCost(t *testing.T) {
 			talking("20 messages each at once", 20, 0)
 		})
 	}
-}
-
-// resident is the memory of a process in kB.
-func resident(t *testing.T, pid int) float64 {
-	t.Helper()
-	number, _, _ := strings.Cut(memory(pid), " ")
-	kB, err := strconv.ParseFloat(number, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kB
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -84,4 +85,13 @@ func memory(pid int) string {
 		}
 	}
 	return "unknown"
+}
+
+// resident is that memory in KiB.
+func resident(t *testing.T, pid int) (kib float64) {
+	t.Helper()
+	if _, err := fmt.Sscan(memory(pid), &kib); err != nil {
+		t.Fatalf("memory of a process: %v", err)
+	}
+	return kib
 }
