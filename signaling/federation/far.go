@@ -151,11 +151,11 @@ func (n *names) inward(m *said) []byte {
 	default:
 		return nil
 	}
-	out["type"] = encode(m.Type)
+	out["type"] = wire.Marshal(m.Type)
 	if m.ID != "" {
-		out["id"] = encode(m.ID)
+		out["id"] = wire.Marshal(m.ID)
 	}
-	return swap(encode(out), n.there, n.here)
+	return swap(wire.Marshal(out), n.there, n.here)
 }
 
 // roomOf is the room as the client knows it.
@@ -191,11 +191,11 @@ func (n *names) event(raw json.RawMessage) json.RawMessage {
 	out := map[string]json.RawMessage{"target": e["target"], "type": e["type"]}
 	switch {
 	case body != nil:
-		out[kind] = encode(body)
+		out[kind] = wire.Marshal(body)
 	case e[kind] != nil:
 		out[kind] = e[kind] // a list, such as of those who come
 	}
-	return encode(out)
+	return wire.Marshal(out)
 }
 
 func (n *names) renameRoom(body map[string]json.RawMessage) (ours bool) {
@@ -203,7 +203,7 @@ func (n *names) renameRoom(body map[string]json.RawMessage) (ours bool) {
 	if body["roomid"] == nil || json.Unmarshal(body["roomid"], &room) != nil || room != n.far {
 		return false
 	}
-	body["roomid"] = encode(n.room)
+	body["roomid"] = wire.Marshal(n.room)
 	return true
 }
 
@@ -231,9 +231,9 @@ func (n *names) renameUsers(body map[string]json.RawMessage) {
 		case kind == actorFederated && federated:
 			kind, id = actorUser, own
 		}
-		u["actorType"], u["actorId"] = encode(kind), encode(id)
+		u["actorType"], u["actorId"] = wire.Marshal(kind), wire.Marshal(id)
 	}
-	body["users"] = encode(users)
+	body["users"] = wire.Marshal(users)
 }
 
 // cloudOf is a Nextcloud as it stands in the name of a federated user.
@@ -253,15 +253,3 @@ func object(raw json.RawMessage) (o map[string]json.RawMessage) {
 }
 
 func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
-
-// encode writes what was read from JSON. It leaves <, > and & as they are, as
-// package wire does.
-func encode(v any) json.RawMessage {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if enc.Encode(v) != nil {
-		return nil
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-}

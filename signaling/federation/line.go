@@ -60,7 +60,7 @@ func (l *line) cut() { _ = l.ws.CloseNow() }
 // that is in no room yet. An error that is the answer is a *wire.Error.
 func (l *line) ask(ctx context.Context, m wire.ClientMessage) (*said, error) {
 	m.ID = "federation"
-	frame := encode(m)
+	frame := wire.Marshal(m)
 	if frame == nil {
 		return nil, wire.ErrFormat
 	}

@@ -58,7 +58,7 @@ func (s *Seat) hello() wire.Hello {
 	return wire.Hello{
 		Version:  wire.Version2,
 		Features: slices.DeleteFunc(slices.Clone(s.Features), func(f string) bool { return slices.Contains(notThere, f) }),
-		Auth:     &wire.Auth{Type: wire.AuthFederation, URL: s.Far.URL, Params: encode(map[string]string{"token": s.Far.Token})},
+		Auth:     &wire.Auth{Type: wire.AuthFederation, URL: s.Far.URL, Params: wire.Marshal(map[string]string{"token": s.Far.Token})},
 	}
 }
 
@@ -312,7 +312,7 @@ func (l *Link) part(ctx context.Context, names *names) {
 			return
 		}
 	}
-	if l.line.write(ctx, encode(wire.ClientMessage{Type: wire.TypeBye, Bye: &wire.Bye{}})) == nil {
+	if l.line.write(ctx, wire.Marshal(wire.ClientMessage{Type: wire.TypeBye, Bye: &wire.Bye{}})) == nil {
 		pause(ctx, nil, partingTime) // the other server closes
 	}
 }

@@ -53,7 +53,7 @@ func (c Chat) Relayed() []json.RawMessage {
 func (Chat) Fetch() json.RawMessage { return chatData(Chat{Refresh: true}) }
 
 func chatData(c Chat) json.RawMessage {
-	return marshal(struct {
+	return Marshal(struct {
 		Type string `json:"type"`
 		Chat Chat   `json:"chat"`
 	}{"chat", c})

@@ -253,7 +253,7 @@ type RedirectDetails struct {
 
 // Redirect is the answer to a client that is better served by another node.
 func Redirect(d RedirectDetails) *Error {
-	return &Error{Code: CodeRedirect, Message: "this room is served by another node", Details: marshal(d)}
+	return &Error{Code: CodeRedirect, Message: "this room is served by another node", Details: Marshal(d)}
 }
 
 // AlreadyJoined is the answer to a client that joins the room it is in.
@@ -261,7 +261,7 @@ func AlreadyJoined(r Room) *Error {
 	return &Error{
 		Code:    CodeAlreadyJoined,
 		Message: ErrAlreadyJoined.Error(),
-		Details: marshal(struct {
+		Details: Marshal(struct {
 			Room Room `json:"room"`
 		}{r}),
 	}

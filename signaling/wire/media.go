@@ -150,4 +150,4 @@ func (p *MediaPayload) validateSelection() error {
 
 // Encode writes the data for a message. All fields are our own or went through
 // DecodeMedia, so there is nothing that could not be written.
-func (m *MediaMessage) Encode() json.RawMessage { return marshal(m) }
+func (m *MediaMessage) Encode() json.RawMessage { return Marshal(m) }

@@ -33,7 +33,7 @@ type ServerMessage struct {
 func Encode(m ServerMessage) []byte {
 	frame, err := encode(m)
 	if err != nil {
-		frame = marshal(ErrorReply(m.ID, ErrProcessingFailed))
+		frame = Marshal(ErrorReply(m.ID, ErrProcessingFailed))
 	}
 	return frame
 }
@@ -81,8 +81,8 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// marshal is for values of our own types, without foreign raw JSON in them.
-func marshal(v any) json.RawMessage {
+// Marshal writes a part of a frame. It is nil if a json.RawMessage inside is not JSON.
+func Marshal(v any) json.RawMessage {
 	b, err := encode(v)
 	if err != nil {
 		return nil
