@@ -22,15 +22,13 @@ const probeLifetime = 2 * time.Minute
 
 // Probe is what clients need to be one.
 type Probe struct {
-	Room    string    `json:"room"`
-	Ticket  string    `json:"ticket"`
-	Expires time.Time `json:"expires"`
+	Room   string
+	Ticket string
 }
 
 // NewProbe makes a ticket, and names a room that nobody else is in.
 func (h *Hub) NewProbe() (Probe, error) {
-	expires := time.Now().Add(probeLifetime)
-	p := Probe{Room: rand.Text(), Ticket: h.seals.probe(expires), Expires: expires}
+	p := Probe{Room: rand.Text(), Ticket: h.seals.probe(time.Now().Add(probeLifetime))}
 	if p.Ticket == "" {
 		return Probe{}, errNoSecret
 	}

@@ -61,7 +61,7 @@ func TestProbeTicket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !hub.ValidProbe(p.Ticket) || time.Until(p.Expires) > 3*time.Minute {
+	if !hub.ValidProbe(p.Ticket) {
 		t.Errorf("a new one: %+v", p)
 	}
 	for name, ticket := range map[string]string{"made up": "abc", "changed": p.Ticket[:len(p.Ticket)-2] + "AA", "expired": signaling.ProbeUntil(hub, time.Now().Add(-time.Minute))} {
