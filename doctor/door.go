@@ -16,10 +16,7 @@ import (
 	"github.com/talkd/talkd/signaling/wire"
 )
 
-const (
-	maxWelcome = 64 << 10
-	node       = "talkd"
-)
+const maxWelcome = 64 << 10
 
 // welcome asks for what a Nextcloud asks for when its administrator enters the URL.
 func (l *look) welcome(ctx context.Context) bool {
@@ -46,10 +43,10 @@ func (l *look) welcome(ctx context.Context) bool {
 	case resp.StatusCode/100 == 3:
 		l.failed(CheckWelcome, fmt.Sprintf("answered %d: it is somewhere else, at %s", resp.StatusCode, origin(resp.Header.Get("Location"))), "use the URL that it redirects to")
 	case resp.StatusCode != http.StatusOK:
-		text, do := statusWords(resp.StatusCode, node)
+		text, do := statusWords(resp.StatusCode, "talkd")
 		l.failed(CheckWelcome, text, do)
 	case err != nil || said.Version == "":
-		l.failed(CheckWelcome, "something else than a signaling server answers at "+l.url.String()+"/api/v1/welcome", "let the proxy pass this path on to "+node)
+		l.failed(CheckWelcome, "something else than a signaling server answers at "+l.url.String()+"/api/v1/welcome", "let the proxy pass this path on to talkd")
 	case resp.Header.Get(backend.HeaderFeatures) == "":
 		l.failed(CheckWelcome, "the answer comes without the header "+backend.HeaderFeatures+": Nextcloud takes the backend for one that is too old", "let the proxy pass all headers of answers on")
 		return true
@@ -118,12 +115,12 @@ func (l *look) socket(ctx context.Context) {
 	}
 	var m wire.ServerMessage
 	if err := json.Unmarshal(frame, &m); err != nil || m.Welcome == nil {
-		l.failed(CheckWebSocket, "it opens, but something else than a signaling server answers", "let the proxy pass this path on to "+node)
+		l.failed(CheckWebSocket, "it opens, but something else than a signaling server answers", "let the proxy pass this path on to talkd")
 		return
 	}
 	switch {
 	case m.Welcome.Node == "":
-		l.failed(CheckWebSocket, fmt.Sprintf("it opens, but leads to another signaling server (version %.40s)", m.Welcome.Version), "the proxy still passes people on to the old one: let it pass them on to "+node)
+		l.failed(CheckWebSocket, fmt.Sprintf("it opens, but leads to another signaling server (version %.40s)", m.Welcome.Version), "the proxy still passes people on to the old one: let it pass them on to talkd")
 	case l.Node != "" && m.Welcome.Node != l.Node:
 		l.warning(CheckWebSocket, fmt.Sprintf("the URL of %s leads to %s: people who are sent to %s come to the wrong node", l.Node, m.Welcome.Node, l.Node),
 			"give each node a name of its own in http.public_url, beside the one that they may share")
@@ -146,9 +143,9 @@ func (l *look) failedUpgrade(resp *http.Response, err error) {
 	case status/100 == 3:
 		l.failed(CheckWebSocket, fmt.Sprintf("answered %d: it is somewhere else, at %s; browsers do not follow", status, origin(resp.Header.Get("Location"))), "use the URL that it redirects to")
 	case status == http.StatusOK:
-		l.failed(CheckWebSocket, "a page comes in place of a WebSocket", "let the proxy pass "+l.url.Path+"/spreed on to "+node)
+		l.failed(CheckWebSocket, "a page comes in place of a WebSocket", "let the proxy pass "+l.url.Path+"/spreed on to talkd")
 	default:
-		text, do := statusWords(status, node)
+		text, do := statusWords(status, "talkd")
 		l.failed(CheckWebSocket, text, do)
 	}
 }
