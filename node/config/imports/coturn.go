@@ -9,7 +9,7 @@ import (
 func readCoturn(f File) ([]setting, error) {
 	var settings []setting
 	n := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(f.Text), "\ufeff")) {
+	for line := range strings.Lines(string(f.Text)) {
 		n++
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {

@@ -87,6 +87,7 @@ func parse(f File) (kind, []setting, error) {
 	if err := checkText(f); err != nil {
 		return 0, nil, err
 	}
+	f.Text = bytes.TrimPrefix(f.Text, []byte("\ufeff")) // as some editors begin
 	switch first := firstLine(f.Text); {
 	case strings.HasPrefix(first, "["):
 		settings, err := readINI(f)
@@ -126,7 +127,7 @@ func checkText(f File) error {
 // firstLine is the first one that is no comment.
 func firstLine(text []byte) string {
 	for line := range strings.Lines(string(text)) {
-		line, _, _ = strings.Cut(strings.TrimPrefix(line, "\ufeff"), "#")
+		line, _, _ = strings.Cut(line, "#")
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, ";") && !strings.HasPrefix(line, "//") && !strings.HasPrefix(line, "/*") {
 			return line

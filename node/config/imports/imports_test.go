@@ -144,6 +144,11 @@ func TestReadNamesTheLine(t *testing.T) {
 		{"nat: {\n keep_private_host = maybe\n}", "f:2: [nat] keep_private_host: neither"},
 
 		{"listening-port=3478\nsome SECRET", "f:2: neither key nor key=value"},
+
+		// Some editors begin a file so.
+		{"\ufeff[mcu]\n= x", "f:2: neither [section]"},
+		{"\ufeffnat: {\n a 1\n}", "f:2: no = or :"},
+		{"\ufefflistening-port=3478\nsome SECRET", "f:2: neither key nor"},
 	} {
 		_, err := Read([]File{{"f", []byte(tt.text)}}, "", noEnv)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SECRET") {

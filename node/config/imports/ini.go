@@ -10,7 +10,7 @@ import (
 func readINI(f File) ([]setting, error) {
 	var settings []setting
 	section, n := "", 0
-	for line := range strings.Lines(strings.TrimPrefix(string(f.Text), "\ufeff")) {
+	for line := range strings.Lines(string(f.Text)) {
 		n++
 		line = strings.TrimSpace(line)
 		switch {

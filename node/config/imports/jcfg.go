@@ -13,7 +13,7 @@ const maxDepth = 32
 // name: { … }, with arrays and lists, and comments of the shell, of C and of C++. Of a group in a group
 // the section is "outer.inner"; of an array the value is its texts, separated by commas.
 func readJCFG(f File) ([]setting, error) {
-	r := &jcfg{file: f.Name, text: strings.TrimPrefix(string(f.Text), "\ufeff"), line: 1}
+	r := &jcfg{file: f.Name, text: string(f.Text), line: 1}
 	if err := r.group("", 0); err != nil {
 		return nil, err
 	}
