@@ -37,20 +37,16 @@ type Plan struct {
 	Ticket string
 	// HTTP opens the WebSockets; nil: the default.
 	HTTP *http.Client
-	// Listen is for how long voice is heard; 0 means a second.
-	Listen time.Duration
-	// Within is how long a connection may take; 0 means eight seconds.
-	Within time.Duration
 }
 
 // voice is what a speaker says, in bits a second.
 const voice = 32_000
 
 const (
-	defaultListen = time.Second
-	defaultWithin = 8 * time.Second
-	badDelay      = 150 * time.Millisecond
-	badLoss       = 0.02
+	listening   = time.Second     // for how long voice is heard
+	connectTime = 8 * time.Second // how long a connection may take
+	badDelay    = 150 * time.Millisecond
+	badLoss     = 0.02
 )
 
 // place is one node in a look.
@@ -72,12 +68,6 @@ type look struct {
 
 // Look tells of each node whether media come through.
 func Look(ctx context.Context, plan Plan) []doctor.Finding {
-	if plan.Listen <= 0 {
-		plan.Listen = defaultListen
-	}
-	if plan.Within <= 0 {
-		plan.Within = defaultWithin
-	}
 	params, err := json.Marshal(map[string]string{"ticket": plan.Ticket})
 	if err != nil {
 		return []doctor.Finding{{Check: doctor.CheckMedia, Result: doctor.Failed, Text: err.Error()}}
@@ -152,7 +142,7 @@ func (l *look) enter(ctx context.Context, n Node, via load.Network) (*load.Clien
 }
 
 func (l *look) speak(ctx context.Context, p *place) (load.Way, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.Within)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	c, err := l.enter(ctx, p.Node, load.Network{Any: true})
 	if err != nil {
@@ -169,7 +159,7 @@ func (l *look) speak(ctx context.Context, p *place) (load.Way, error) {
 
 // connect tells why no connection by TCP comes about.
 func (l *look) connect(ctx context.Context, p *place) error {
-	ctx, cancel := context.WithTimeout(ctx, l.Within)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	c, err := l.enter(ctx, p.Node, load.Network{TCP: true})
 	if err != nil {
@@ -182,7 +172,7 @@ func (l *look) connect(ctx context.Context, p *place) error {
 
 // hear listens at one node to the speaker of another, or of the same.
 func (l *look) hear(ctx context.Context, at, of *place, done string) {
-	patient, cancel := context.WithTimeout(ctx, l.Within)
+	patient, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	c, err := l.enter(patient, at.Node, load.Network{Any: true})
 	if err != nil {
@@ -200,7 +190,7 @@ func (l *look) hear(ctx context.Context, at, of *place, done string) {
 		return
 	}
 	sub.Audio.Open(l.clock())
-	if err := load.Wait(ctx, l.Listen); err != nil {
+	if err := load.Wait(ctx, listening); err != nil {
 		at.add(doctor.Failed, "stopped before the end: "+err.Error(), "")
 		return
 	}
