@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -40,26 +39,7 @@ func TestDocumentedNames(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", a.name, label, is)
 	}
-	const file, begin, end = "../docs/operations.md", "<!-- documented: written by UPDATE=1 go test ./node -->\n", "<!-- end of documented -->"
-	doc, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(doc), begin)
-	table, tail, ended := strings.Cut(rest, end)
-	if !ok || !ended {
-		t.Fatalf("%s has no place for them", file)
-	}
-	if table == b.String() {
-		return
-	}
-	if os.Getenv("UPDATE") == "" {
-		t.Errorf("%s does not list the documented names: UPDATE=1 go test ./node writes them anew", file)
-		return
-	}
-	if err := os.WriteFile(file, []byte(head+begin+b.String()+end+tail), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	keepsTable(t, "documented", b.String())
 }
 
 // What is shown again is what ours say at the same moment.

@@ -76,7 +76,6 @@ func offered(t *testing.T) []metric {
 
 // docs/operations.md lists the metrics of the program, no more and no fewer.
 func TestMetricsAreDocumented(t *testing.T) {
-	const file, begin, end = "../docs/operations.md", "<!-- metrics: written by UPDATE=1 go test ./node -->\n", "<!-- end of metrics -->"
 	list := offered(t)
 	if len(list) < 50 {
 		t.Fatalf("%d metrics", len(list))
@@ -90,6 +89,15 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.name, labels, m.help)
 	}
+	keepsTable(t, "metrics", b.String())
+}
+
+// keepsTable tells whether docs/operations.md has the table of that name as it is to
+// be; with UPDATE set it writes it.
+func keepsTable(t *testing.T, name, want string) {
+	t.Helper()
+	const file = "../docs/operations.md"
+	begin, end := "<!-- "+name+": written by UPDATE=1 go test ./node -->\n", "<!-- end of "+name+" -->"
 	doc, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -97,18 +105,18 @@ func TestMetricsAreDocumented(t *testing.T) {
 	head, rest, ok := strings.Cut(string(doc), begin)
 	table, tail, ended := strings.Cut(rest, end)
 	if !ok || !ended {
-		t.Fatalf("%s has no place for metrics", file)
+		t.Fatalf("%s has no place for the table %s", file, name)
 	}
-	if table == b.String() {
+	if table == want {
 		return
 	}
 	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, []byte(head+begin+b.String()+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(head+begin+want+end+tail), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	t.Errorf("%s does not list the metrics of the program: UPDATE=1 go test ./node writes them anew", file)
+	t.Errorf("%s: the table %s is not what the program has: UPDATE=1 go test ./node writes it anew", file, name)
 }
 
 // Names follow the conventions of Prometheus, and no label has as many values

@@ -66,7 +66,7 @@ func TestPortions(t *testing.T) {
 				t.Errorf("heard %q, want %q", got, want)
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the bubble, like all others here
 		say("a")
 		heard(0, "a")
 		time.Sleep(time.Millisecond)
