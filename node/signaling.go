@@ -31,7 +31,11 @@ func (n *Node) openSignaling() error {
 	if err != nil {
 		return fmt.Errorf("signaling.backends: %w", err)
 	}
-	n.backends, err = backend.NewClient(backend.Config{Features: signaling.Features(), UserAgent: "talkd/" + n.version, Logger: n.log}, registry, n.registry)
+	cfg, err := n.signalingConfig()
+	if err != nil {
+		return err
+	}
+	n.backends, err = backend.NewClient(backend.Config{Features: cfg.Features(), UserAgent: "talkd/" + n.version, Logger: n.log}, registry, n.registry)
 	if err != nil {
 		return err
 	}
@@ -56,22 +60,7 @@ func (n *Node) openSignaling() error {
 		n.openAnswers()
 		deps.Embedded, n.book = embedded{n.api}, n.api
 	}
-	readers, err := n.cfg.Signaling.Readers()
-	if err != nil {
-		return err
-	}
-	federation, err := n.cfg.Signaling.FederationPrefixes()
-	if err != nil {
-		return err
-	}
-	n.hub, err = signaling.NewHub(signaling.Config{
-		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
-		HelloTimeout: n.cfg.Signaling.HelloTimeout, ResumeTimeout: n.cfg.Signaling.ResumeTimeout,
-		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
-		MaxSessions: n.cfg.Signaling.MaxSessions, StatsFrom: readers, InternalSecret: n.cfg.Signaling.InternalSecret,
-		FederationNetworks: federation,
-	}, deps)
-	if err != nil {
+	if n.hub, err = signaling.NewHub(cfg, deps); err != nil {
 		return err
 	}
 	n.nextclouds = &backendBook{configured: instances, registry: registry, cluster: n.cluster, sessions: n.hub.SessionsOf, log: n.log}
@@ -83,6 +72,22 @@ func (n *Node) openSignaling() error {
 	n.edges = &edgeCache{gather: n.inspector.Gather}
 	n.operations = n.newOperations()
 	return nil
+}
+
+func (n *Node) signalingConfig() (signaling.Config, error) {
+	door := n.cfg.Signaling
+	readers, err := door.Readers()
+	if err != nil {
+		return signaling.Config{}, err
+	}
+	federation, err := door.FederationPrefixes()
+	return signaling.Config{
+		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
+		HelloTimeout: door.HelloTimeout, ResumeTimeout: door.ResumeTimeout,
+		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
+		MaxSessions: door.MaxSessions, StatsFrom: readers, InternalSecret: door.InternalSecret,
+		NoFederation: !door.Federation, FederationNetworks: federation,
+	}, err
 }
 
 // peers meets signaling.Peers.

@@ -29,7 +29,7 @@ func (h *Hub) backendRequest(w http.ResponseWriter, r *http.Request) {
 	if answer == nil {
 		answer = struct{}{}
 	}
-	writeJSON(w, status, answer)
+	h.writeJSON(w, status, answer)
 }
 
 func (h *Hub) takeBackendRequest(w http.ResponseWriter, r *http.Request) (status int, answer any, err error) {
@@ -74,12 +74,12 @@ func (h *Hub) takeBackendRequest(w http.ResponseWriter, r *http.Request) (status
 }
 
 func (h *Hub) welcome(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{"nextcloud-spreed-signaling": "Welcome", "version": h.cfg.Version})
+	h.writeJSON(w, http.StatusOK, map[string]string{"nextcloud-spreed-signaling": "Welcome", "version": h.cfg.Version})
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func (h *Hub) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set(backend.HeaderFeatures, strings.Join(Features(), ", "))
+	w.Header().Set(backend.HeaderFeatures, strings.Join(h.cfg.Features(), ", "))
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // the sender may be gone
 }

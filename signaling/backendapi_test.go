@@ -75,7 +75,7 @@ func TestFeaturesHeader(t *testing.T) {
 		if json.Unmarshal(body, &welcome) != nil || welcome["nextcloud-spreed-signaling"] == "" || welcome["version"] != "test" {
 			t.Errorf("welcome %s", body)
 		}
-		if f := resp.Header.Get(backend.HeaderFeatures); f != strings.Join(signaling.Features(), ", ") || f == "" {
+		if f := resp.Header.Get(backend.HeaderFeatures); f != strings.Join(signaling.Config{}.Features(), ", ") || f == "" {
 			t.Errorf("features %q", f)
 		}
 	}

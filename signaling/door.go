@@ -222,35 +222,8 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 	}
 }
 
-// Features are those that are there. Clients replace the list of the welcome by
-// that of the hello, so they are the same.
-func Features() []string {
-	return []string{
-		wire.FeatureAudioVideoPermissions,
-		wire.FeatureChatRelay,
-		wire.FeatureDialout,
-		wire.FeatureFederation,
-		wire.FeatureHelloV2,
-		wire.FeatureInCallAll,
-		wire.FeatureJoinFeatures,
-		wire.FeatureMCU,
-		wire.FeaturePing,
-		wire.FeatureMove,
-		wire.FeatureRecipientCall,
-		wire.FeatureRedirect,
-		wire.FeatureResumeMedia,
-		wire.FeatureServerInfo,
-		wire.FeatureSimulcast,
-		wire.FeatureSwitchTo,
-		wire.FeatureTransientData,
-		wire.FeatureTransientSessionData,
-		wire.FeatureUpdateSDP,
-		wire.FeatureWelcome,
-	}
-}
-
 func (h *Hub) serverInfo() wire.ServerInfo {
-	info := wire.ServerInfo{Version: h.cfg.Version, Features: Features(), Node: h.deps.Self}
+	info := wire.ServerInfo{Version: h.cfg.Version, Features: h.cfg.Features(), Node: h.deps.Self}
 	for _, n := range h.deps.Nodes.Nodes() {
 		if n.Alive && n.URL != "" {
 			info.Nodes = append(info.Nodes, wire.NodeRef{ID: n.ID, URL: n.URL})

@@ -26,7 +26,10 @@ func federatedActor(userID string) backend.Actor {
 // enterFar takes the client to a room of another server. It stays where it is until
 // it is let in there.
 func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
-	if s.who.stays() {
+	switch {
+	case s.hub.cfg.NoFederation:
+		return wire.ErrFederationOff
+	case s.who.stays():
 		return wire.ErrNotAllowed
 	}
 	seat := federation.Seat{

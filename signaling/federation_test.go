@@ -367,6 +367,36 @@ func TestFederationRefused(t *testing.T) {
 	}
 }
 
+// TestFederationOff: an operator who wants none of it has none, either way, and nobody is
+// told that there is.
+func TestFederationOff(t *testing.T) {
+	off := func(cfg *signaling.Config, _ *signaling.Deps) { cfg.NoFederation = true }
+	there, own := newCluster(t, 1, off), newCluster(t, 1, onLoopback, off)
+	people(there)
+	farRooms(own)
+	bob := own.come(own.nodes[0], "bob")
+	token := federatedToken(there.nextcloud, own.nextcloud, "bob", "Bob", time.Now())
+	answer := bob.Ask(wire.ClientMessage{Type: wire.TypeRoom, Room: &wire.JoinRoom{
+		RoomID: "room", Federation: &wire.Federation{Signaling: "ws" + strings.TrimPrefix(there.nodes[0].url(), "http"), URL: there.nextcloud.URL(), Token: token},
+	}})
+	if answer.Error == nil || answer.Error.Code != wire.CodeFederation {
+		t.Errorf("to another server: %s", wire.Encode(answer))
+	}
+	if n := there.nodes[0].metric("talkd_signaling_connections"); n != 0 {
+		t.Errorf("the other server has seen %v connections", n)
+	}
+	far := signalingtest.Dial(t, there.nodes[0].url())
+	if info := far.Welcome(); slices.Contains(info.Features, wire.FeatureFederation) || !slices.Contains(info.Features, wire.FeatureMCU) {
+		t.Errorf("features %v", info.Features)
+	}
+	answer = far.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+		Version: wire.Version2, Auth: &wire.Auth{Type: wire.AuthFederation, URL: there.nextcloud.URL(), Params: there.nextcloud.TokenParams(token)},
+	}})
+	if answer.Error == nil || answer.Error.Code != wire.CodeClientType {
+		t.Errorf("from another server: %s", wire.Encode(answer))
+	}
+}
+
 // TestFederationAfterTheEdge: the node of a session dies; the client goes on with it at
 // another one, enters the room again from there, and the others see one bob.
 func TestFederationAfterTheEdge(t *testing.T) {

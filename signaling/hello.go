@@ -33,6 +33,8 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		err = h.welcomeInternal(c, m)
 	case m.Hello.Auth.Kind() == wire.AuthProbe:
 		err = h.welcomeProbe(c, m)
+	case m.Hello.Auth.Kind() == wire.AuthFederation && h.cfg.NoFederation:
+		err = wire.ErrClientType
 	case m.Hello.Auth.Kind() == wire.AuthClient, m.Hello.Auth.Kind() == wire.AuthFederation:
 		err = h.welcomeClient(ctx, c, m)
 	default:

@@ -59,6 +59,9 @@ type Config struct {
 	// InternalSecret is what internal clients share with the cluster; without one
 	// there are none.
 	InternalSecret string
+	// NoFederation keeps people from rooms of other signaling servers, and theirs from
+	// those of here.
+	NoFederation bool
 	// FederationNetworks are where other signaling servers may be, besides the public
 	// Internet.
 	FederationNetworks []netip.Prefix

@@ -37,14 +37,14 @@ func (h *Hub) serverInfoHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.mayRead(w, r) {
 		return
 	}
-	reply := serverInfoReply{Version: h.cfg.Version, Features: Features(), SFU: sfuInfo{sfuMode}, Node: h.deps.Self}
+	reply := serverInfoReply{Version: h.cfg.Version, Features: h.cfg.Features(), SFU: sfuInfo{sfuMode}, Node: h.deps.Self}
 	for _, n := range h.deps.Nodes.Nodes() {
 		if p := h.peer(n.ID); p != nil {
 			reply.Peers = append(reply.Peers, peerInfo{string(n.ID), p.linked()})
 		}
 	}
 	reply.Diallers = h.allDiallers(r.Context())
-	writeJSON(w, http.StatusOK, reply)
+	h.writeJSON(w, http.StatusOK, reply)
 }
 
 // statsReply is the answer of GET /api/v1/stats: what lives on this node.
@@ -60,7 +60,7 @@ func (h *Hub) stats(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	reply := statsReply{Rooms: len(h.rooms), Sessions: len(h.sessions)}
 	h.mu.Unlock()
-	writeJSON(w, http.StatusOK, reply)
+	h.writeJSON(w, http.StatusOK, reply)
 }
 
 // mayRead tells whether facts about the server are for who asks. Nobody else learns
@@ -70,12 +70,12 @@ func (h *Hub) mayRead(w http.ResponseWriter, r *http.Request) bool {
 	if slices.ContainsFunc(h.cfg.StatsFrom, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		return true
 	}
-	writeJSON(w, http.StatusForbidden, map[string]string{"error": http.StatusText(http.StatusForbidden)})
+	h.writeJSON(w, http.StatusForbidden, map[string]string{"error": http.StatusText(http.StatusForbidden)})
 	return false
 }
 
 // turnCredentials is GET /turn/credentials of the REST API for TURN. There is no
 // TURN server yet.
 func (h *Hub) turnCredentials(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusNotFound, &wire.Error{Code: "no_turn", Message: "no TURN server is configured"})
+	h.writeJSON(w, http.StatusNotFound, &wire.Error{Code: "no_turn", Message: "no TURN server is configured"})
 }

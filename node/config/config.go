@@ -113,6 +113,7 @@ type Signaling struct {
 	InternalSecret     string `yaml:"internal_secret" secret:"true" doc:"shared secret of internal clients: SIP bridge, recording server; empty: there are none; the same on all nodes"`
 	InternalSecretFile string `yaml:"internal_secret_file" doc:"file that holds internal_secret"`
 
+	Federation         bool     `yaml:"federation" doc:"people may enter rooms at the signaling servers of other Nextclouds, and theirs rooms here; the same on all nodes"`
 	FederationNetworks []string `yaml:"federation_networks" doc:"networks, e.g. 10.0.0.0/8, where signaling servers of other Nextclouds may be, besides the public Internet: people may enter rooms there"`
 
 	MaxSessions int `yaml:"max_sessions" doc:"sessions on this node; beyond it they are refused, no room is placed here and nobody is sent here"`
@@ -162,9 +163,11 @@ func Default() Config {
 			Loudest:          5,
 			AES256:           AES256Prefer,
 		},
-		Relay:     Relay{Listen: "127.0.0.1:8085"},
-		Signaling: Signaling{Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second, MaxSessions: 50_000},
-		Log:       Log{Level: "info", Format: "text"},
+		Relay: Relay{Listen: "127.0.0.1:8085"},
+		Signaling: Signaling{
+			Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second, Federation: true, MaxSessions: 50_000,
+		},
+		Log: Log{Level: "info", Format: "text"},
 	}
 }
 

@@ -73,6 +73,7 @@ var (
 	ErrDuplicateSession = errors.New("session is in the room already")
 	ErrRoomJoinFailed   = errors.New("room could not be joined")
 	ErrFederation       = errors.New("federation not supported by the other server")
+	ErrFederationOff    = errors.New("federation is switched off here")
 	ErrFederationFailed = errors.New("no connection to the other server")
 	ErrNotInRoom        = errors.New("not in a room")
 	ErrNotAllowed       = errors.New("not allowed")
@@ -115,6 +116,7 @@ var codes = []struct {
 	{ErrDuplicateSession, CodeDuplicateSession},
 	{ErrRoomJoinFailed, CodeRoomJoinFailed},
 	{ErrFederation, CodeFederation},
+	{ErrFederationOff, CodeFederation},
 	{ErrFederationFailed, CodeFederationFailed},
 	{ErrNotInRoom, CodeNotInRoom},
 	{ErrNotAllowed, CodeNotAllowed},

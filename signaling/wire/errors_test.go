@@ -31,7 +31,7 @@ func TestErrorCodes(t *testing.T) {
 		"already_joined":           {ErrAlreadyJoined},
 		"duplicate_session":        {ErrDuplicateSession},
 		"room_join_failed":         {ErrRoomJoinFailed},
-		"federation_unsupported":   {ErrFederation},
+		"federation_unsupported":   {ErrFederation, ErrFederationOff},
 		"federation_error":         {ErrFederationFailed},
 		"not_in_room":              {ErrNotInRoom},
 		"not_allowed":              {ErrNotAllowed},
