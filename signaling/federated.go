@@ -70,13 +70,28 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	s.hub.metrics.farRooms.Inc()
 	s.hub.background(func() {
 		defer s.hub.metrics.farRooms.Dec()
-		var r rate
 		why := wire.ErrFederationFailed // of a panic
 		defer func() { s.unlink(link, why) }()
 		defer s.hub.survive()
-		why = link.Run(s.hub.ctx, s.send, func(bytes int) time.Duration { return r.owe(time.Now(), 1+bytes/rateBytes) })
+		why = link.Run(s.hub.ctx, &farClient{session: s})
 	})
 	return nil
+}
+
+// farClient is who a link is for.
+type farClient struct {
+	session *Session
+	heard   rate
+}
+
+func (c *farClient) Hear(frame []byte) { c.session.send(frame) }
+
+func (c *farClient) Owe(bytes int) time.Duration { return c.heard.owe(time.Now(), 1+bytes/rateBytes) }
+
+func (c *farClient) Away() bool {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	return c.session.conn == nil
 }
 
 func (s *Session) currentLink() *federation.Link {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +101,8 @@ type gate struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
 	shut  bool                  // guarded by mu; nobody gets through
+
+	passed atomic.Int64 // how often it was passed
 }
 
 func newGate(t *testing.T, nodeURL string) *gate {
@@ -143,6 +146,7 @@ func (g *gate) carry(near net.Conn) {
 	if shut {
 		return
 	}
+	g.passed.Add(1)
 	var back sync.WaitGroup
 	back.Go(func() {
 		_, _ = io.Copy(near, far)
@@ -298,6 +302,30 @@ func TestFederationReplaced(t *testing.T) {
 		t.Errorf("bye %s", wire.Encode(m))
 	}
 	f.joined()
+}
+
+// TestFederationReplacedMeanwhile: the same, while the first one's connection is broken
+// and its client is away: it does not come back to throw the second one out.
+func TestFederationReplacedMeanwhile(t *testing.T) {
+	f := federate(t)
+	f.gate.cut(true)
+	f.bob.ExpectEvent(wire.TargetRoom, wire.EventFederationInterrupted)
+	f.bob.Cut()
+	gate := f.gate
+	f.gate = newGate(t, f.there.nodes[0].url())
+	f.bob = f.own.come(f.own.nodes[0], "bob")
+	if answer := f.ask(time.Now()); answer.Room == nil {
+		t.Fatalf("answer %s", wire.Encode(answer))
+	}
+	f.left(f.bobThere)
+	f.joined()
+	gate.cut(false)
+	eventually(t, "the first one to be refused", func() bool { return gate.passed.Load() > 1 })
+	eventually(t, "it to go", func() bool { return f.there.nodes[0].metric("talkd_signaling_connections") == 2 })
+	f.bob.Barrier()
+	f.bob.ExpectNone("bye", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeBye })
+	f.alice.Barrier()
+	f.alice.ExpectNone("leave", func(m *wire.ServerMessage) bool { return m.Event != nil && m.Event.Type == wire.EventLeave })
 }
 
 // TestFederationEntersAgain: a client that enters its room again, by another name of the

@@ -94,6 +94,14 @@ func (m *said) refusal() *wire.Error {
 	return wire.ForeignError(m.Error.Code, m.Error.Message, m.Error.Details, wire.ErrFederationFailed)
 }
 
+// farewell is what a bye means.
+func (m *said) farewell() error {
+	if m.Bye.Reason == wire.ByeRoomSession {
+		return fmt.Errorf("%w: %w", wire.ErrFederationFailed, ErrReplaced)
+	}
+	return fmt.Errorf("%w: %w", wire.ErrFederationFailed, errBroken)
+}
+
 // names are what is called otherwise at the other server.
 type names struct {
 	here, there        store.SessionID // of the client

@@ -86,14 +86,14 @@ func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(dialer(), seat("%"), nil)
 		start := time.Now()
-		_, err := l.reconnect(t.Context())
+		_, err := l.reconnect(t.Context(), &joined{})
 		if took := time.Since(start); wire.ErrorFor(err).Code != wire.CodeFederationFailed || took != giveUp {
 			t.Errorf("after %v: %v", took, err)
 		}
 		// Who leaves meanwhile does not wait.
 		l.Close()
 		start = time.Now()
-		if _, err := l.reconnect(t.Context()); err == nil || time.Since(start) > 0 {
+		if _, err := l.reconnect(t.Context(), &joined{}); err == nil || time.Since(start) > 0 {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 	})

@@ -72,6 +72,8 @@ func (l *line) ask(ctx context.Context, m wire.ClientMessage) (*said, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case answer.Type == wire.TypeBye:
+			return nil, answer.farewell()
 		case answer.ID != m.ID:
 			continue
 		case answer.Type == wire.TypeError:

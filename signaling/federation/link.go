@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -173,12 +172,22 @@ func (l *Link) Close() {
 	l.leave()
 }
 
+// Client is who a link is for.
+type Client interface {
+	// Hear takes what is said to the client.
+	Hear(frame []byte)
+	// Owe says how long to wait after that many bytes of the other server: to read what
+	// the client does not hear costs as much.
+	Owe(bytes int) time.Duration
+	// Away tells that the client has no connection, and perhaps comes back.
+	Away() bool
+}
+
 // Run hands the client what the other server says, until ctx ends, Close, or the link
-// is given up; then it says why. pace answers how long to wait after that many bytes
-// of the other server: to read what the client does not hear costs as much.
-func (l *Link) Run(ctx context.Context, hear func(frame []byte), pace func(bytes int) time.Duration) error {
+// is given up; then it says why.
+func (l *Link) Run(ctx context.Context, c Client) error {
 	for {
-		err := l.relay(ctx, hear, pace)
+		err := l.relay(ctx, c)
 		l.line.cut()
 		if ctx.Err() != nil || l.hasLeft() {
 			return nil
@@ -187,8 +196,8 @@ func (l *Link) Run(ctx context.Context, hear func(frame []byte), pace func(bytes
 			return err
 		}
 		l.setWhole(false)
-		l.tell(hear, wire.FederationInterruptedEvent())
-		resumed, err := l.reconnect(ctx)
+		l.tell(c, wire.FederationInterruptedEvent())
+		resumed, err := l.reconnect(ctx, c)
 		switch {
 		case err != nil && (ctx.Err() != nil || l.hasLeft()):
 			return nil
@@ -204,10 +213,10 @@ func (l *Link) Run(ctx context.Context, hear func(frame []byte), pace func(bytes
 			l.dialer.cfg.Observe("renewed")
 		}
 		l.setWhole(true)
-		l.tell(hear, wire.FederationResumedEvent(resumed))
+		l.tell(c, wire.FederationResumedEvent(resumed))
 		if !resumed {
 			room := l.Room()
-			l.tell(hear, wire.ServerMessage{Type: wire.TypeRoom, Room: &room})
+			l.tell(c, wire.ServerMessage{Type: wire.TypeRoom, Room: &room})
 		}
 	}
 }
@@ -231,20 +240,20 @@ func (l *Link) setWhole(whole bool) {
 	l.whole = whole
 }
 
-func (l *Link) tell(hear func([]byte), m wire.ServerMessage) { l.pass(hear, wire.Encode(m)) }
+func (l *Link) tell(c Client, m wire.ServerMessage) { l.pass(c, wire.Encode(m)) }
 
 // pass hands a frame to the client, unless it has left: that is decided under mu, so
 // that nothing comes after the answer to its leaving.
-func (l *Link) pass(hear func([]byte), frame []byte) {
+func (l *Link) pass(c Client, frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.left {
-		hear(frame)
+		c.Hear(frame)
 	}
 }
 
 // relay serves one connection until it ends.
-func (l *Link) relay(ctx context.Context, hear func([]byte), pace func(int) time.Duration) error {
+func (l *Link) relay(ctx context.Context, c Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var writer sync.WaitGroup
 	names := l.names()
@@ -260,16 +269,13 @@ func (l *Link) relay(ctx context.Context, hear func([]byte), pace func(int) time
 			return err
 		}
 		if m.Type == wire.TypeBye {
-			if m.Bye.Reason == wire.ByeRoomSession {
-				return ErrReplaced
-			}
 			l.far.resumeID = "" // that session is over
-			return errBroken
+			return m.farewell()
 		}
 		if frame := names.inward(m); frame != nil {
-			l.pass(hear, frame)
+			l.pass(c, frame)
 		}
-		if wait := pace(m.size); wait > 0 {
+		if wait := c.Owe(m.size); wait > 0 {
 			pause(ctx, l.leaving.Done(), wait)
 		}
 	}
@@ -323,68 +329,5 @@ func pause(ctx context.Context, leaving <-chan struct{}, d time.Duration) {
 	case <-time.After(d):
 	case <-leaving:
 	case <-ctx.Done():
-	}
-}
-
-// reconnect makes the connection again, with the session of before if it is still
-// there.
-func (l *Link) reconnect(ctx context.Context) (resumed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, giveUp)
-	defer cancel()
-	defer context.AfterFunc(l.leaving, cancel)() // not to take the place of the next link
-	for wait := firstPause; ; wait = min(2*wait, lastPause) {
-		pause(ctx, l.leaving.Done(), wait/2+rand.N(wait))
-		if l.hasLeft() || ctx.Err() != nil {
-			return false, cmp.Or(err, wire.ErrFederationFailed)
-		}
-		if resumed, err = l.again(ctx); err == nil || !passing(err) {
-			return resumed, err
-		}
-	}
-}
-
-// passing tells whether it is of use to ask again.
-func passing(err error) bool {
-	return errors.Is(err, wire.ErrFederationFailed) || errors.Is(err, wire.ErrProcessingFailed) || errors.Is(err, wire.ErrTooManyRequests)
-}
-
-// again is one attempt.
-func (l *Link) again(ctx context.Context) (resumed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
-	defer cancel()
-	ln, err := l.dialer.dial(ctx, l.seat.Far.Signaling)
-	if err != nil {
-		return false, err
-	}
-	if l.far.resumeID != "" {
-		far, err := ln.hello(ctx, wire.Hello{Version: wire.Version, ResumeID: l.far.resumeID})
-		if err == nil {
-			l.far, l.line = session{far.id, cmp.Or(far.resumeID, l.far.resumeID)}, ln
-			return true, nil
-		}
-		if !errors.Is(err, wire.ErrNoSuchSession) {
-			ln.cut()
-			return false, err
-		}
-		l.far.resumeID = ""
-	}
-	if err := l.enter(ctx, ln); err != nil {
-		ln.cut()
-		return false, err
-	}
-	l.line = ln
-	l.forget()
-	return false, nil
-}
-
-// forget drops what waits: it was about connections of the session of before.
-func (l *Link) forget() {
-	l.held = nil
-	for {
-		select {
-		case <-l.out:
-		default:
-			return
-		}
 	}
 }
