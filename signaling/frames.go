@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/wire"
@@ -126,6 +128,7 @@ func merge(user, session json.RawMessage) json.RawMessage {
 	return raw
 }
 
+// cloneMember keeps what only a newer version knows of the member.
 func cloneMember(m *signalpb.Member) *signalpb.Member {
 	clone := &signalpb.Member{
 		Session: m.GetSession(), Edge: m.GetEdge(), Incarnation: m.GetIncarnation(), UserId: m.GetUserId(), User: m.GetUser(),
@@ -134,6 +137,14 @@ func cloneMember(m *signalpb.Member) *signalpb.Member {
 	}
 	if v := m.GetVirtual(); v != nil {
 		clone.Virtual = &signalpb.Virtual{Owner: v.GetOwner(), Flags: v.GetFlags(), ActorId: v.GetActorId(), ActorType: v.GetActorType()}
+		keepUnknown(clone.GetVirtual(), v)
 	}
+	keepUnknown(clone, m)
 	return clone
+}
+
+func keepUnknown(to, of proto.Message) {
+	if unknown := of.ProtoReflect().GetUnknown(); len(unknown) > 0 {
+		to.ProtoReflect().SetUnknown(unknown)
+	}
 }

@@ -28,10 +28,15 @@ func (r *replica) restateLocked(id store.SessionID) {
 // heard that, or this edge not that the home has.
 func (s *Session) stated(m *signalpb.Member) *signalpb.Member {
 	inCall, flags := s.own.inCall.Load(), s.own.flags.Load()
-	if !statesItself(m) || m.GetInCall() == inCall && m.GetVirtual().GetFlags() == flags {
+	unheard := statesItself(m) && (m.GetInCall() != inCall || m.GetVirtual().GetFlags() != flags)
+	if !unheard && m.GetFederated() == s.who.federated {
 		return m
 	}
 	m = cloneMember(m)
+	m.Federated = s.who.federated // an older home has not passed that on
+	if !unheard {
+		return m
+	}
 	m.InCall, m.Public = inCall, withInCall(m.GetPublic(), inCall)
 	if v := m.GetVirtual(); v != nil {
 		v.Flags = flags

@@ -42,14 +42,20 @@ func TestStatedByItsEdge(t *testing.T) {
 	phone := &Session{id: "phone", as: &virtual{}}
 	phone.own.flags.Store(5)
 	phone.own.inCall.Store(9)
+	far := &Session{id: "far", who: identity{federated: true}}
 	r.mu.Lock()
-	r.local["phone"] = phone
+	r.local["phone"], r.local["far"] = phone, far
 	r.members["phone"] = &signalpb.Member{Session: "phone", Edge: "n1", InCall: 9, Virtual: &signalpb.Virtual{Flags: 4}}
+	r.members["far"] = &signalpb.Member{Session: "far", Edge: "n1"} // by a home that knew of no federation
 	r.mu.Unlock()
 	r.follow(store.Home{Node: "n2", Epoch: 2}, true)
 	for f := range out {
 		if a := f.GetAttach(); a != nil {
-			if len(a.GetOwn()) != 1 || a.GetOwn()[0].GetVirtual().GetFlags() != 5 {
+			own := make(map[string]*signalpb.Member)
+			for _, m := range a.GetOwn() {
+				own[m.GetSession()] = m
+			}
+			if len(own) != 2 || own["phone"].GetVirtual().GetFlags() != 5 || own["phone"].GetFederated() || !own["far"].GetFederated() {
 				t.Errorf("it says %v", a.GetOwn())
 			}
 			return

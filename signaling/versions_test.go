@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/wire"
@@ -34,6 +35,59 @@ func TestFrameOfANewerVersion(t *testing.T) {
 		if err := lonely(t).receive("n2", f); err != nil {
 			t.Errorf("field %d: %v", field, err)
 		}
+	}
+}
+
+// TestMemberOfANewerVersion: what is changed of a member leaves alone what only newer
+// nodes know, as do all that this one knows.
+func TestMemberOfANewerVersion(t *testing.T) {
+	newer := func(m proto.Message) {
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = protowire.AppendTag(raw, 1000, protowire.VarintType)
+		if err := proto.Unmarshal(protowire.AppendVarint(raw, 1), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := &signalpb.Member{Virtual: &signalpb.Virtual{}}
+	for _, part := range []proto.Message{m, m.GetVirtual()} {
+		fill(part.ProtoReflect())
+		newer(part)
+	}
+	if clone := cloneMember(m); !proto.Equal(clone, m) || clone == m {
+		t.Errorf("of %v\nthere is %v", m, clone)
+	}
+}
+
+// fill gives each field a value.
+func fill(m protoreflect.Message) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		var v protoreflect.Value
+		switch f.Kind() {
+		case protoreflect.StringKind:
+			v = protoreflect.ValueOfString(f.TextName())
+		case protoreflect.BytesKind:
+			v = protoreflect.ValueOfBytes([]byte(f.TextName()))
+		case protoreflect.BoolKind:
+			v = protoreflect.ValueOfBool(true)
+		case protoreflect.Int32Kind:
+			v = protoreflect.ValueOfInt32(1)
+		case protoreflect.Uint32Kind:
+			v = protoreflect.ValueOfUint32(1)
+		case protoreflect.Uint64Kind:
+			v = protoreflect.ValueOfUint64(1)
+		default:
+			continue // another message
+		}
+		if f.IsList() {
+			m.Mutable(f).List().Append(v)
+			continue
+		}
+		m.Set(f, v)
 	}
 }
 
