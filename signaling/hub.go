@@ -49,7 +49,7 @@ type Hub struct {
 	// whereabouts are those of all members of the replicas.
 	whereabouts *whereabouts
 	directory   *directory    // where users are
-	said        atomic.Uint64 // the number of what was said to users here last
+	said        atomic.Uint64 // the number of what was said to users and sessions here last
 	dialer      *federation.Dialer
 
 	ctx  context.Context // ends when the Hub stops
@@ -68,7 +68,7 @@ type Hub struct {
 	replicas map[store.RoomID]*replica         // guarded by mu
 	peers    map[store.NodeID]*peer            // guarded by mu
 
-	heard     seen // guarded by mu; what was said to users who are here
+	heard     seen // guarded by mu; what was said to users and sessions who are here
 	lingering int  // guarded by mu; sessions that have moved away and whose media go on for a while
 
 	callbacks map[store.BackendID]*callbacks // guarded by mu
@@ -120,7 +120,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		rooms:       make(map[store.RoomID]*room),
 		replicas:    make(map[store.RoomID]*replica),
 		peers:       make(map[store.NodeID]*peer),
-		heard:       seen{most: maxSeenUsers},
+		heard:       seen{most: maxHeard},
 	}
 	h.said.Store(uint64(time.Now().UnixNano())) // rises also from one life of the node to the next
 	h.idle = sync.NewCond(&h.mu)

@@ -2,9 +2,9 @@ package signaling
 
 import "github.com/talkd/talkd/signaling/internal/signalpb"
 
-// unsure is what has been said to users over a stream and may not have been heard: the
-// other end may hang, which is noticed after a while only. A stream keeps its order,
-// so that a beat which was heard says that all before it was.
+// unsure is what has been said to users and sessions outside of rooms over a stream and may
+// not have been heard: the other end may hang, which is noticed after a while only. A stream
+// keeps its order, so that a beat which was heard says that all before it was.
 type unsure struct {
 	pulse *pulse
 	list  []unsureFrame
@@ -12,18 +12,23 @@ type unsure struct {
 }
 
 type unsureFrame struct {
-	user *signalpb.User
-	beat uint64 // the last one before it
+	frame *signalpb.Frame
+	beat  uint64 // the last one before it
+}
+
+// size is that of what the client gets.
+func (f unsureFrame) size() int {
+	return len(f.frame.GetUser().GetFrame()) + len(f.frame.GetDirect().GetFrame())
 }
 
 // add notes what is being sent. What has no number would be heard twice.
 func (u *unsure) add(f *signalpb.Frame) {
-	user := f.GetUser()
-	if user.GetNumber() == 0 {
+	if f.GetUser().GetNumber() == 0 && f.GetDirect().GetNumber() == 0 {
 		return
 	}
-	u.list = append(u.list, unsureFrame{user, u.pulse.ours.Load()})
-	u.bytes += len(user.GetFrame())
+	sent := unsureFrame{f, u.pulse.ours.Load()}
+	u.list = append(u.list, sent)
+	u.bytes += sent.size()
 	for len(u.list) > maxOutbox || u.bytes > maxOutboxBytes {
 		u.drop()
 	}
@@ -37,23 +42,28 @@ func (u *unsure) confirm() {
 }
 
 func (u *unsure) drop() {
-	u.bytes -= len(u.list[0].user.GetFrame())
+	u.bytes -= u.list[0].size()
 	u.list[0] = unsureFrame{}
 	u.list = u.list[1:]
 }
 
 // sayAgain says what may be lost with a stream, and what waited for it: to this node when
-// it is back, and what it was to pass on to all others.
+// it is back, and what it was to pass on to all others. A session may be at another node by
+// now.
 func (p *peer) sayAgain(u *unsure, out <-chan *signalpb.Frame) {
 	u.confirm()
 	for len(out) > 0 { // nobody writes to it any more
 		u.add(<-out)
 	}
 	for _, sent := range u.list {
-		if sent.user.GetRoute() != 0 {
-			p.hub.toAll(sent.user)
-		} else {
-			p.send(userFrame(sent.user, sent.user.GetUserIds()))
+		user, direct := sent.frame.GetUser(), sent.frame.GetDirect()
+		switch {
+		case user.GetRoute() != 0:
+			p.hub.toAll(user)
+		case direct.GetOrigin() == string(p.hub.deps.Self):
+			p.hub.direct(direct, "")
+		default:
+			p.send(sent.frame)
 		}
 	}
 }

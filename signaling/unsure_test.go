@@ -3,6 +3,7 @@ package signaling
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/store"
@@ -19,7 +20,7 @@ func TestUnsure(t *testing.T) {
 		t.Helper()
 		var got []uint64
 		for _, f := range u.list {
-			got = append(got, f.user.GetNumber())
+			got = append(got, f.frame.GetUser().GetNumber()+f.frame.GetDirect().GetNumber())
 		}
 		if !slices.Equal(got, want) || u.bytes != 2*len(want) {
 			t.Errorf("%s: %v are left, of %d bytes; want %v", what, got, u.bytes, want)
@@ -33,7 +34,7 @@ func TestUnsure(t *testing.T) {
 	u.pulse.beat()
 	u.add(say(2))
 	u.pulse.beat()
-	u.add(say(3))
+	u.add(&signalpb.Frame{Body: &signalpb.Frame_Direct{Direct: &signalpb.Direct{Number: 3, Frame: []byte("{}")}}})
 	u.pulse.heard(&signalpb.Frame{Seq: 1, Heard: 1})
 	u.confirm()
 	left("the first beat heard", 2, 3)
@@ -71,6 +72,26 @@ func TestSayAgain(t *testing.T) {
 	}
 	if !slices.Equal(held, []uint64{1, 2}) {
 		t.Errorf("it will hear %v", held)
+	}
+}
+
+// TestSayAgainToASession: of what was said to a session this node looks for it anew, as it
+// may be elsewhere by now; what it passed on for another goes where it went.
+func TestSayAgainToASession(t *testing.T) {
+	e := newFarEdge(t)
+	lost := &peer{hub: e.hub, id: "n3"}
+	e.hub.peers["n3"] = lost
+	e.hub.forwards["bob"] = forward{to: "n2", expires: time.Now().Add(time.Hour)}
+	out := make(chan *signalpb.Frame, 2)
+	for number, origin := range map[uint64]string{1: "n1", 2: "n2"} {
+		out <- &signalpb.Frame{Body: &signalpb.Frame_Direct{Direct: &signalpb.Direct{Session: "bob", Origin: origin, Number: number}}}
+	}
+	lost.sayAgain(&unsure{pulse: &pulse{}}, out)
+	if d := (<-e.out).GetDirect(); d.GetNumber() != 1 || d.GetSession() != "bob" {
+		t.Errorf("where it is now hears %v", d)
+	}
+	if len(lost.held) != 1 || lost.held[0].frame.GetDirect().GetNumber() != 2 {
+		t.Errorf("it will hear %v", lost.held)
 	}
 }
 

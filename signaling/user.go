@@ -8,9 +8,9 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// maxSeenUsers is how much a node remembers of what was said to users: it comes by two
-// ways if a node on the first one hangs, within seconds.
-const maxSeenUsers = 8 << 10
+// maxHeard is how much a node remembers of what was said to users and sessions: it comes
+// twice if a node on the first way hangs, within seconds.
+const maxHeard = 8 << 10
 
 // toUsers hands a frame to all sessions of users, on whatever nodes they are, by
 // way of the nodes that know where (directory.go). Sessions named in not hear
@@ -109,7 +109,7 @@ func (h *Hub) usersHere(u *signalpb.User) {
 // or at the node that made its id, or where that one sent it. A session that is
 // nowhere hears nothing; clients expect no answer.
 func (h *Hub) toSession(of store.BackendID, id store.SessionID, frame []byte) {
-	h.direct(&signalpb.Direct{Session: string(id), Frame: frame, Backend: string(of)}, "")
+	h.direct(&signalpb.Direct{Session: string(id), Frame: frame, Backend: string(of), Origin: string(h.deps.Self), Number: h.said.Add(1)}, "")
 }
 
 // direct passes a frame for one session on. It goes one hop beyond the node
@@ -118,9 +118,10 @@ func (h *Hub) direct(d *signalpb.Direct, from store.NodeID) {
 	id := store.SessionID(d.GetSession())
 	h.mu.Lock()
 	s, f := h.sessions[id], h.forwards[id]
+	heard := s != nil && from != "" && d.GetNumber() > 0 && !h.heard.first(saying{d.GetOrigin(), d.GetNumber()})
 	h.mu.Unlock()
 	if s != nil {
-		if string(s.who.backend) == d.GetBackend() {
+		if string(s.who.backend) == d.GetBackend() && !heard {
 			s.send(d.GetFrame())
 		}
 		return

@@ -64,6 +64,39 @@ func TestUsersEverywhere(t *testing.T) {
 	}
 }
 
+// TestSessionBehindAHangingLink: what is said to a session outside of rooms comes, and
+// comes once, whether its node hangs or only cannot say that it has heard.
+func TestSessionBehindAHangingLink(t *testing.T) {
+	for name, disturb := range map[string]func(c *cluster){
+		"the node hangs": func(c *cluster) { c.nodes[1].hang() },
+		"one way only":   func(c *cluster) { c.cables.cutOneWay(c.nodes[1], c.nodes[0]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 2, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.LinkBeat = 100 * time.Millisecond })
+			people(c)
+			alice, bob := c.come(c.nodes[0], "alice"), c.come(c.nodes[1], "bob")
+			say := func(text string) { alice.Say(wire.Recipient{Type: wire.ToSession, SessionID: bob.Session}, text) }
+			say("before")
+			bob.ExpectType(wire.TypeMessage)
+			disturb(c)
+			say("meanwhile")
+			alice.Barrier()
+			eventually(t, "the silence to be noticed", func() bool { return c.nodes[0].metric("talkd_signaling_links") == 0 })
+			c.cables.mend()
+			c.nodes[1].learnAgain()
+			eventually(t, "a link", func() bool { return c.nodes[0].metric("talkd_signaling_links") == 1 })
+			say("afterwards")
+			for _, text := range []string{"meanwhile", "afterwards"} {
+				if m := bob.ExpectType(wire.TypeMessage); string(m.Message.Data) != fmt.Sprintf("%q", text) {
+					t.Errorf("bob hears %s, not %s", m.Message.Data, text)
+				}
+			}
+			bob.Barrier()
+			bob.ExpectNone("more", func(m *wire.ServerMessage) bool { return m.Type == wire.TypeMessage })
+		})
+	}
+}
+
 // TestUserBehindAHangingNode: a node that knows where users are hangs. Nothing is lost that
 // was to go by way of it, and nothing comes twice when it goes on.
 func TestUserBehindAHangingNode(t *testing.T) {

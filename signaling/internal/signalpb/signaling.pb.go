@@ -2434,6 +2434,8 @@ type Direct struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`     // as it goes to the client
 	Backend       string                 `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"` // of the sender; sessions of others hear nothing
+	Origin        string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`   // the node where it was said
+	Number        uint64                 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`  // as of a User
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2487,6 +2489,20 @@ func (x *Direct) GetBackend() string {
 		return x.Backend
 	}
 	return ""
+}
+
+func (x *Direct) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Direct) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 // Guesses are hellos that were refused at the sender, by the addresses they came from.
@@ -3884,11 +3900,13 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bsessions\x18\x01 \x03(\v2(.talkd.signaling.v1.Census.SessionsEntryR\bsessions\x1a;\n" +
 	"\rSessionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"R\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x82\x01\n" +
 	"\x06Direct\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05frame\x18\x02 \x01(\fR\x05frame\x12\x18\n" +
-	"\abackend\x18\x03 \x01(\tR\abackend\"8\n" +
+	"\abackend\x18\x03 \x01(\tR\abackend\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\"8\n" +
 	"\aGuesses\x12-\n" +
 	"\x04from\x18\x01 \x03(\v2\x19.talkd.signaling.v1.GuessR\x04from\"5\n" +
 	"\x05Guess\x12\x16\n" +
