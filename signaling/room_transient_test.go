@@ -7,6 +7,7 @@ import (
 
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
 )
 
 // copyOf is what an edge has of the transient data of a home before.
@@ -82,7 +83,7 @@ func TestTransientLaterCopy(t *testing.T) {
 // TestTransientChangesAreBounded: a home does not note without an end what has changed.
 func TestTransientChangesAreBounded(t *testing.T) {
 	data := newTransients()
-	for i := range int32(maxTransientKeys + 1) {
+	for i := range int32(wire.MaxTransientKeys + 1) {
 		data.change(&signalpb.Transient{Key: itoa(i)})
 	}
 	if data.changed != nil {

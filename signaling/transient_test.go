@@ -191,6 +191,15 @@ func TestTransientBounds(t *testing.T) {
 	if n := len(slices.Compact(keys)); n != 31 {
 		t.Errorf("%d values of 31 came", n)
 	}
+	for i := range wire.MaxTransientKeys - 30 {
+		set(alice, fmt.Sprint("small", i), `1`, 0)
+	}
+	m := alice.ExpectError(wire.CodeTransientLimit)
+	if want := "too much transient data: a room may have 1000 keys and 1024 KiB, a value 32 KiB"; m.Error.Message != want {
+		t.Errorf("she is told %q", m.Error.Message)
+	}
+	alice.Barrier()
+	alice.ExpectNone("another error", func(m *wire.ServerMessage) bool { return m.Error != nil })
 }
 
 // TestNoGaps: an edge that is told nothing but that it was heard has missed nothing.

@@ -12,14 +12,8 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// Bounds of the transient data of a room. Values of sessions are one for each
-// session, and count for the bytes only.
-const (
-	maxTransientKeys  = 1000
-	maxTransientBytes = 1 << 20
-	// initialBytes is how much of it goes into one message.
-	initialBytes = 64 << 10
-)
+// initialBytes is how much of the transient data goes into one message.
+const initialBytes = 64 << 10
 
 // transients are the values that those who are in a room share, at its home and in
 // every replica. Entries are shared with frames that are being sent, so they are
@@ -72,7 +66,7 @@ func (t *transients) change(e *signalpb.Transient) {
 	if t.changed != nil {
 		t.changed[e.GetKey()] = struct{}{}
 	}
-	if len(t.changed) > maxTransientKeys {
+	if len(t.changed) > wire.MaxTransientKeys {
 		t.settle()
 	}
 }
@@ -93,10 +87,10 @@ func sizeOf(e *signalpb.Transient) int { return len(e.GetKey()) + len(e.GetValue
 func (t *transients) fits(e *signalpb.Transient) bool {
 	old := t.entries[e.GetKey()]
 	_, own := wire.SessionDataOf(e.GetKey())
-	if old == nil && !own && t.shared >= maxTransientKeys {
+	if old == nil && !own && t.shared >= wire.MaxTransientKeys {
 		return false
 	}
-	return t.bytes-sizeOf(old)+sizeOf(e) <= maxTransientBytes
+	return t.bytes-sizeOf(old)+sizeOf(e) <= wire.MaxTransientBytes
 }
 
 // forget drops what belongs to a session, and says whether there was anything.

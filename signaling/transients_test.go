@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
+	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
@@ -15,7 +16,7 @@ func TestTransientKeys(t *testing.T) {
 	value := func(key string, n int) *signalpb.Transient {
 		return &signalpb.Transient{Key: key, Value: make([]byte, n)}
 	}
-	for i := range maxTransientKeys {
+	for i := range wire.MaxTransientKeys {
 		data.put(value(fmt.Sprint(i), 1))
 	}
 	if data.fits(value("more", 1)) || !data.fits(value("0", 2)) || !data.fits(value("sd:s", 1)) {
@@ -25,7 +26,7 @@ func TestTransientKeys(t *testing.T) {
 	if !data.fits(value("more", 1)) || data.value("0") != nil {
 		t.Error("a removed key counts")
 	}
-	left := maxTransientBytes - data.bytes - len("sd:s")
+	left := wire.MaxTransientBytes - data.bytes - len("sd:s")
 	if !data.fits(value("sd:s", left)) || data.fits(value("sd:s", left+1)) {
 		t.Error("bytes are not bounded")
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -77,7 +78,7 @@ var (
 	ErrFederationFailed = errors.New("no connection to the other server")
 	ErrNotInRoom        = errors.New("not in a room")
 	ErrNotAllowed       = errors.New("not allowed")
-	ErrTransientLimit   = errors.New("too much transient data")
+	ErrTransientLimit   = fmt.Errorf("too much transient data: a room may have %d keys and %d KiB, a value %d KiB", MaxTransientKeys, MaxTransientBytes>>10, MaxTransientValue>>10)
 	ErrClientNotFound   = errors.New("no media connection for this message")
 	ErrProcessingFailed = errors.New("processing failed")
 	ErrNoSDP            = errors.New("no session description in the payload")

@@ -19,10 +19,13 @@ const (
 // SessionData begins the keys that belong to one session each: its id follows.
 const SessionData = "sd:"
 
-// Limits of one value, in bytes.
+// Limits of one value, in bytes, and of all of a room: values of sessions are one for each
+// session, and count for the bytes only.
 const (
 	MaxTransientKey   = maxSessionID + len(SessionData)
 	MaxTransientValue = 32 << 10
+	MaxTransientKeys  = 1000
+	MaxTransientBytes = 1 << 20
 )
 
 // ChangeTransient asks to change a value. TTL is in nanoseconds, 0 for as long as
