@@ -1,11 +1,43 @@
 package signaling
 
 import (
+	"bufio"
 	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/talkd/talkd/signaling/wire"
 )
+
+// TestAcceptFails: whatever happens while a socket is made, the node does not wait for it
+// when it stops.
+func TestAcceptFails(t *testing.T) {
+	h := lonely(t) // stops at the end of the test
+	for name, w := range map[string]http.ResponseWriter{"no socket": httptest.NewRecorder(), "a fault": faultyWriter{}} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/spreed", nil)
+		for header, value := range map[string]string{
+			"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+		} {
+			r.Header.Set(header, value)
+		}
+		func() {
+			defer func() { _ = recover() }()
+			h.socket(w, r)
+		}()
+		if h.tasks != 0 {
+			t.Errorf("%s: %d tasks", name, h.tasks)
+			h.tasks = 0
+		}
+	}
+}
+
+type faultyWriter struct{ http.ResponseWriter }
+
+func (faultyWriter) Header() http.Header { return http.Header{} }
+
+func (faultyWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("a fault") }
 
 // faulty is a carrier of what our code cannot deal with.
 type faulty struct{ carrier }

@@ -38,6 +38,12 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return
 	}
+	served := false
+	defer func() {
+		if !served {
+			h.end()
+		}
+	}()
 	out := &outlet{buffers: &h.buffers}
 	ws, err := websocket.Accept(&upgrade{w, out}, r, &websocket.AcceptOptions{
 		// The pages of all nodes and of all Nextclouds come here. A foreign
@@ -45,7 +51,6 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 		InsecureSkipVerify: true,
 	})
 	if err != nil {
-		h.end()
 		return // Accept has answered
 	}
 	// The carrier bounds what is read, to be able to say so to the client.
@@ -53,6 +58,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	c := h.newConn(socket{ws, out})
 	c.addr, c.page, c.agent = remoteAddr(r), fromPage(r), agentOf(r)
 	c.stay = r.URL.Query().Get(paramRedirect) == "0"
+	served = true
 	// In a goroutine of its own, as that of the request holds on to the request, the
 	// buffers of the server and a deep stack.
 	go func() {
