@@ -85,7 +85,9 @@ func (c *conn) serve(ctx context.Context) {
 	c.mu.Lock()
 	c.ctx = nil
 	c.mu.Unlock()
+	hurry := context.AfterFunc(ctx, c.carrier.cut) // a write to a slow client takes its time
 	c.writer.Wait()
+	hurry()
 	cancel()
 	c.carrier.cut()
 	if s != nil {

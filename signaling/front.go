@@ -335,8 +335,6 @@ func (p *passage) write(ctx context.Context, frames [][]byte, _ bool) (int, erro
 
 // writeFrame cuts what is too long for one message between nodes.
 func (p *passage) writeFrame(ctx context.Context, frame []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	for {
 		part := frame[:min(len(frame), maxPart)]
 		frame = frame[len(part):]
@@ -348,6 +346,8 @@ func (p *passage) writeFrame(ctx context.Context, frame []byte) error {
 }
 
 func (p *passage) put(ctx context.Context, f *signalpb.FrontFrame) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	select {
 	case p.out <- f:
 		return nil
@@ -363,14 +363,12 @@ func (p *passage) put(ctx context.Context, f *signalpb.FrontFrame) error {
 func (p *passage) ping(context.Context) error { return nil }
 
 func (p *passage) close(status websocket.StatusCode) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-	defer cancel()
-	if p.put(ctx, &signalpb.FrontFrame{Body: &signalpb.FrontFrame_Close{Close: uint32(status)}}) != nil {
+	if p.put(context.Background(), &signalpb.FrontFrame{Body: &signalpb.FrontFrame_Close{Close: uint32(status)}}) != nil {
 		return
 	}
 	select {
 	case <-p.sent:
-	case <-ctx.Done():
+	case <-time.After(writeTimeout):
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,16 +35,38 @@ func (o *outlet) Write(p []byte) (int, error) {
 	return o.writeLocked(p)
 }
 
-func (o *outlet) writeLocked(p []byte) (int, error) {
-	_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
-	if o.closing.Load() {
-		return 0, net.ErrClosed
+// writeLocked writes for as long as the other end takes something of it each writeTimeout:
+// it may have much to read, and few bytes a second for that. TLS has to be done with all by
+// the first deadline; after one it writes no more.
+func (o *outlet) writeLocked(p []byte) (written int, err error) {
+	for heard := int64(-1); ; {
+		_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
+		if o.closing.Load() {
+			return written, net.ErrClosed
+		}
+		n, err := o.Conn.Write(p[written:])
+		written += n
+		o.unheard.written += int64(n)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// The kernel takes more only when much of what it has is gone.
+			if now := o.unheard.acknowledged(); n > 0 || now > heard {
+				heard = now
+				continue
+			}
+		}
+		// TLS writes by itself now and then.
+		_ = o.SetWriteDeadline(time.Time{})
+		return written, err
 	}
-	n, err := o.Conn.Write(p)
-	o.unheard.written += int64(n)
-	// TLS writes by itself now and then.
-	_ = o.SetWriteDeadline(time.Time{})
-	return n, err
+}
+
+// writing tells whether something is being written, perhaps to a client that is slow.
+func (o *outlet) writing() bool {
+	free := o.mu.TryLock()
+	if free {
+		o.mu.Unlock()
+	}
+	return !free
 }
 
 // maxBuffer is what is kept to be used again.

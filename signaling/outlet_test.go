@@ -1,11 +1,17 @@
 package signaling
 
 import (
+	"context"
 	"errors"
 	"net"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/talkd/talkd/signaling/wire"
 )
 
 // brittle is a connection that breaks after some bytes.
@@ -45,4 +51,86 @@ func TestOutlet(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOutletOfASlowClient: who takes a little now and then is written to for as long as
+// that takes, and who takes nothing is given up.
+func TestOutletOfASlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		o := &outlet{Conn: here, buffers: new(sync.Pool)}
+		frames := [][]byte{make([]byte, 8)}
+		go func() {
+			for range 12 { // with the headers of two frames, the second one in part
+				time.Sleep(writeTimeout - time.Second)
+				if _, err := there.Read(make([]byte, 1)); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		began := time.Now()
+		if n, err := o.writeFrames(frames, true); n != 1 || err != nil {
+			t.Fatalf("%d frames after %v: %v", n, time.Since(began), err)
+		}
+		began = time.Now()
+		n, err := o.writeFrames(frames, true)
+		if took := time.Since(began); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || took > 5*writeTimeout {
+			t.Errorf("%d frames after %v: %v", n, took, err)
+		}
+		if o.unheard.written != 12 {
+			t.Errorf("%d bytes", o.unheard.written)
+		}
+	})
+}
+
+// TestPingOfASlowClient: while something is being written nobody asks whether the client
+// is there: the ping would have to wait, and the library does not wait for long.
+func TestPingOfASlowClient(t *testing.T) {
+	here, there := net.Pipe()
+	defer func() { _ = there.Close() }()
+	o := &outlet{Conn: here, buffers: new(sync.Pool)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = o.Write([]byte("1"))
+	}()
+	for !o.writing() {
+		runtime.Gosched()
+	}
+	if err := (socket{out: o}).ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = o.Close()
+	<-done
+}
+
+// stuck is a client that has said something wrong and reads nothing.
+type stuck struct {
+	carrier
+	writes, over chan struct{}
+	once         sync.Once
+}
+
+func (s *stuck) read(context.Context) ([]byte, error) { return nil, wire.ErrTooLarge }
+
+func (s *stuck) write(context.Context, [][]byte, bool) (int, error) {
+	close(s.writes)
+	<-s.over
+	return 0, net.ErrClosed
+}
+
+func (s *stuck) cut() { s.once.Do(func() { close(s.over) }) }
+
+func (s *stuck) unheard() [][]byte { return nil }
+
+// TestStopOfASlowClient: a node that stops does not wait until all is written.
+func TestStopOfASlowClient(t *testing.T) {
+	s := &stuck{writes: make(chan struct{}), over: make(chan struct{})}
+	c := lonely(t).newConn(s)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-s.writes
+		cancel()
+	}()
+	c.serve(ctx)
 }

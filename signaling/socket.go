@@ -57,9 +57,17 @@ func (s socket) write(_ context.Context, frames [][]byte, ofSession bool) (int, 
 	return s.out.writeFrames(frames, ofSession)
 }
 
+// ping takes it for an answer as well that what was written before is still on its way and
+// arrives: the ping has to wait behind all that.
 func (s socket) ping(ctx context.Context) error {
+	if s.out.writing() {
+		return nil // who takes nothing of that is given up by the one who writes
+	}
+	before, _ := s.out.settle()
 	err := s.ws.Ping(ctx)
-	s.out.settle()
+	if after, all := s.out.settle(); ctx.Err() != nil && after > before && !all {
+		return nil
+	}
 	return err
 }
 

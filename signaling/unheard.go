@@ -47,13 +47,26 @@ func (u *unheard) askSometimes() {
 	}
 }
 
+// acknowledged is how much of what was written the other end's TCP has; less than nothing
+// if nobody tells.
+func (u *unheard) acknowledged() int64 {
+	if u.raw == nil {
+		return -1
+	}
+	waits, err := unacknowledged(u.raw)
+	if err != nil {
+		return -1
+	}
+	return u.written - int64(waits)
+}
+
 // ask forgets what has been acknowledged. If the kernel does not tell that is all:
 // better once too few than twice.
 func (u *unheard) ask() {
 	if len(u.frames) > 0 {
-		acknowledged := u.written
-		if waits, err := unacknowledged(u.raw); err == nil {
-			acknowledged -= int64(waits)
+		acknowledged := u.acknowledged()
+		if acknowledged < 0 {
+			acknowledged = u.written
 		}
 		n := 0
 		for n < len(u.frames) && u.frames[n].end <= acknowledged {
@@ -64,14 +77,17 @@ func (u *unheard) ask() {
 	u.kept, u.askedAt = len(u.frames), u.written
 }
 
-// settle forgets what the client has got by now.
-func (o *outlet) settle() {
+// settle forgets what the client has got by now. It tells how much that is, and whether it
+// is all.
+func (o *outlet) settle() (acknowledged int64, all bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.unheard.ask()
 	if len(o.unheard.frames) == 0 {
 		o.unheard.frames = nil
 	}
+	acknowledged = o.unheard.acknowledged()
+	return acknowledged, acknowledged == o.unheard.written
 }
 
 // A client that has everything may acknowledge it that much later, which systems do
