@@ -7,16 +7,13 @@ import (
 	"testing"
 )
 
-func (f *facts) Examine(context.Context) (Examination, error) {
-	return Examination{
-		Findings: []Finding{{Check: "secret", About: "https://cloud.example", From: "n1", Result: "ok", Text: "same"}},
-		Room:     "r", Ticket: "t",
-	}, nil
+func (f *facts) Examine(context.Context) (any, error) {
+	return map[string]string{"room": "r", "ticket": "t"}, nil
 }
 
 func TestAdminDoctor(t *testing.T) {
 	a, _ := newAdmin(t)
-	const want = `{"findings":[{"check":"secret","about":"https://cloud.example","from":"n1","result":"ok","text":"same"}],"room":"r","ticket":"t"}`
+	const want = `{"room":"r","ticket":"t"}`
 	if w := ask(t, a, "POST", "/admin/v1/doctor", operateToken, ""); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -38,6 +38,14 @@ type Finding struct {
 	Do string `json:"do,omitempty"`
 }
 
+// Examination is what the nodes have found, and what whoever asks needs to look from
+// outside: the ticket lets clients into the room for two minutes, at any node.
+type Examination struct {
+	Findings []Finding `json:"findings"`
+	Room     string    `json:"room"`
+	Ticket   string    `json:"ticket"`
+}
+
 // Names of checks.
 const (
 	CheckCluster     = "cluster"

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/talkd/talkd/api"
 	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/node/inspect"
 	"github.com/talkd/talkd/store"
@@ -33,30 +32,35 @@ func (n *Node) examine(ctx context.Context) *inspect.ExamineReply {
 	return reply
 }
 
+// findingOf is what another node has found.
+func findingOf(node store.NodeID, f *inspect.Finding) doctor.Finding {
+	return doctor.Finding{
+		Check: f.GetCheck(), About: f.GetAbout(), From: string(node), Result: doctor.Result(f.GetResult()), Text: f.GetText(), Do: f.GetDo(),
+	}
+}
+
 // examiner meets api.Doctor.
 type examiner struct{ n *Node }
 
 // Examine lets all nodes look, in the order of their ids.
-func (e examiner) Examine(ctx context.Context) (api.Examination, error) {
+func (e examiner) Examine(ctx context.Context) (any, error) {
 	probe, err := e.n.hub.NewProbe()
 	if err != nil {
-		return api.Examination{}, err
+		return nil, err
 	}
 	answers := e.n.inspector.ExamineAll(ctx)
-	x := api.Examination{Findings: []api.Finding{}, Room: probe.Room, Ticket: probe.Ticket}
+	x := doctor.Examination{Findings: []doctor.Finding{}, Room: probe.Room, Ticket: probe.Ticket}
 	for _, id := range slices.SortedFunc(maps.Keys(answers), cmp.Compare[store.NodeID]) {
 		answer := answers[id]
 		if answer == nil {
-			x.Findings = append(x.Findings, api.Finding{
-				Check: doctor.CheckNextcloud, About: string(id), From: string(id), Result: string(doctor.Warning),
+			x.Findings = append(x.Findings, doctor.Finding{
+				Check: doctor.CheckNextcloud, About: string(id), From: string(id), Result: doctor.Warning,
 				Text: "the node does not say what it sees: it does not answer, or is older", Do: "look at talkd cluster status, and upgrade it",
 			})
 			continue
 		}
 		for _, f := range answer.GetFindings() {
-			x.Findings = append(x.Findings, api.Finding{
-				Check: f.GetCheck(), About: f.GetAbout(), From: string(id), Result: f.GetResult(), Text: f.GetText(), Do: f.GetDo(),
-			})
+			x.Findings = append(x.Findings, findingOf(id, f))
 		}
 	}
 	return x, nil

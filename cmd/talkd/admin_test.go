@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talkd/talkd/api"
+	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/store"
 )
@@ -37,11 +38,11 @@ type facts struct {
 	ttl      time.Duration
 	refuse   error               // of operations
 	follow   chan api.AdminEvent // nil: the events are all there is
-	examined []api.Finding
+	examined []doctor.Finding
 }
 
-func (f *facts) Examine(context.Context) (api.Examination, error) {
-	return api.Examination{Findings: f.examined, Room: "room", Ticket: "ticket"}, nil
+func (f *facts) Examine(context.Context) (any, error) {
+	return doctor.Examination{Findings: f.examined, Room: "room", Ticket: "ticket"}, nil
 }
 
 func (f *facts) Cluster(context.Context) api.ClusterView { return f.cluster }

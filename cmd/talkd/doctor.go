@@ -86,11 +86,7 @@ func (d *doctorFlags) register(f *flag.FlagSet) {
 // addresses that were given are looked at all the same.
 func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 	var cluster clusterView
-	var seen struct {
-		Findings []doctor.Finding `json:"findings"`
-		Room     string           `json:"room"`
-		Ticket   string           `json:"ticket"`
-	}
+	var seen doctor.Examination
 	err := d.get(ctx, "/admin/v1/cluster", &cluster)
 	if err == nil {
 		err = d.ask(ctx, http.MethodPost, "/admin/v1/doctor", &seen)

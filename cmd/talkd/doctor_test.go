@@ -21,7 +21,7 @@ func TestDoctor(t *testing.T) {
 	for i := range f.cluster.Nodes {
 		f.cluster.Nodes[i].Roles = []string{"server"} // nobody comes to them
 	}
-	secret := api.Finding{Check: "secret", About: "https://cloud.example", Result: "failed", Text: "another\x1b one", Do: "enter it"}
+	secret := doctor.Finding{Check: "secret", About: "https://cloud.example", Result: "failed", Text: "another\x1b one", Do: "enter it"}
 	for _, node := range []string{"n1", "n2"} {
 		secret.From = node
 		f.examined = append(f.examined, secret)
