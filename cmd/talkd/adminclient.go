@@ -26,9 +26,16 @@ type adminClient struct {
 func adminFlags(f *flag.FlagSet) *adminClient {
 	c := new(adminClient)
 	f.StringVar(&c.base, "admin", env("TALKD_ADMIN", "http://127.0.0.1:8081"), "`URL` of the node's admin listener (TALKD_ADMIN)")
-	f.StringVar(&c.token, "token", os.Getenv("TALKD_TOKEN"), "admin `TOKEN` (TALKD_TOKEN; default: DATA/admin.token)")
+	secretFlag(f, &c.token, "token", "TALKD_TOKEN", "admin `TOKEN` (TALKD_TOKEN; default: DATA/admin.token)")
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	return c
+}
+
+// secretFlag adds a flag that the environment may set. What it says there is no
+// default of the flag, which --help would show.
+func secretFlag(f *flag.FlagSet, value *string, name, variable, words string) {
+	f.StringVar(value, name, "", words)
+	*value = os.Getenv(variable)
 }
 
 func env(name, fallback string) string {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -44,7 +43,8 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 	}
 	c := adminFlags(f)
 	cfg := benchFlags(f)
-	account := f.String("user", os.Getenv("TALKD_BENCH_USER"), "`NAME:PASSWORD` of an account of the embedded backend, which makes the conversations and deletes them (TALKD_BENCH_USER)")
+	var account string
+	secretFlag(f, &account, "user", "TALKD_BENCH_USER", "`NAME:PASSWORD` of an account of the embedded backend, which makes the conversations and deletes them (TALKD_BENCH_USER)")
 	probes := []bench.Probe{probe(c)}
 	f.Func("node", "ask this node's admin listener for its use, too: `URL=TOKEN`; may be repeated", func(s string) error {
 		base, token, ok := strings.Cut(s, "=")
@@ -66,7 +66,7 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 		return usage("%v", err)
 	}
 	var ok bool
-	if cfg.User, cfg.Password, ok = strings.Cut(*account, ":"); !ok || cfg.User == "" {
+	if cfg.User, cfg.Password, ok = strings.Cut(account, ":"); !ok || cfg.User == "" {
 		return usage("--user NAME:PASSWORD (or TALKD_BENCH_USER): an account of the embedded backend")
 	}
 	var err error

@@ -192,3 +192,22 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// TestHelpTellsNoSecrets: what the environment says is used, and not shown.
+func TestHelpTellsNoSecrets(t *testing.T) {
+	t.Setenv("TALKD_TOKEN", "sesame-token")
+	t.Setenv("TALKD_BENCH_USER", "admin:sesame")
+	for _, args := range []string{
+		"backend add --help", "bench team --help", "cluster status --help", "doctor --help", "join-token create --help",
+		"keys rotate gossip --help", "user add --help",
+	} {
+		_, out, log := talkd(t, strings.Fields(args)...)
+		if !strings.Contains(out+log, "TALKD_TOKEN") || strings.Contains(out+log, "sesame") {
+			t.Errorf("%s says: %s%s", args, out, log)
+		}
+	}
+	// Both are there all the same: only the node is missing.
+	if _, _, log := talkd(t, "bench", "team", "--admin", "http://127.0.0.1:1"); !strings.Contains(log, "no node answers") {
+		t.Error(log)
+	}
+}
