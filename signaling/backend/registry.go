@@ -123,6 +123,14 @@ func (r *Registry) Resolve(rawURL string) (store.BackendID, error) {
 	return in.id, nil
 }
 
+// HasOrigin tells whether the pages of an origin are those of an instance.
+func (r *Registry) HasOrigin(origin string) bool {
+	u, err := normalise(origin)
+	return err == nil && slices.ContainsFunc(r.known.Load().ordered, func(in *instance) bool {
+		return u.Scheme == in.base.Scheme && u.Host == in.base.Host
+	})
+}
+
 // Len says how many instances are served.
 func (r *Registry) Len() int { return len(r.known.Load().ordered) }
 
