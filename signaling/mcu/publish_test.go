@@ -69,6 +69,22 @@ func TestPublishAgain(t *testing.T) {
 	})
 }
 
+// TestPublishBelow: a client may ask for less than its instance allows, not for more.
+func TestPublishBelow(t *testing.T) {
+	for _, c := range []struct{ allowed, wished, want int }{
+		{0, 0, 0}, {0, 200, 200}, {100, 0, 100}, {100, 200, 100}, {200, 100, 100}, {100, -1, 100}, {0, -1, 0},
+	} {
+		run(t, mcu.Config{MaxBitrate: func(string) int { return c.allowed }}, func(t *testing.T, s *stage) {
+			m := offer("video", "1")
+			m.Bitrate = c.wished
+			s.wantOutcome(s.say(own, m), "ok")
+			if got := s.engine.publisher(t, 0).req.MaxBitrate; got != c.want {
+				t.Errorf("%d allowed, %d wished: %d", c.allowed, c.wished, got)
+			}
+		})
+	}
+}
+
 func TestPublishRefused(t *testing.T) {
 	run(t, mcu.Config{}, func(t *testing.T, s *stage) {
 		s.engine.onPublish = func(_ context.Context, r media.PublishRequest) error {

@@ -64,7 +64,7 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 			Session: d.cfg.Session, Incarnation: d.cfg.Incarnation, Kind: u.kind, Generation: u.generation,
 		},
 		Group:       d.groupNow(),
-		MaxBitrate:  d.cfg.MaxBitrate(u.kind),
+		MaxBitrate:  lowest(d.cfg.MaxBitrate(u.kind), m.Bitrate),
 		Offer:       m.Payload.SDP,
 		OnCandidate: onCandidate,
 		OnClose:     onClose,
@@ -94,6 +94,14 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 		d.close(old.publisher, old)
 	}
 	return nil
+}
+
+// lowest of what an instance allows and what the client wishes; 0 is no limit.
+func lowest(allowed, wished int) int {
+	if wished > 0 && (allowed == 0 || wished < allowed) {
+		return wished
+	}
+	return allowed
 }
 
 func (u *uplink) candidate(m *wire.MediaMessage) error {

@@ -38,6 +38,9 @@ type MediaMessage struct {
 	RoomType    string          `json:"roomType,omitempty"`
 	Broadcaster store.SessionID `json:"broadcaster,omitempty"`
 	Payload     *MediaPayload   `json:"payload,omitempty"`
+	// Bitrate goes with an offer: the publisher wants to stay below it, in bits per
+	// second.
+	Bitrate int `json:"bitrate,omitempty"`
 }
 
 // MediaPayload has the fields of all types. Type and SDP go with offer and

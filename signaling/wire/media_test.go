@@ -19,6 +19,8 @@ func TestDecodeMedia(t *testing.T) {
 			&MediaMessage{Type: MediaOffer, To: "s", SID: "17", RoomType: "video", Payload: &MediaPayload{Type: "offer", SDP: "v=0", Nick: "N"}}},
 		{"screen", `{"to":"s","sid":"17","roomType":"screen","broadcaster":"s","type":"offer","payload":{"sdp":"v=0"}}`,
 			&MediaMessage{Type: MediaOffer, To: "s", SID: "17", RoomType: "screen", Broadcaster: "s", Payload: &MediaPayload{SDP: "v=0"}}},
+		{"offer with wishes", `{"sid":"17","roomType":"video","type":"offer","payload":{"sdp":"v=0"},"bitrate":300000,"audiocodec":"opus,g722","videocodec":"vp9,vp8","vp9profile":"2","h264profile":"42e01f"}`,
+			&MediaMessage{Type: MediaOffer, SID: "17", RoomType: "video", Payload: &MediaPayload{SDP: "v=0"}, Bitrate: 300_000}},
 		{"answer", `{"type":"answer","roomType":"video","payload":{"sdp":"v=0"}}`, &MediaMessage{Type: MediaAnswer, RoomType: "video", Payload: &MediaPayload{SDP: "v=0"}}},
 		{"candidate", `{"type":"candidate","roomType":"video","payload":{"candidate":{"candidate":"candidate:1 1 udp 1 192.0.2.1 1 typ host","sdpMid":"","sdpMLineIndex":1,"usernameFragment":"u"}}}`,
 			&MediaMessage{Type: MediaCandidate, RoomType: "video", Payload: &MediaPayload{Candidate: &Candidate{Candidate: "candidate:1 1 udp 1 192.0.2.1 1 typ host", SDPMLineIndex: &index}}}},
