@@ -94,7 +94,7 @@ func importConfig(names []string, to, publicURL string, out, log io.Writer) erro
 		}
 	}
 	if to != "" {
-		fmt.Fprintf(out, "%s is written, with the secrets, for its owner to read; talkd config check %s\n", to, to)
+		fmt.Fprintf(out, "%s is written, with the secrets, for its owner to read: chown it to whom talkd runs as; talkd config check %s\n", to, to)
 	}
 	return nil
 }
@@ -110,6 +110,9 @@ func readBounded(name string) ([]byte, error) {
 
 // writeNew writes a file that was not there, so that nobody could read it before it was his own.
 func writeNew(name string, c config.Config) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory: --out %s", name, filepath.Join(name, "talkd.yaml"))
+	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s is there already; remove it, or name another by --out", name)

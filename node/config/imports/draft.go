@@ -23,9 +23,14 @@ type draft struct {
 	video, screen         int
 }
 
+// dataDir is where services keep their state, and where the unit in deploy/ lets talkd
+// write.
+const dataDir = "/var/lib/talkd"
+
 func newDraft() *draft {
 	d := new(draft)
 	d.Config = config.Default()
+	d.Config.Node.Data = dataDir
 	d.Config.Signaling.Embedded = false // people have accounts in their Nextcloud
 	d.Config.Media.Listen = "0.0.0.0:8084"
 	return d
@@ -118,6 +123,7 @@ func (d *draft) listeners() {
 		return
 	}
 	h.Listen = listen.value
+	d.toDo(fmt.Sprintf("http.listen: %s is that of the server before, which must be stopped first; or take another port, and let the reverse proxy come there", h.Listen))
 	if d.proxies {
 		return
 	}
