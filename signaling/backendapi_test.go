@@ -136,10 +136,37 @@ func TestControlStaysInTheRoom(t *testing.T) {
 	dave.Say(session, "that was me")
 	bob.Expect("message", func(m *wire.ServerMessage) bool { return m.Message != nil && m.Message.Sender.UserID == "dave" })
 	bob.ExpectNone("control from another room", func(m *wire.ServerMessage) bool { return m.Control != nil })
-	for _, to := range []wire.Recipient{session, user} {
+	everybody := []wire.Recipient{session, user, {Type: wire.ToRoom}, {Type: wire.ToCall}}
+	for _, to := range everybody {
 		control(alice, to)
-		if m := bob.ExpectType(wire.TypeControl); m.Control.Sender.SessionID != alice.Session {
+		if m := bob.ExpectType(wire.TypeControl); m.Control.Sender.SessionID != alice.Session || m.Control.Sender.Type != to.Type {
 			t.Errorf("control of %+v", m.Control.Sender)
+		}
+	}
+	// Without the permission it reaches nobody, by whatever way.
+	c.nextcloud.Participants(c.nodes[0].url(), "room",
+		signalingtest.Caller{Session: "nc-alice", UserID: "alice", InCall: 7, Permissions: []string{backend.PermissionPublishMedia}})
+	alice.ExpectEvent(wire.TargetParticipants, wire.EventUpdate)
+	for _, to := range everybody {
+		control(alice, to)
+	}
+	hears(t, alice, bob, "not mute")
+	bob.ExpectNone("control without the permission", func(m *wire.ServerMessage) bool { return m.Control != nil })
+}
+
+// TestRoomHearsAll: what is said to the room or the call is for all who are there, also
+// if the client names a session or a user besides.
+func TestRoomHearsAll(t *testing.T) {
+	_, alice, bob, carol := call(t)
+	for _, to := range []wire.Recipient{
+		{Type: wire.ToRoom, SessionID: bob.Session}, {Type: wire.ToRoom, SessionID: "nobody", UserID: "bob"},
+		{Type: wire.ToCall, SessionID: alice.Session},
+	} {
+		alice.Say(to, "all of you")
+		for _, x := range []*signalingtest.Client{bob, carol} {
+			if m := x.ExpectType(wire.TypeMessage); m.Message.Sender.Type != to.Type {
+				t.Errorf("%+v hears %+v", to, m.Message.Sender)
+			}
 		}
 	}
 }

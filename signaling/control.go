@@ -17,23 +17,23 @@ func (s *Session) control(m *wire.ClientMessage) {
 		return
 	}
 	// The permission is one for this room: it reaches nobody outside.
-	to := []wire.Recipient{m.Control.Recipient}
-	switch m.Control.Recipient.Type {
+	to, data := m.Control.Recipient, m.Control.Data
+	switch to.Type {
 	case wire.ToSession:
-		if !seat.replica.has(m.Control.Recipient.SessionID) {
+		if !seat.replica.has(to.SessionID) {
 			return
 		}
 	case wire.ToUser:
-		to = to[:0]
-		for _, id := range seat.replica.sessionsOf(m.Control.Recipient.UserID) {
+		for _, id := range seat.replica.sessionsOf(to.UserID) {
 			if id != s.id {
-				to = append(to, wire.Recipient{Type: wire.ToSession, SessionID: id})
+				say := s.saying(to.Type, data, true)
+				say.ToSession = string(id)
+				seat.replica.say(say)
 			}
 		}
+		return
 	}
-	for _, r := range to {
-		if err := s.speak(r, m.Control.Data, true, ""); err != nil {
-			s.fail(m.ID, err)
-		}
+	if err := s.speak(to, data, true, ""); err != nil {
+		s.fail(m.ID, err)
 	}
 }

@@ -38,15 +38,8 @@ func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, o
 		return errWarm
 	}
 	seat := s.currentSeat()
-	say := &signalpb.Say{
-		Session:   string(s.id),
-		UserId:    s.who.userID,
-		To:        to.Type,
-		ToSession: string(to.SessionID),
-		Control:   control,
-		Data:      data,
-		Offer:     offer,
-	}
+	say := s.saying(to.Type, data, control)
+	say.Offer = offer
 	switch to.Type {
 	case wire.ToRoom, wire.ToCall:
 		if seat == nil {
@@ -56,6 +49,7 @@ func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, o
 	case wire.ToUser:
 		s.hub.toUsers(s.who.backend, []string{to.UserID}, sayFrame(say), s.id)
 	case wire.ToSession:
+		say.ToSession = string(to.SessionID)
 		if seat != nil && to.SessionID != s.id && seat.replica.has(to.SessionID) {
 			seat.replica.say(say)
 			return nil
@@ -66,6 +60,11 @@ func (s *Session) speak(to wire.Recipient, data json.RawMessage, control bool, o
 		s.hub.toSession(s.who.backend, to.SessionID, sayFrame(say))
 	}
 	return nil
+}
+
+// saying is what the session says to recipients of a type.
+func (s *Session) saying(to string, data json.RawMessage, control bool) *signalpb.Say {
+	return &signalpb.Say{Session: string(s.id), UserId: s.who.userID, To: to, Control: control, Data: data}
 }
 
 // sayFrame is how the others hear it.

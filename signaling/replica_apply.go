@@ -284,7 +284,7 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		return nil
 	}
 	switch say.GetTo() {
-	case wire.ToSession:
+	case wire.ToSession, wire.ToUser: // one of the user's sessions
 		s := r.local[store.SessionID(say.GetToSession())]
 		if s == nil {
 			return nil
