@@ -18,6 +18,9 @@ type burst interface {
 	// Room is where the next datagram is written, and Add takes its first bytes.
 	Room(size int) []byte
 	Add(to netip.AddrPort, n int)
+	// Spill sends what there is if it is enough, and may wait for room; Add need not,
+	// for a batch of a layer.
+	Spill()
 	// Flush tells how many were lost. TryFlush is false where that might wait, and
 	// keeps what is left.
 	Flush() int

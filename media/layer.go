@@ -286,6 +286,7 @@ func (l *layer) write(sinks []Sink, batch []*Packet, flush func(burst)) {
 		}
 		packets, bytes := t.d.write(t, batch, b)
 		sum.add(t.d.stats, packets, bytes)
+		b.Spill() // here, where no lock is held
 	}
 	sum.count()
 	if b != nil {

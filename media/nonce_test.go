@@ -37,6 +37,7 @@ func newOpener(t *testing.T) *opener {
 }
 
 func (o *opener) Room(size int) []byte { return o.room[:size] }
+func (*opener) Spill()                 {}
 func (*opener) Flush() int             { return 0 }
 func (*opener) TryFlush() bool         { return true }
 func (*opener) Release()               {}
@@ -213,11 +214,11 @@ func TestSourceBeginsWhileResending(t *testing.T) {
 	}
 }
 
-// crowded is a burst that has as much as it may hold for one track under the lock,
-// and looks whether that is held where it waits.
+// crowded is a burst that holds no more than one does, and looks whether the lock of
+// any track is held where it waits.
 type crowded struct {
 	nowhere
-	d       *downTrack
+	tracks  []*downTrack
 	pending int
 	waits   int
 	locked  bool
@@ -225,7 +226,13 @@ type crowded struct {
 
 func (c *crowded) Add(to netip.AddrPort, n int) {
 	c.nowhere.Add(to, n)
-	if c.pending += n; c.pending > 64<<10 {
+	if c.pending += n; c.pending > 64<<10+batchSize*MaxPacket {
+		c.Flush()
+	}
+}
+
+func (c *crowded) Spill() {
+	if c.pending >= 64<<10 {
 		c.Flush()
 	}
 }
@@ -233,12 +240,37 @@ func (c *crowded) Add(to netip.AddrPort, n int) {
 func (c *crowded) Flush() int {
 	c.waits++
 	c.pending = 0
-	if !c.d.mu.TryLock() {
-		c.locked = true
-		return 0
+	for _, d := range c.tracks {
+		if d.mu.TryLock() {
+			d.mu.Unlock()
+		} else {
+			c.locked = true
+		}
 	}
-	c.d.mu.Unlock()
 	return 0
+}
+
+// A keyframe for many finds no room for all of it: who sends waits for that without
+// the lock of a track, which its subscriber's requests need, and other layers.
+func TestKeyframeDoesNotWaitWithTheLock(t *testing.T) {
+	f, tracks, _ := fan(t, 50)
+	l := f.layers[0][0]
+	c := &crowded{tracks: tracks}
+	l.net.burst = func() burst { return c }
+	var pool Pool
+	var batch []*Packet
+	for seq := range uint16(batchSize) {
+		batch = append(batch, frame(&pool, seq, seq == 0))
+	}
+	l.forward(batch, flush)
+	for port := 1; port <= len(tracks); port++ {
+		if n := c.packets[port]; n != batchSize {
+			t.Errorf("%d packets for %d", n, port)
+		}
+	}
+	if c.locked || c.waits < 25 {
+		t.Errorf("waited %d times, with the lock: %t", c.waits, c.locked)
+	}
 }
 
 // Who sends much again does not wait for room with the lock of the track, which
@@ -252,7 +284,7 @@ func TestResendDoesNotWaitWithTheLock(t *testing.T) {
 		l.forward([]*Packet{frame(&pool, seq, seq == 0)}, flush)
 		all = append(all, seq)
 	}
-	c := &crowded{d: tracks[0]}
+	c := &crowded{tracks: tracks}
 	l.net.burst = func() burst { return c }
 	tracks[0].resend(all)
 	if c.packets[1] != 200 || c.locked || c.waits < 3 {

@@ -17,6 +17,9 @@ const (
 	// what was written is still near the core when the kernel copies it.
 	maxMessages = 64
 	enough      = 64 << 10
+	// maxGathered are in a Burst at most: after Spill it takes as many datagrams as a
+	// system call has messages, however unlike they are, before it has to send.
+	maxGathered = 2 * maxMessages
 	// maxSegments is how many datagrams every kernel that joins any takes as one
 	// message (UDP_SEGMENT), and maxJoined their bytes: with its headers a message
 	// is at most an IP packet.
@@ -62,13 +65,14 @@ type outlet interface {
 //		room := b.Room(max)
 //		n := seal(room)
 //		b.Add(to, n)
+//		b.Spill() // where waiting is all right
 //	}
 //	lost := b.Flush()
 //	b.Release()
 type Burst struct {
 	sockets  *Sockets
 	out      outlet
-	messages [maxMessages]message
+	messages [maxGathered]message
 	count    int     // of messages
 	end      int     // of what is in the arena
 	lost     int     // since the last Flush
@@ -104,7 +108,7 @@ func (b *Burst) Add(to netip.AddrPort, n int) {
 		b.end += n
 		return
 	}
-	if b.count == maxMessages || b.end >= enough {
+	if b.count == maxGathered {
 		from := b.end
 		b.send()
 		copy(b.arena[:n], b.arena[from:from+n])
@@ -112,6 +116,15 @@ func (b *Burst) Add(to netip.AddrPort, n int) {
 	b.messages[b.count] = message{to: to, start: b.end, bytes: n, size: n, count: 1}
 	b.count++
 	b.end += n
+}
+
+// Spill sends what was added if it is enough for a system call. It may wait for
+// room as Flush does; Add does only when nothing more fits, so that who adds may
+// hold a lock.
+func (b *Burst) Spill() {
+	if b.count >= maxMessages || b.end >= enough {
+		b.send()
+	}
 }
 
 // take joins a datagram to those of the message, if it fits.
@@ -172,7 +185,7 @@ func (b *Burst) give(rest []message, wait bool) []message {
 			rest = rest[1:]
 			continue
 		}
-		n, err := b.out.send(b.arena[:], rest)
+		n, err := b.out.send(b.arena[:], rest[:min(len(rest), maxMessages)])
 		for i := range rest[:n] {
 			b.sent(&rest[i])
 		}

@@ -249,6 +249,7 @@ func TestBurstIsSentOnTheWay(t *testing.T) {
 				b.addNumber(to, at, 1200)
 				at++
 			}
+			b.Spill()
 		}
 	}
 	if waiting := at - len(k.got); waiting > enough/1200+2*8 {
@@ -259,6 +260,27 @@ func TestBurstIsSentOnTheWay(t *testing.T) {
 		if n != 8 {
 			t.Fatalf("messages of %v", k.counts)
 		}
+	}
+}
+
+// Who adds a batch waits for nothing, however unlike its datagrams are and however
+// much the Burst has kept.
+func TestAddDoesNotSend(t *testing.T) {
+	var k kernel
+	b := k.burst(t)
+	for i := range maxMessages - 1 {
+		b.addNumber(alice, i, 100+i) // growing: a message each
+	}
+	b.Spill()
+	for i := range maxMessages {
+		b.addNumber(bob, i, 1400+i)
+	}
+	if len(k.got) != 0 {
+		t.Errorf("%d datagrams were sent", len(k.got))
+	}
+	b.Spill()
+	if n := len(k.got); n != 2*maxMessages-1 {
+		t.Errorf("%d datagrams were sent when there was enough", n)
 	}
 }
 
