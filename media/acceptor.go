@@ -15,12 +15,12 @@ const (
 	acceptPause = 50 * time.Millisecond
 	// maxStrangers is how many connections there are at once that have not yet been
 	// answered, and maxShare how many of them from one network: each has a file of
-	// the process, for strangerFor at most. Others are answered as soon as their
-	// first message has come, and what the node needs to believe it: when all of an
-	// office without UDP come back at once, these are some hundred for a moment, and
-	// clients do not try again what was refused.
+	// the process, for strangerFor at most. Others are answered as soon as what the
+	// node needs to believe their first message has come, or detourWait later: when
+	// all of an office without UDP come back at once, these are some hundred for a
+	// moment, and clients do not try again what was refused.
 	maxStrangers = 4096
-	maxShare     = 512
+	maxShare     = 1024
 	strangerFor  = 2 * tcpFirstPacket
 )
 

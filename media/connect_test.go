@@ -1,6 +1,7 @@
 package media_test
 
 import (
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3/pkg/protocol/handshake"
+	pionice "github.com/pion/ice/v4"
+	pionlog "github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/talkd/talkd/media"
@@ -70,6 +73,69 @@ func TestUnknownAddressDoesNotWait(t *testing.T) {
 		}
 	}
 	t.Errorf("%v until a client without candidates is connected", took)
+}
+
+// A client whose first checks by UDP are lost is connected by UDP nevertheless, though
+// TCP works at once.
+func TestLostChecksAreNoReasonForTCP(t *testing.T) {
+	t.Parallel()
+	e := engine(t, media.Config{}, media.Deps{})
+	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Stream: 93})
+	sender.Start()
+	// On a busy machine checks may be late as well, but not each time.
+	const attempts = 4
+	// Long enough for TCP, and both sides check again each 200 ms.
+	const lost = 250 * time.Millisecond
+	quiet := (&pionlog.DefaultLoggerFactory{DefaultLogLevel: pionlog.LogLevelDisabled}).NewLogger("")
+	for range attempts {
+		udp := newDeaf(t)
+		c, s, offer := offered(t, e, mediatest.SubscriberConfig{Options: mediatest.Options{Settings: func(s *webrtc.SettingEngine) {
+			s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
+			s.SetICEUDPMux(pionice.NewUDPMuxDefault(pionice.UDPMuxParams{UDPConn: udp, Logger: quiet}))
+		}}}, requestFor(p))
+		accept(t, c, s, offer)
+		time.AfterFunc(lost, func() { udp.hears.Store(true) })
+		if err := c.Connected(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, c, media.Audio, packets(1))
+		if protocol, _ := s.Destination(); protocol == webrtc.ICEProtocolUDP {
+			return
+		}
+	}
+	t.Error("connected by TCP")
+}
+
+// deaf is a socket of UDP that loses everything until it hears.
+type deaf struct {
+	net.PacketConn
+	hears atomic.Bool
+}
+
+func newDeaf(t *testing.T) *deaf {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return &deaf{PacketConn: c}
+}
+
+func (d *deaf) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := d.PacketConn.ReadFrom(b)
+		if err != nil || d.hears.Load() {
+			return n, from, err
+		}
+	}
+}
+
+func (d *deaf) WriteTo(b []byte, to net.Addr) (int, error) {
+	if !d.hears.Load() {
+		return len(b), nil
+	}
+	return d.PacketConn.WriteTo(b, to)
 }
 
 // listen lets a client listen, which names no candidates.

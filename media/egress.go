@@ -56,7 +56,7 @@ type destination struct {
 func (e *egress) prepare(n *network, s *webrtc.SettingEngine) {
 	n.takeKeys(s, &e.keys)
 	s.SetICEUDPMux(echoUDP{n.udp, &e.echo})
-	e.tcp.TCPMux, e.tcp.echo = n.tcp, &e.echo
+	e.tcp.TCPMux, e.tcp.echo, e.tcp.detour = n.tcp, &e.echo, newDetour()
 	s.SetICETCPMux(&e.tcp)
 }
 
@@ -116,7 +116,8 @@ func (e *egress) send(b burst, room []byte, n int) bool {
 // was given, so as to write there.
 type tcpConns struct {
 	pionice.TCPMux
-	echo *echo
+	echo   *echo
+	detour *detour
 
 	mu    sync.Mutex
 	conns []net.PacketConn // guarded by mu; one for each local address
@@ -131,7 +132,7 @@ func (t *tcpConns) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.Pack
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns = append(t.conns, c)
-	return &echoTCP{PacketConn: &tcpClient{PacketConn: c}, e: t.echo}, nil
+	return &echoTCP{PacketConn: &tcpClient{PacketConn: t.detour.hold(c)}, e: t.echo}, nil
 }
 
 // write never blocks: a full queue drops.

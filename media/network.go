@@ -40,11 +40,6 @@ const (
 	// would not even listen to a client that comes back. package udp holds back what
 	// is asked of an address that is silent.
 	iceRequests = 5 * int((iceDisconnected+iceFailed)/time.Second)
-	// relayWait is how long a client's TURN server has to wait for a direct way. The
-	// other ways wait for none: clients are behind routers, and the library would let
-	// each of them wait for half a second or a second, for an address of their own
-	// network that is not reached from here.
-	relayWait = 500 * time.Millisecond
 
 	// maxSCTPMessage is what publishers may send in one data-channel message.
 	maxSCTPMessage = 64 << 10
@@ -163,7 +158,7 @@ func (n *network) set(cfg Config, m *metrics) (webrtc.SettingEngine, error) {
 	s.SetICEMaxBindingRequests(uint16(iceRequests))
 	s.SetSrflxAcceptanceMinWait(0)
 	s.SetPrflxAcceptanceMinWait(0)
-	s.SetRelayAcceptanceMinWait(relayWait)
+	s.SetRelayAcceptanceMinWait(detourWait)
 	listen := n.addr.Addr()
 	s.SetIncludeLoopbackCandidate(listen.IsLoopback())
 	if !listen.IsUnspecified() {

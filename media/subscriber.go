@@ -320,6 +320,7 @@ func (s *Subscriber) Answer(text string) error {
 		}
 		return s.failed(fmt.Errorf("%w: %w", ErrBadAnswer, err))
 	}
+	s.egress.tcp.detour.answered()
 	return nil
 }
 
