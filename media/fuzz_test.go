@@ -69,11 +69,12 @@ func FuzzAnswer(f *testing.F) {
 	seeds(f)
 	n := fuzzNetwork(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := newConn(t.Context(), n, n.subscribe, &egress{}, nil, nil, func(v any) { panic(v) })
+		out := &egress{}
+		c, err := newConn(t.Context(), n, n.subscribe, out, nil, nil, func(v any) { panic(v) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Subscriber{conn: c, e: &Engine{metrics: &metrics{}}}
+		s := &Subscriber{conn: c, egress: out, e: &Engine{metrics: &metrics{}}}
 		defer func() { _ = s.Close() }()
 		for i, track := range []TrackInfo{{Kind: Audio, Codec: codecOpus()}, {Kind: Video, Codec: codecVP8()}} {
 			track.Index = uint8(i)
