@@ -234,19 +234,20 @@ func TestTimedNotesRTPOnly(t *testing.T) {
 	}
 }
 
-func TestVoid(t *testing.T) {
-	of := func(ns, loss float64) Sample { return Sample{Nanoseconds: ns, Loss: loss} }
+func TestLossIsVoid(t *testing.T) {
 	for name, c := range map[string]struct {
-		floor, talkd []Sample
-		void         int
+		loss []float64
+		void int
 	}{
-		"good":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, 0.001)}, 0},
-		"loss":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, 0.002)}, 1},
-		"more":    {[]Sample{of(100, 0), of(108, 0)}, []Sample{of(120, 0), of(130, -0.1)}, 1},
-		"spread":  {[]Sample{of(100, 0), of(120, 0)}, []Sample{of(120, 0), of(130, 0)}, 1},
-		"is both": {[]Sample{of(100, 0), of(120, 0)}, []Sample{of(120, 0), of(130, 0.1)}, 2},
+		"little": {[]float64{0, 0.001}, 0},
+		"loss":   {[]float64{0, 0.002}, 1},
+		"more":   {[]float64{-0.1, 0}, 1},
+		"twice":  {[]float64{0.1, 0.1}, 2},
 	} {
-		r := Row{Variants: map[string]Variant{}, Samples: map[string][]Sample{Floor: c.floor, Talkd: c.talkd}}
+		r := Row{Variants: map[string]Variant{}}
+		for _, loss := range c.loss {
+			r.Rounds.Counted = append(r.Rounds.Counted, []Sample{{Nanoseconds: 100}, {Nanoseconds: 120, Loss: loss}, {Nanoseconds: 500}})
+		}
 		r.summarise()
 		if len(r.Void) != c.void {
 			t.Errorf("%s: %v", name, r.Void)
@@ -255,41 +256,42 @@ func TestVoid(t *testing.T) {
 }
 
 func TestRatiosAreOfRounds(t *testing.T) {
-	r := Row{Variants: map[string]Variant{}, Samples: map[string][]Sample{
-		Floor: {{Nanoseconds: 100}, {Nanoseconds: 200}, {Nanoseconds: 100}},
-		Talkd: {{Nanoseconds: 110}, {Nanoseconds: 240}, {Nanoseconds: 150}},
-	}}
+	r := Row{Variants: map[string]Variant{}}
+	for _, ns := range [][3]float64{{100, 110, 500}, {200, 240, 900}, {100, 150, 600}} {
+		r.Rounds.Counted = append(r.Rounds.Counted, []Sample{{Nanoseconds: ns[0]}, {Nanoseconds: ns[1]}, {Nanoseconds: ns[2]}})
+	}
 	r.summarise()
 	if v := r.Variants[Talkd]; v.Ratio != (Quotient{1.2, 1.1, 1.5}) || v.Nanoseconds != 150 {
 		t.Errorf("%+v", v)
 	}
 }
 
-// A turn counts for all or for none, by what the machine was like before and
-// after each of them.
-func TestDisturbedTurnsAreLeftOut(t *testing.T) {
-	y := &yardstick{fastest: 100}
-	turns := []turn{{slowest: 105}, {slowest: 130}, {slowest: 109, stolen: true}, {slowest: 110}}
-	if good := y.good(turns); len(good) != 2 || good[0].slowest != 105 || good[1].slowest != 110 {
-		t.Errorf("%+v", good)
+// Which rounds count is up to the floor alone, and of those that agree to the
+// fastest.
+func TestRoundsThatAgreeCount(t *testing.T) {
+	for _, c := range []struct {
+		floors []float64
+		want   []int
+	}{
+		{[]float64{100, 105, 110}, []int{0, 1, 2}},
+		{[]float64{100, 105, 116}, nil},
+		{[]float64{100, 105}, nil},
+		{[]float64{130, 100, 131, 90, 132}, []int{0, 2, 4}},
+		{[]float64{150, 108, 104, 100}, []int{1, 2, 3}},
+		{[]float64{112, 108, 104, 100}, []int{1, 2, 3}},
+	} {
+		if got := agreeing(c.floors, 3); !slices.Equal(got, c.want) {
+			t.Errorf("%v: %v, want %v", c.floors, got, c.want)
+		}
 	}
-	y.fastest = 99 // what counted when it was found may count no more
-	if good := y.good(turns); len(good) != 1 {
-		t.Errorf("%+v", good)
+	few, many := contender{variant: Floor}, contender{variant: Floor}
+	r := Rounds{Counted: [][]Sample{{{Nanoseconds: 1}, {Nanoseconds: 5}, {Nanoseconds: 2}}, {{Nanoseconds: 3}, {Nanoseconds: 5}, {Nanoseconds: 4}}}}
+	if got := floors([]contender{few, {variant: Talkd}, many}, r.Counted); !slices.Equal(got, []float64{3, 7}) {
+		t.Errorf("floors %v", got)
 	}
-}
-
-func TestYardstick(t *testing.T) {
-	y, err := newYardstick(t.Context(), anyCore, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = y.Close() }()
-	if _, err := stolen(y.core); err != nil {
-		t.Error(err)
-	}
-	if took, err := y.probe(); err != nil || took <= 0 || took < y.fastest {
-		t.Errorf("%v, %v", took, err)
+	r = r.only([]int{1})
+	if got := r.of(0); len(got) != 1 || got[0].Nanoseconds != 3 || len(r.Left) != 1 || r.String() != "1 of 2 rounds left out" {
+		t.Errorf("%+v", r)
 	}
 }
 

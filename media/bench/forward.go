@@ -90,7 +90,6 @@ func forward(setup string) error {
 type Node struct {
 	f     forwarder
 	feeds []*feed
-	works []*work // see Work
 }
 
 // Offer is to be answered under its id.

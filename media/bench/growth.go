@@ -15,8 +15,7 @@ type Growth struct {
 	Name         string
 	Floor, Talkd Quotient
 	Limit        float64
-	Void         string
-	Left         Left
+	Rounds       Rounds
 }
 
 const maxGrowth = 1.15
@@ -26,12 +25,10 @@ func growth(ctx context.Context, burst int, w Window, core int) (Growth, error) 
 	few := tight(g.Name, media.Video, 1200, burst, 50, 0)
 	many := few
 	many.Receivers = 200
-	samples, left, err := rounds(ctx, []contender{{few, Floor}, {many, Floor}, {few, Talkd}, {many, Talkd}}, w, core)
-	if err != nil {
+	var err error
+	if g.Rounds, err = rounds(ctx, []contender{{few, Floor}, {many, Floor}, {few, Talkd}, {many, Talkd}}, w, core); err != nil {
 		return g, err
 	}
-	g.Left = left
-	g.Floor, g.Talkd = ratio(samples[1], samples[0]), ratio(samples[3], samples[2])
-	g.Void = unsteady(samples[0], samples[1])
+	g.Floor, g.Talkd = ratio(g.Rounds.of(1), g.Rounds.of(0)), ratio(g.Rounds.of(3), g.Rounds.of(2))
 	return g, nil
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // maxLoss and maxSpread make a measurement void. Loss is of packets that did not
-// come, spread how far the rounds of the floor are apart, as part of the middle one.
+// come, in a round that counts; spread is how far rounds of the floor may be apart,
+// as part of the middle one.
 const (
 	maxLoss   = 0.001
 	maxSpread = 0.10
@@ -20,8 +21,7 @@ type Row struct {
 	Case     Case
 	Variants map[string]Variant
 	Void     []string // why it does not count; empty when it does
-	Left     Left
-	Samples  map[string][]Sample
+	Rounds   Rounds
 }
 
 // Variant is the median of a case.
@@ -34,7 +34,7 @@ type Variant struct {
 
 // compare measures all variants of a case against each other.
 func compare(ctx context.Context, c Case, w Window, core int) (Row, error) {
-	row := Row{Case: c, Variants: map[string]Variant{}, Samples: map[string][]Sample{}}
+	row := Row{Case: c, Variants: map[string]Variant{}}
 	if c.AllCores {
 		core = anyCore
 	}
@@ -42,53 +42,33 @@ func compare(ctx context.Context, c Case, w Window, core int) (Row, error) {
 	for _, v := range variants {
 		all = append(all, contender{c, v})
 	}
-	samples, left, err := rounds(ctx, all, w, core)
-	if err != nil {
+	var err error
+	if row.Rounds, err = rounds(ctx, all, w, core); err != nil {
 		return row, err
-	}
-	row.Left = left
-	for i, v := range variants {
-		row.Samples[v] = samples[i]
 	}
 	row.summarise()
 	return row, nil
 }
 
 func (r *Row) summarise() {
-	floor := r.Samples[Floor]
-	for v, samples := range r.Samples {
+	floor := r.Rounds.of(0)
+	for i, v := range variants {
+		samples := r.Rounds.of(i)
 		for _, s := range samples {
 			if s.Loss > maxLoss || s.Loss < 0 {
 				r.Void = append(r.Void, fmt.Sprintf("%s lost %.2f %%", v, 100*s.Loss))
 			}
 		}
 		r.Variants[v] = Variant{
-			Nanoseconds: median(each(samples, nanoseconds)),
+			Nanoseconds: median(each(samples, func(s Sample) float64 { return s.Nanoseconds })),
 			User:        median(each(samples, func(s Sample) float64 { return s.User })),
 			Allocations: median(each(samples, func(s Sample) float64 { return s.Allocations })),
 			Ratio:       ratio(samples, floor),
 		}
 	}
-	slices.Sort(r.Void)
-	if why := unsteady(floor); why != "" {
-		r.Void = append(r.Void, why)
+	if r.Rounds.Void != "" {
+		r.Void = append(r.Void, r.Rounds.Void)
 	}
-}
-
-func nanoseconds(s Sample) float64 { return s.Nanoseconds }
-
-// unsteady is why rounds in which the floor was like this do not count; empty when
-// they do.
-func unsteady(floors ...[]Sample) string {
-	var most float64
-	for _, samples := range floors {
-		all := each(samples, nanoseconds)
-		most = max(most, (slices.Max(all)-slices.Min(all))/median(all))
-	}
-	if most <= maxSpread {
-		return ""
-	}
-	return fmt.Sprintf("the floor spreads by %.0f %%", 100*most)
 }
 
 func each(samples []Sample, of func(Sample) float64) (values []float64) {

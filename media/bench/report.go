@@ -49,21 +49,25 @@ func (r Row) String() string {
 	if r.Case.Limit > 0 {
 		goal = fmt.Sprintf("≤ %.2f", r.Case.Limit)
 	}
-	remark := r.Left.String()
-	if len(r.Void) > 0 {
-		remark = "**void**: " + strings.Join(r.Void, ", ") + "; " + remark
-	}
 	return fmt.Sprintf("| %s | %.0f | %.0f | %v | %s | %.0f | %v | %.1f × | %.3f, %.1f | %s |\n",
 		r.Case.Name, floor.Nanoseconds, talkd.Nanoseconds, talkd.Ratio, goal, plain.Nanoseconds, plain.Ratio,
-		plain.Ratio.Median/talkd.Ratio.Median, talkd.Allocations, plain.Allocations, remark)
+		plain.Ratio.Median/talkd.Ratio.Median, talkd.Allocations, plain.Allocations, remark(r.Void, r.Rounds))
 }
 
 func (g Growth) String() string {
-	void := ""
-	if g.Void != "" {
-		void = "**void**: " + g.Void + "; "
+	var void []string
+	if g.Rounds.Void != "" {
+		void = append(void, g.Rounds.Void)
 	}
-	return fmt.Sprintf("| %s | %v | %v | ≤ %.2f | %s%v |\n", g.Name, g.Floor, g.Talkd, g.Limit, void, g.Left)
+	return fmt.Sprintf("| %s | %v | %v | ≤ %.2f | %s |\n", g.Name, g.Floor, g.Talkd, g.Limit, remark(void, g.Rounds))
+}
+
+// remark is what else is to be said of a row.
+func remark(void []string, r Rounds) string {
+	if len(void) > 0 {
+		return "**void**: " + strings.Join(void, ", ")
+	}
+	return r.String()
 }
 
 func (c Checked) String() string {

@@ -3,9 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,13 +14,12 @@ import (
 type Window struct {
 	Rounds int // that count
 	WarmUp time.Duration
-	Turns  int // that count, of each contender in a round
+	Turns  int // of each contender in a round
 	Turn   time.Duration
 }
 
-// So many times as many rounds, and turns in each, are tried as are to count. When
-// no round is calm at first, no other will be.
-const roundPatience, turnPatience = 2, 4
+// patience is how many times as many rounds are tried as are to count.
+const patience = 3
 
 // contender is one way to forward the packets of a case.
 type contender struct {
@@ -27,73 +27,86 @@ type contender struct {
 	variant string
 }
 
-// Left is what was left out as the machine was disturbed, of all that was
-// measured.
-type Left struct {
-	Turns, OfTurns, Rounds, OfRounds int
-	// None tells that there was too little calm to leave anything out.
-	None bool
+// Rounds are the samples of rounds, each with one of every contender.
+type Rounds struct {
+	Counted [][]Sample
+	Left    [][]Sample // out, as the floor was not as in those that count
+	Void    string     // why none counts: they are all in Counted then
 }
 
-func (l Left) String() string {
-	if l.None {
-		return fmt.Sprintf("disturbed in %d of %d turns, none left out", l.Turns, l.OfTurns)
-	}
-	return fmt.Sprintf("%d of %d turns and %d of %d rounds left out", l.Turns, l.OfTurns, l.Rounds, l.OfRounds)
-}
-
-// rounds measures contenders against each other. All of a round are connected at
-// once and take turns that are short against the whims of a machine; a turn of all
-// counts or of none, by what the yardstick says before and after each.
-func rounds(ctx context.Context, all []contender, w Window, core int) (samples [][]Sample, left Left, err error) {
-	y, err := newYardstick(ctx, core, calibration)
-	if err != nil {
-		return nil, left, err
-	}
-	defer func() { err = errors.Join(err, y.Close()) }()
-	var calm, restless [][]Sample
-	for len(calm) < w.Rounds && left.OfRounds < roundPatience*w.Rounds && (len(calm) > 0 || len(restless) < w.Rounds) {
-		turns, err := round(ctx, all, w, core, y)
+// rounds measures contenders against each other until as many rounds as are to
+// count agree. Neighbours on the same hardware slow all contenders of a round down
+// alike, so that quotients hold; whether the machine was the same from one round to
+// the next only the floor can tell, and only it is asked.
+func rounds(ctx context.Context, all []contender, w Window, core int) (r Rounds, err error) {
+	for len(r.Counted) < patience*w.Rounds {
+		samples, err := round(ctx, all, w, core)
 		if err != nil {
-			return nil, left, err
+			return r, err
 		}
-		good := y.good(turns)
-		left.OfRounds++
-		left.OfTurns += len(turns)
-		left.Turns += len(turns) - len(good)
-		if len(good) >= w.Turns {
-			calm = append(calm, summed(good))
-		} else {
-			restless = append(restless, summed(turns))
+		r.Counted = append(r.Counted, samples)
+		if same := agreeing(floors(all, r.Counted), w.Rounds); same != nil {
+			return r.only(same), nil
 		}
 	}
-	left.Rounds = len(restless)
-	if left.None = len(calm) < w.Rounds; left.None {
-		calm = append(calm, restless...)
-	}
-	return transposed(calm), left, nil
+	r.Void = fmt.Sprintf("in no %d of %d rounds the floor is the same", w.Rounds, len(r.Counted))
+	return r, nil
 }
 
-// summed is the sample of each contender in a round.
-func summed(turns []turn) (samples []Sample) {
-	for i := range turns[0].slices {
-		var sum Slice
-		for _, t := range turns {
-			sum.add(t.slices[i])
+// floors is what a packet costs the floor in each round, with few and many
+// receivers together where both take turns.
+func floors(all []contender, rounds [][]Sample) []float64 {
+	sums := make([]float64, len(rounds))
+	for i, samples := range rounds {
+		for j, s := range samples {
+			if all[j].variant == Floor {
+				sums[i] += s.Nanoseconds
+			}
 		}
-		samples = append(samples, sum.sample())
+	}
+	return sums
+}
+
+// agreeing are the fastest n rounds whose floors are within maxSpread of each
+// other, nil when there are none.
+func agreeing(floors []float64, n int) []int {
+	order := make([]int, len(floors))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(floors[a], floors[b]) })
+	for ; len(order) >= n; order = order[1:] {
+		if floors[order[n-1]]-floors[order[0]] <= maxSpread*floors[order[n/2]] {
+			return slices.Sorted(slices.Values(order[:n]))
+		}
+	}
+	return nil
+}
+
+// only makes those rounds the ones that count.
+func (r Rounds) only(those []int) Rounds {
+	var out Rounds
+	for i, samples := range r.Counted {
+		if slices.Contains(those, i) {
+			out.Counted = append(out.Counted, samples)
+		} else {
+			out.Left = append(out.Left, samples)
+		}
+	}
+	return out
+}
+
+// of are the samples of one contender in the rounds that count.
+func (r Rounds) of(contender int) (samples []Sample) {
+	for _, round := range r.Counted {
+		samples = append(samples, round[contender])
 	}
 	return samples
 }
 
-// transposed has the rounds of each contender, instead of the contenders of each
-// round.
-func transposed(rounds [][]Sample) [][]Sample {
-	all := make([][]Sample, len(rounds[0]))
-	for _, r := range rounds {
-		for i, s := range r {
-			all[i] = append(all[i], s)
-		}
+func (r Rounds) String() string {
+	if len(r.Left) == 0 {
+		return ""
 	}
-	return all
+	return fmt.Sprintf("%d of %d rounds left out", len(r.Left), len(r.Left)+len(r.Counted))
 }

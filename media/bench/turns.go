@@ -9,26 +9,12 @@ import (
 	"time"
 )
 
-// turn is one slice of each contender.
-type turn struct {
-	slices  []Slice
-	slowest time.Duration // by the yardstick
-	stolen  bool
-}
-
-func (y *yardstick) good(all []turn) (good []turn) {
-	for _, t := range all {
-		if y.calm(t.slowest) && !t.stolen {
-			good = append(good, t)
-		}
-	}
-	return good
-}
-
 // roundWithin bounds a round.
 const roundWithin = 3 * time.Minute
 
-func round(ctx context.Context, all []contender, w Window, core int, y *yardstick) (turns []turn, err error) {
+// round lets all contenders, which are connected at once, take turns that are short
+// against the whims of a machine, and returns the sample of each.
+func round(ctx context.Context, all []contender, w Window, core int) (samples []Sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundWithin)
 	defer cancel()
 	var sessions []*session
@@ -44,14 +30,21 @@ func round(ctx context.Context, all []contender, w Window, core int, y *yardstic
 		}
 		sessions = append(sessions, s)
 	}
-	for len(y.good(turns)) < w.Turns && len(turns) < turnPatience*w.Turns && ctx.Err() == nil {
-		t, err := oneTurn(ctx, sessions, w.Turn, len(turns), y)
-		if err != nil {
-			return nil, err
+	sums := make([]Slice, len(sessions))
+	for turn := range w.Turns {
+		for i := range sessions {
+			at := (turn + i) % len(sessions) // another one first each time
+			one, err := sessions[at].slice(ctx, w.Turn)
+			if err != nil {
+				return nil, err
+			}
+			sums[at].add(one)
 		}
-		turns = append(turns, t)
 	}
-	return turns, nil
+	for _, s := range sums {
+		samples = append(samples, s.sample())
+	}
+	return samples, nil
 }
 
 // warm connects a contender, which has forwarded for a while then.
@@ -70,30 +63,4 @@ func warm(ctx context.Context, c contender, d time.Duration, core int) (*session
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
-}
-
-// oneTurn begins with another contender each time.
-func oneTurn(ctx context.Context, sessions []*session, d time.Duration, first int, y *yardstick) (t turn, err error) {
-	t.slices = make([]Slice, len(sessions))
-	before, err := stolen(y.core)
-	if err != nil {
-		return t, err
-	}
-	if t.slowest, err = y.probe(); err != nil {
-		return t, err
-	}
-	for i := range sessions {
-		at := (first + i) % len(sessions)
-		if t.slices[at], err = sessions[at].slice(ctx, d); err != nil {
-			return t, err
-		}
-		took, err := y.probe()
-		if err != nil {
-			return t, err
-		}
-		t.slowest = max(t.slowest, took)
-	}
-	after, err := stolen(y.core)
-	t.stolen = after != before
-	return t, err
 }
