@@ -1,9 +1,11 @@
 package srtp
 
 import (
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha1"
+	"crypto/subtle"
 	"encoding/binary"
 	"hash"
 )
@@ -78,16 +80,22 @@ func (g *gcm) openRTCP(dst, b []byte, ssrc uint32) (int, bool) {
 }
 
 // cm is AES in counter mode with HMAC-SHA1 of 80 bits (RFC 3711 4.1.1 and 4.2.1),
-// for clients without GCM. The standard library has no counter mode that can be
-// used again, hence one allocation for each packet.
+// for clients without GCM.
 type cm struct {
-	block cipher.Block
-	mac   hash.Hash
-	salt  [maxSalt]byte
-	iv    [16]byte
-	roc   [4]byte
-	sum   [sha1.Size]byte
+	block  cipher.Block
+	mac    hash.Hash
+	salt   [maxSalt]byte
+	iv     [aes.BlockSize]byte
+	stream [short]byte
+	roc    [4]byte
+	sum    [sha1.Size]byte
 }
+
+// short is up to where block by block is cheaper than the counter mode of the
+// standard library, which makes eight blocks at once but cannot be used again: it
+// allocates for each packet. Voice is shorter. Video of 1200 bytes would take
+// three times as long block by block.
+const short = 16 * aes.BlockSize
 
 func newCM(block cipher.Block, auth []byte, salt [maxSalt]byte) *cm {
 	return &cm{block: block, mac: hmac.New(sha1.New, auth), salt: salt}
@@ -103,7 +111,15 @@ func (c *cm) crypt(dst, src []byte, ssrc uint32, index uint64) {
 	binary.BigEndian.PutUint32(c.iv[8:], uint32(index>>16)^binary.BigEndian.Uint32(c.salt[8:]))
 	binary.BigEndian.PutUint16(c.iv[12:], uint16(index)^binary.BigEndian.Uint16(c.salt[12:]))
 	c.iv[14], c.iv[15] = 0, 0
-	cipher.NewCTR(c.block, c.iv[:]).XORKeyStream(dst, src)
+	if len(src) > short {
+		cipher.NewCTR(c.block, c.iv[:]).XORKeyStream(dst, src)
+		return
+	}
+	for i := 0; i < len(src); i += aes.BlockSize {
+		c.iv[15] = byte(i / aes.BlockSize)
+		c.block.Encrypt(c.stream[i:], c.iv[:])
+	}
+	subtle.XORBytes(dst, src, c.stream[:])
 }
 
 // tag is valid until the next one.

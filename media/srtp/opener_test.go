@@ -154,13 +154,10 @@ func TestOpensRTCP(t *testing.T) {
 
 func TestOpeningAllocates(t *testing.T) {
 	each(t, func(t *testing.T, id piondtls.SRTPProtectionProfile, peer pionsrtp.ProtectionProfile) {
-		open := opens(t, id, peer, 1200)
-		bound := 0.0
-		if id == piondtls.SRTP_AES128_CM_HMAC_SHA1_80 {
-			bound = 1 // see cm
-		}
-		if n := testing.AllocsPerRun(1000, open); n > bound {
-			t.Errorf("%v allocations", n)
+		for _, size := range []int{100, short, 1200} {
+			if n := testing.AllocsPerRun(1000, opens(t, id, peer, size)); n > allocations(id, size) {
+				t.Errorf("%v allocations for %d bytes", n, size)
+			}
 		}
 	})
 }
