@@ -179,9 +179,10 @@ func sessionRequest(room store.RoomID, m *signalpb.Member) backend.SessionReques
 	return backend.SessionRequest{Room: room, SessionID: store.SessionID(m.GetSession()), UserID: m.GetUserId(), User: m.GetUser()}
 }
 
-// ownEntry is the entry of participants/update for a member of whom no backend tells.
+// ownEntry is the entry of participants/update for a member of whom no backend tells. A
+// list in which an entry lacks lastPing is nothing to Talk's app for Android.
 func ownEntry(m *signalpb.Member) []byte {
-	entry := map[string]any{"sessionId": m.GetSession(), "inCall": m.GetInCall()}
+	entry := map[string]any{"sessionId": m.GetSession(), "inCall": m.GetInCall(), "lastPing": time.Now().Unix()}
 	if v := m.GetVirtual(); v == nil {
 		entry["internal"] = true
 	} else {
