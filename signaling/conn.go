@@ -16,8 +16,11 @@ import (
 
 const writeTimeout = 10 * time.Second
 
-// statusRestart is what clients hear when the node stops. It must not be 1001,
-// which web clients take for "do not come back".
+// statusRestart is how a connection ends whose client is to come again: the node
+// stops, or the one behind it is gone. Pages hear it; it must not be 1001, which they
+// take for "do not come back". From apps the connection is cut: the WebSocket library
+// of those for Android stops listening at the frame that ends it, and tells the app
+// that it is over only when it has been cut.
 const statusRestart = websocket.StatusServiceRestart
 
 // conn is one connection of a client. Its reader is the goroutine that serves it;
@@ -175,7 +178,9 @@ func (c *conn) write(ctx context.Context) {
 				return
 			}
 		case status != 0:
-			c.carrier.close(status)
+			if status != statusRestart || c.page || c.via != "" {
+				c.carrier.close(status)
+			}
 			c.cancel()
 			return
 		case c.rest():

@@ -126,7 +126,7 @@ func TestFrontEnds(t *testing.T) {
 	bob = resumed(t, c.nodes[0], bob, wire.Resumed{Media: true})
 	bob.ExpectEvent(wire.TargetParticipants, wire.EventUpdate)
 	c.nodes[1].kill()
-	if status := bob.ExpectClose(); status != websocket.StatusServiceRestart {
+	if status := bob.ExpectClose(); status != noStatus {
 		t.Errorf("status %d", status)
 	}
 	bob = resumed(t, c.nodes[0], bob, wire.Resumed{Room: "room"})
@@ -476,6 +476,9 @@ func TestJoinWhileDetached(t *testing.T) {
 	hears(t, carol, bob, "meanwhile")
 }
 
+// noStatus is of a connection that ends without a word.
+const noStatus = websocket.StatusCode(-1)
+
 // TestStopKeepsPeople: when a node stops, clients that go on with their sessions
 // elsewhere have not left; others have.
 func TestStopKeepsPeople(t *testing.T) {
@@ -485,9 +488,14 @@ func TestStopKeepsPeople(t *testing.T) {
 	expectJoin(alice, dave.Session)
 	expectJoin(bob, dave.Session)
 	dave.Barrier()
+	page := signalingtest.DialPage(t, c.nodes[2].url())
+	page.Welcome()
 	c.nodes[2].quit()
-	if status := dave.ExpectClose(); status != websocket.StatusServiceRestart {
-		t.Errorf("status %d", status)
+	if status := dave.ExpectClose(); status != noStatus {
+		t.Errorf("an app: status %d", status)
+	}
+	if status := page.ExpectClose(); status != websocket.StatusServiceRestart {
+		t.Errorf("a page: status %d", status)
 	}
 	dave = resumed(t, c.nodes[1], dave, wire.Resumed{Room: "room"})
 	expectJoin(dave, bob.Session)
