@@ -138,7 +138,7 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	var after effects
 	if !known {
 		r.hub.whereabouts.add(id, r)
-		after = append(r.tellLocked(wire.JoinEvent(entryOf(m)), id), r.newcomerLocked(m)...)
+		after = append(r.cameLocked(id, entryOf(m)), r.newcomerLocked(m)...)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
 		return append(after, r.elsewhereLocked(m)...)
@@ -159,7 +159,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 	delete(r.pending, id)
 	r.local[id] = p.session
 	room := r.describeLocked(p.seat)
-	messages := []wire.ServerMessage{{ID: p.messageID, Type: wire.TypeRoom, Room: &room}, wire.JoinEvent(entryOf(r.members[id]))}
+	messages := []wire.ServerMessage{{ID: p.messageID, Type: wire.TypeRoom, Room: &room}, r.joinLocked(id, entryOf(r.members[id]))}
 	var others []wire.SessionEntry
 	for _, m := range r.orderedLocked() {
 		if m.GetSession() != string(id) {
@@ -167,7 +167,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 		}
 	}
 	if len(others) > 0 {
-		messages = append(messages, wire.JoinEvent(others...))
+		messages = append(messages, r.joinLocked(id, others...))
 	}
 	messages = append(messages, r.callLocked()...)
 	messages = append(messages, r.data.messages()...)
@@ -286,7 +286,7 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 	switch say.GetTo() {
 	case wire.ToSession, wire.ToUser: // one of the user's sessions
 		s := r.local[store.SessionID(say.GetToSession())]
-		if s == nil {
+		if s == nil || tellsName(say) && r.namelessLocked(s.id) {
 			return nil
 		}
 		if say.GetOffer() != "" {
@@ -297,10 +297,13 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		}
 		return effects{func() { s.hears(say) }}
 	case wire.ToRoom, wire.ToCall:
-		frame := sayFrame(say)
+		frame, name := sayFrame(say), tellsName(say)
 		listeners := make([]*Session, 0, len(r.local))
 		for id, s := range r.local {
 			if id == sender || !r.hearsLocked(id) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+				continue
+			}
+			if name && r.namelessLocked(id) {
 				continue
 			}
 			listeners = append(listeners, s)

@@ -77,7 +77,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		}
 	}
 	if len(joined) > 0 {
-		after = append(after, r.tellLocked(wire.JoinEvent(joined...), "")...)
+		after = append(after, r.cameLocked("", joined...)...)
 	}
 	after = append(after, r.usersEventLocked(changed)...)
 	after = append(after, r.dataOfSnapshotLocked(s)...)

@@ -12,8 +12,8 @@ func (r *replica) propertiesLocked(properties []byte) effects {
 }
 
 // messageLocked hands on what the backend says to the room. New comments of the
-// chat go to those clients that can take them; the others hear that they have
-// something to fetch.
+// chat go to those clients that can take them, and may know whom they are from; the
+// others hear that they have something to fetch.
 func (r *replica) messageLocked(data []byte) effects {
 	chat, carries := wire.ChatOf(data)
 	if !carries {
@@ -30,7 +30,7 @@ func (r *replica) messageLocked(data []byte) effects {
 			continue
 		}
 		frames := fetch
-		if slices.Contains(s.who.features, wire.ClientChatRelay) {
+		if slices.Contains(s.who.features, wire.ClientChatRelay) && !r.namelessLocked(id) {
 			frames = relayed
 		}
 		after = append(after, func() {

@@ -97,7 +97,9 @@ func (r *replica) list() {
 func (r *replica) tellCall(s *Session) { r.tellAgain(s, r.callLocked) }
 
 // tellAll tells a session that has begun anew all that it needs to know of the room.
-func (r *replica) tellAll(s *Session) { r.tellAgain(s, r.pictureLocked) }
+func (r *replica) tellAll(s *Session) {
+	r.tellAgain(s, func() []wire.ServerMessage { return r.pictureLocked(s.id) })
+}
 
 // tellAgain is in order with the changes: an older list after them would undo them.
 func (r *replica) tellAgain(s *Session, whatLocked func() []wire.ServerMessage) {

@@ -77,7 +77,7 @@ func (r *replica) takeOver(s *Session, st *seat, pubs []media.Publication, first
 	}
 	r.claimLocked(s.id)
 	r.newsLocked()
-	picture := slices.Concat(first, r.pictureLocked())
+	picture := slices.Concat(first, r.pictureLocked(s.id))
 	r.mu.Unlock()
 	if !s.sit(st) {
 		r.leave(s) // it ended meanwhile
@@ -90,14 +90,14 @@ func (r *replica) takeOver(s *Session, st *seat, pubs []media.Publication, first
 	return true
 }
 
-// pictureLocked is all that a client needs to know of the room.
-func (r *replica) pictureLocked() []wire.ServerMessage {
+// pictureLocked is all that a client needs to know of the room, and may.
+func (r *replica) pictureLocked(of store.SessionID) []wire.ServerMessage {
 	members := r.orderedLocked()
 	entries := make([]wire.SessionEntry, 0, len(members))
 	for _, m := range members {
 		entries = append(entries, entryOf(m))
 	}
-	picture := append([]wire.ServerMessage{wire.JoinEvent(entries...)}, r.callLocked()...)
+	picture := append([]wire.ServerMessage{r.joinLocked(of, entries...)}, r.callLocked()...)
 	picture = append(picture, r.data.messages()...)
 	return append(picture, wire.HomeEvent(r.id.Name, r.home.Node)) // it may have changed while the client was away
 }

@@ -40,6 +40,10 @@ const (
 	PermissionPublishScreen = "publish-screen"
 	PermissionControl       = "control"
 	PermissionTransientData = "transient-data"
+
+	// PermissionHideNames takes something away: its owner is not to know what the
+	// others are called.
+	PermissionHideNames = "hide-displaynames"
 )
 
 // PingEntry names a participant that is still there.

@@ -58,3 +58,11 @@ func chatData(c Chat) json.RawMessage {
 		Chat Chat   `json:"chat"`
 	}{"chat", c})
 }
+
+// TellsName tells whether the data of a client say what it is called now.
+func TellsName(data json.RawMessage) bool {
+	var m struct {
+		Type string `json:"type"`
+	}
+	return bytes.Contains(data, []byte(`"nickChanged"`)) && json.Unmarshal(data, &m) == nil && m.Type == "nickChanged"
+}

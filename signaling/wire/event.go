@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/talkd/talkd/store"
 )
@@ -64,6 +65,22 @@ type SessionEntry struct {
 	RoomSessionID RoomSessionID   `json:"roomsessionid,omitempty"`
 	Features      []string        `json:"features,omitempty"`
 	Federated     bool            `json:"federated,omitempty"`
+}
+
+// Nameless is the same without what the participants are called.
+func Nameless(entries []SessionEntry) []SessionEntry {
+	entries = slices.Clone(entries)
+	for i, e := range entries {
+		var user map[string]json.RawMessage
+		if json.Unmarshal(e.User, &user) != nil || user["displayname"] == nil {
+			continue
+		}
+		delete(user, "displayname")
+		if entries[i].User = nil; len(user) > 0 {
+			entries[i].User = Marshal(user)
+		}
+	}
+	return entries
 }
 
 // Participant is one entry of the list that says who is in the call: what the

@@ -89,3 +89,20 @@ func BenchmarkEncode(b *testing.B) {
 		Encode(m)
 	}
 }
+
+func TestNameless(t *testing.T) {
+	for user, want := range map[string]string{
+		`{"displayname":"Alice"}`:                ``,
+		`{"displayname":"Alice","type":"phone"}`: `{"type":"phone"}`,
+		`{"type":"phone"}`:                       `{"type":"phone"}`,
+		``:                                       ``,
+	} {
+		entries := []SessionEntry{{SessionID: "s", User: json.RawMessage(user)}}
+		if got := Nameless(entries); string(got[0].User) != want || got[0].SessionID != "s" {
+			t.Errorf("%s: %s", user, got[0].User)
+		}
+		if string(entries[0].User) != user {
+			t.Error("the entry itself has changed")
+		}
+	}
+}
