@@ -108,7 +108,7 @@ func (n nodes) Nodes() []signaling.Node {
 			continue // clients have nothing to do with it
 		}
 		list = append(list, signaling.Node{
-			ID: m.ID, URL: m.PublicURL,
+			ID: m.ID, URL: m.PublicURL, Version: m.Version,
 			Alive: m.State == cluster.StateAlive || m.State == cluster.StateDraining, Suspect: m.State == cluster.StateSuspect,
 			Draining: m.State == cluster.StateDraining, Full: m.Load.Full(), Crowded: m.Load.Crowded, Overloaded: m.Load.Overloaded(),
 		})

@@ -403,7 +403,7 @@ func (n *testNode) Nodes() []signaling.Node {
 	var list []signaling.Node
 	for _, other := range n.c.nodes {
 		list = append(list, signaling.Node{
-			ID: other.id, URL: "http://" + other.web.Listener.Addr().String(),
+			ID: other.id, URL: "http://" + other.web.Listener.Addr().String(), Version: "test",
 			Alive: other.alive.Load(), Draining: other.draining.Load(), Full: other.full.Load(),
 		})
 	}

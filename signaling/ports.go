@@ -135,7 +135,7 @@ type Places interface {
 // Node is a node of the cluster, as clients may be sent to it.
 type Node struct {
 	ID                    store.NodeID
-	URL                   string // from the record that the node wrote when it joined
+	URL, Version          string // from the record that the node wrote when it joined
 	Alive, Draining, Full bool
 	Suspect               bool // not alive, but perhaps only slow
 	Crowded               bool // much busier than the others

@@ -28,6 +28,7 @@ type sfuInfo struct {
 type peerInfo struct {
 	Target    string `json:"target"`
 	Connected bool   `json:"connected"`
+	Version   string `json:"version,omitempty"`
 }
 
 // sfuMode is what the media server of this node is called.
@@ -40,7 +41,7 @@ func (h *Hub) serverInfoHTTP(w http.ResponseWriter, r *http.Request) {
 	reply := serverInfoReply{Version: h.cfg.Version, Features: h.cfg.Features(), SFU: sfuInfo{sfuMode}, Node: h.deps.Self}
 	for _, n := range h.deps.Nodes.Nodes() {
 		if p := h.peer(n.ID); p != nil {
-			reply.Peers = append(reply.Peers, peerInfo{string(n.ID), p.linked()})
+			reply.Peers = append(reply.Peers, peerInfo{string(n.ID), p.linked(), n.Version})
 		}
 	}
 	reply.Diallers = h.allDiallers(r.Context())
