@@ -127,22 +127,30 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
-// talk asks the Talk API of a node.
-func (r *running) talk(t *testing.T, method, path, login string, body, into any) {
+// patiently asks the API of a node again while that cannot answer.
+func patiently(t *testing.T, ask func() error) {
 	t.Helper()
 	untilDone(t, func() (again bool, err error) {
-		err = apitest.Talk(t.Context(), method, r.cfg.HTTP.PublicURL, path, login, body, into)
+		err = ask()
 		var no *apitest.Refusal
 		return errors.As(err, &no) && no.Status == http.StatusServiceUnavailable, err
 	})
 }
 
-// logIn gets a token of the API.
-func (r *running) logIn(t *testing.T) string {
+// talk asks the Talk API of a node.
+func (r *running) talk(t *testing.T, method, path, login string, body, into any) {
 	t.Helper()
-	var session struct{ Token string }
-	r.talk(t, http.MethodPost, "/talkd/api/v1/session", "", map[string]string{"user": "admin", "password": "rolesrolesroles"}, &session)
-	return session.Token
+	patiently(t, func() error { return apitest.Talk(t.Context(), method, r.cfg.HTTP.PublicURL, path, login, body, into) })
+}
+
+// logIn gets a token of the API.
+func (r *running) logIn(t *testing.T) (token string) {
+	t.Helper()
+	patiently(t, func() (err error) {
+		token, err = apitest.LogIn(t.Context(), r.cfg.HTTP.PublicURL, "admin", "rolesrolesroles")
+		return err
+	})
+	return token
 }
 
 // enter logs in, joins the conversation and says hello, all at one node.
@@ -190,17 +198,20 @@ func TestRoles(t *testing.T) {
 	mediaOnly := startNode(t, "m1", []string{store.RoleMedia}, servers...)
 
 	login := client.logIn(t)
-	var room struct{ Token string }
-	client.talk(t, http.MethodPost, "/spreed/api/v4/room", login, map[string]any{"roomType": 3, "roomName": "Roles"}, &room)
-	if room.Token == "" {
+	var room string
+	patiently(t, func() (err error) {
+		room, err = apitest.Create(t.Context(), client.cfg.HTTP.PublicURL, login, "Roles")
+		return err
+	})
+	if room == "" {
 		t.Fatal("no conversation")
 	}
-	ada, bob := client.enter(t, room.Token), servers[0].enter(t, room.Token)
+	ada, bob := client.enter(t, room), servers[0].enter(t, room)
 	tell(t, ada, bob, "from the client node")
 	tell(t, bob, ada, "to the client node")
 
 	t.Run("a room at home on the node without the database", func(t *testing.T) {
-		id := store.RoomID{Name: room.Token}
+		id := store.RoomID{Name: room}
 		home, _ := client.cluster.Lookup(id)
 		if home.Node != client.cluster.Self() {
 			if _, err := client.cluster.Move(t.Context(), id, client.cluster.Self()); err != nil {
@@ -208,11 +219,11 @@ func TestRoles(t *testing.T) {
 			}
 		}
 		// Told by the home, which learns of it from the servers and asks them.
-		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, login, map[string]any{"roomName": "Renamed"}, nil)
+		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room, login, map[string]any{"roomName": "Renamed"}, nil)
 		for _, p := range []*signalingtest.Client{ada, bob} {
 			p.Expect("the new name", func(m *wire.ServerMessage) bool { return bytes.Contains(mustJSON(t, m), []byte("Renamed")) })
 		}
-		cy := servers[1].enter(t, room.Token)
+		cy := servers[1].enter(t, room)
 		tell(t, cy, ada, "from another server")
 	})
 
@@ -289,8 +300,8 @@ func TestRoles(t *testing.T) {
 			}
 			return follow(client)
 		})
-		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room.Token, login, map[string]any{"roomName": "Again"}, nil)
-		dee := client.enter(t, room.Token)
+		client.talk(t, http.MethodPut, "/spreed/api/v4/room/"+room, login, map[string]any{"roomName": "Again"}, nil)
+		dee := client.enter(t, room)
 		tell(t, dee, ada, "after the server has gone")
 	})
 }

@@ -20,7 +20,7 @@ import (
 
 // federatedActor is who a participant of another Nextcloud is to the backend.
 func federatedActor(userID string) backend.Actor {
-	return backend.Actor{ID: userID, Type: "federated_users"}
+	return backend.Actor{ID: userID, Type: wire.ActorFederated}
 }
 
 // enterFar takes the client to a room of another server. It stays where it is until

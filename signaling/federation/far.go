@@ -215,12 +215,6 @@ func (n *names) renameRoom(body map[string]json.RawMessage) (ours bool) {
 	return true
 }
 
-// Kinds of participants, as Nextcloud calls them.
-const (
-	actorUser      = "users"
-	actorFederated = "federated_users"
-)
-
 // renameUsers calls those who are in the call what the client's own Nextcloud calls
 // them: its users by their ids, those of the other one as federated users.
 func (n *names) renameUsers(body map[string]json.RawMessage) {
@@ -234,10 +228,10 @@ func (n *names) renameUsers(body map[string]json.RawMessage) {
 			continue
 		}
 		switch own, federated := strings.CutSuffix(id, "@"+n.ownCloud); {
-		case kind == actorUser:
-			kind, id = actorFederated, id+"@"+n.farCloud
-		case kind == actorFederated && federated:
-			kind, id = actorUser, own
+		case kind == wire.ActorUser:
+			kind, id = wire.ActorFederated, id+"@"+n.farCloud
+		case kind == wire.ActorFederated && federated:
+			kind, id = wire.ActorUser, own
 		}
 		u["actorType"], u["actorId"] = wire.Marshal(kind), wire.Marshal(id)
 	}

@@ -2,6 +2,12 @@ package wire
 
 import "fmt"
 
+// Kinds of participants, as Nextcloud calls them.
+const (
+	ActorUser      = "users"
+	ActorFederated = "federated_users" // of another Nextcloud
+)
+
 // Federation says at which other server a room is, and how to get in there.
 type Federation struct {
 	Signaling string `json:"signaling"`        // URL of the signaling server
