@@ -71,6 +71,7 @@ func TestNextcloud(t *testing.T) {
 		"not served":     {backend.Examination{Err: backend.ErrUnknownBackend}, "talkd backend add https://cloud.example", []string{"nextcloud failed"}},
 		"refused":        {failed(0, syscall.ECONNREFUSED), "nothing listens at cloud.example", []string{"nextcloud failed"}},
 		"no name":        {failed(0, &net.DNSError{Name: "cloud.example", IsNotFound: true}), "no address for the name cloud.example", []string{"nextcloud failed"}},
+		"no network":     {failed(0, &net.DNSError{Name: "cloud.example", Err: "dial udp 192.0.2.1:53: connect: network is unreachable"}), "no way to its DNS server", []string{"nextcloud failed"}},
 		"DNS":            {failed(0, &net.DNSError{Name: "cloud.example", Err: "server misbehaving"}), "resolv.conf", []string{"nextcloud failed"}},
 		"timeout":        {failed(0, context.DeadlineExceeded), "does not answer in time", []string{"nextcloud failed"}},
 		"route":          {failed(0, syscall.EHOSTUNREACH), "no route", []string{"nextcloud failed"}},

@@ -20,6 +20,9 @@ func explain(host string, err error) (text, do string) {
 		if dns.IsNotFound {
 			return "there is no address for the name " + dns.Name, "make a DNS record for it (A, AAAA), or correct the name"
 		}
+		if strings.Contains(dns.Err, syscall.ENETUNREACH.Error()) {
+			return "the name " + dns.Name + " could not be looked up: this machine has no way to its DNS server", "look at its network (ip route), and at the DNS server that it uses (resolv.conf)"
+		}
 		return "the name " + dns.Name + " could not be looked up: " + dns.Err, "look at the DNS server that this machine uses (resolv.conf)"
 	}
 	if text, do := explainCertificate(host, err); text != "" {

@@ -515,3 +515,18 @@ func TestUptime(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminOfSomethingElse: what answers is another server.
+func TestAdminOfSomethingElse(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"a page": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "<html>") },
+		"none":   http.NotFound,
+	} {
+		page := httptest.NewServer(answer)
+		code, out, log := talkd(t, "cluster", "status", "--admin", page.URL, "--token", "T")
+		page.Close()
+		if code != exitFailed || out != "" || !strings.Contains(log, "is no node of talkd") || !strings.Contains(log, "--admin URL") {
+			t.Errorf("%s: exit %d: %s %s", name, code, out, log)
+		}
+	}
+}

@@ -61,9 +61,13 @@ func (c *adminClient) do(ctx context.Context, method, path string, body any) (io
 		return nil, usage("--admin: %v", err)
 	}
 	if c.token == "" {
-		b, err := os.ReadFile(filepath.Join(config.Default().Node.Data, config.AdminTokenFile))
-		if err != nil {
-			return nil, errors.New("no admin token: give --token or TALKD_TOKEN (the node wrote it to DATA/admin.token)")
+		file := filepath.Join(config.Default().Node.Data, config.AdminTokenFile)
+		b, err := os.ReadFile(file)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return nil, fmt.Errorf("no admin token, as there is no %s here: give --token or TALKD_TOKEN (the node wrote it to DATA/admin.token)", file)
+		case err != nil:
+			return nil, fmt.Errorf("no admin token: %w", err)
 		}
 		c.token = strings.TrimSpace(string(b))
 	}
@@ -86,7 +90,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body any) (io
 		Error string `json:"error"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&failure); err != nil || failure.Error == "" {
-		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)
+		return nil, fmt.Errorf("what answers at %s is no node of talkd, or an older one (another: --admin URL): %s to %s %s", c.base, resp.Status, method, path)
 	}
 	return nil, errors.New(failure.Error)
 }
@@ -106,7 +110,14 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, v any
 	if v == nil {
 		return false, nil
 	}
-	return false, json.NewDecoder(answer).Decode(v)
+	return false, c.read(answer, v)
+}
+
+func (c *adminClient) read(answer io.Reader, v any) error {
+	if err := json.NewDecoder(answer).Decode(v); err != nil {
+		return fmt.Errorf("what answers at %s is no node of talkd, or an older one (another: --admin URL): %w", c.base, err)
+	}
+	return nil
 }
 
 // get reads a JSON answer into v.
@@ -120,7 +131,7 @@ func (c *adminClient) ask(ctx context.Context, method, path string, v any) error
 		return err
 	}
 	defer answer.Close()
-	return json.NewDecoder(answer).Decode(v)
+	return c.read(answer, v)
 }
 
 // printJSON writes one line.

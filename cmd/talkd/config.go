@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/talkd/talkd/node/config"
 	"github.com/talkd/talkd/node/config/imports"
@@ -47,19 +48,28 @@ func checkConfig(file string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	verdict := "good"
+	if reflect.DeepEqual(c, config.Default()) {
+		verdict = "good, but nothing is in it: all is as by default"
+	}
 	if err := c.Complete(); err != nil {
 		return err
 	}
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(out, file+": good")
+	_, err = fmt.Fprintln(out, file+": "+verdict)
 	return err
 }
 
 // importConfig makes a configuration from those of other servers. Notes go to log, so that the
 // output can be a file.
 func importConfig(names []string, to, publicURL string, out, log io.Writer) error {
+	if publicURL != "" {
+		if err := config.CheckPublicURL(publicURL); err != nil {
+			return usage("--public-url: %v", err)
+		}
+	}
 	var files []imports.File
 	for _, name := range names {
 		text, err := readBounded(name)
@@ -115,6 +125,9 @@ func writeNew(name string, c config.Config) error {
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory; name a new file in it by --out", name)
+		}
 		return fmt.Errorf("%s is there already; remove it, or name another by --out", name)
 	}
 	if err != nil {

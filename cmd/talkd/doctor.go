@@ -65,6 +65,9 @@ func doctorCommand(ctx context.Context, args []string, out, log io.Writer) error
 
 func (d *doctorFlags) register(f *flag.FlagSet) {
 	f.Func("url", "look at this `URL` too, as it is entered in Nextcloud; may be repeated", func(s string) error {
+		if s == "" {
+			return errors.New("write it as https://talk.example.org")
+		}
 		d.urls = append(d.urls, s)
 		return nil
 	})
@@ -75,7 +78,7 @@ func (d *doctorFlags) register(f *flag.FlagSet) {
 		}
 		d.roots = x509.NewCertPool()
 		if !d.roots.AppendCertsFromPEM(pem) {
-			return errors.New("no certificate in it")
+			return errors.New("no certificate in it; PEM is wanted: -----BEGIN CERTIFICATE-----")
 		}
 		return nil
 	})

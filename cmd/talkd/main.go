@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) int {
 			fmt.Fprintln(log, "talkd", c.name+":", err)
 			return exitUsage
 		default:
-			fmt.Fprintln(log, "talkd", c.name+":", err)
+			fmt.Fprintln(log, "talkd", c.name+":", err.Error()+wayOut(err))
 			return exitFailed
 		}
 	}
@@ -160,8 +160,12 @@ func parse(f *flag.FlagSet, args []string, names ...string) ([]string, error) {
 		operands = append(operands, f.Arg(0))
 		args = f.Args()[1:]
 	}
-	if more := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "..."); len(operands) < len(names) || len(operands) > len(names) && !more {
-		return nil, usage("%d operands, want %d %v", len(operands), len(names), names)
+	wanted := strings.Join(append([]string{f.Name()}, names...), " ")
+	switch more := strings.HasSuffix(wanted, "..."); {
+	case len(operands) < len(names):
+		return nil, usage("%s is missing: %s (%s --help)", names[len(operands)], wanted, f.Name())
+	case len(operands) > len(names) && !more:
+		return nil, usage("%q is too much: %s (%s --help)", operands[len(names)], wanted, f.Name())
 	}
 	return operands, nil
 }

@@ -62,7 +62,7 @@ func TestPlanRefuses(t *testing.T) {
 		"--memory NaN":                 {exitUsage, "a number above 0 wanted"},
 		"--link Inf":                   {exitUsage, "a number above 0 wanted"},
 		"--voice -1":                   {exitUsage, "a number above 0 wanted"},
-		"big":                          {exitUsage, "1 operands"},
+		"big":                          {exitUsage, `"big" is too much`},
 		"--participants 50 --link 40":  {exitFailed, "more than such nodes can carry"},
 	} {
 		code, _, log := talkd(t, append([]string{"plan"}, strings.Fields(args)...)...)

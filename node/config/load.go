@@ -45,10 +45,13 @@ func Decode(r io.Reader, c *Config) error {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(b, &doc); err != nil {
-		return invalid("%v", err)
+		return invalid("not YAML: %s", oneLine(err))
 	}
 	if len(doc.Content) == 0 {
 		return nil
+	}
+	if doc.Content[0].Kind != yaml.MappingNode && doc.Content[0].Tag != "!!null" {
+		return invalid("line %d: no key of talkd; the configuration of another server becomes one by talkd config import", doc.Content[0].Line)
 	}
 	if err := known(doc.Content[0], reflect.TypeOf(*c), ""); err != nil {
 		return err
@@ -56,12 +59,17 @@ func Decode(r io.Reader, c *Config) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(c); err != nil {
-		return invalid("%v", err)
+		return invalid("%s", oneLine(err))
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return invalid("more than one document in the file")
 	}
 	return nil
+}
+
+// oneLine is an error of the library, which may be a list.
+func oneLine(err error) string {
+	return strings.TrimPrefix(strings.Join(strings.Fields(err.Error()), " "), "yaml: ")
 }
 
 // known walks the document beside the type, so that the error for an unknown

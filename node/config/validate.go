@@ -73,10 +73,8 @@ func (c *Config) checkAddresses() error {
 			return invalid("%s: %q is no address that other nodes can reach; say --advertise IP", key, addr)
 		}
 	}
-	if u, err := url.Parse(c.HTTP.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
-		return invalid("http.public_url: %q is not http(s)://host[:port]", c.HTTP.PublicURL)
-	} else if ip, ipErr := netip.ParseAddr(u.Hostname()); u.Hostname() == "" || (ipErr == nil && ip.IsUnspecified()) {
-		return invalid("http.public_url: %q is no address that browsers can reach; say --public-url URL", c.HTTP.PublicURL)
+	if err := CheckPublicURL(c.HTTP.PublicURL); err != nil {
+		return invalid("http.public_url: %v", err)
 	}
 	if _, err := c.HTTP.Proxies(); err != nil {
 		return err
@@ -168,6 +166,18 @@ func (b Backend) Validate() error {
 	}
 	if b.MaxSessions < 0 || b.MaxVideoBitrate < 0 || b.MaxScreenBitrate < 0 {
 		return errors.New("a limit is less than nothing; 0 is no limit")
+	}
+	return nil
+}
+
+// CheckPublicURL says what is wrong with the URL of a node.
+func CheckPublicURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
+		return fmt.Errorf("%q is not http(s)://host[:port]", text)
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "" || (err == nil && ip.IsUnspecified()) {
+		return fmt.Errorf("%q is no address that browsers can reach; say --public-url URL", text)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func readCoturn(f File) ([]setting, error) {
 		if key = strings.TrimSpace(key); key == "" || strings.ContainsFunc(key, func(r rune) bool {
 			return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 		}) {
-			return nil, fmt.Errorf("%s:%d: neither key nor key=value", f.Name, n)
+			return nil, fmt.Errorf("%s:%d: neither key nor key=value; %s", f.Name, n, wanted)
 		}
 		settings = append(settings, setting{f.Name, n, "", strings.ToLower(key), strings.Trim(strings.TrimSpace(value), `"`)})
 	}

@@ -51,12 +51,18 @@ type Result struct {
 	NotNeeded []string      // what has no purpose any more, and why
 }
 
+// wanted is said of a file that is none of those.
+const wanted = "give the configuration of the signaling server (server.conf), of its proxy, of Janus (janus.jcfg) or of coturn (turnserver.conf), as UTF-8"
+
 // Read makes one configuration from all files. Values of the form $(NAME), as containers have them,
 // are asked from env. The URL of the node is in none of the files.
 func Read(files []File, publicURL string, env func(string) (string, bool)) (Result, error) {
 	d := newDraft()
 	for _, f := range files {
 		kind, settings, err := parse(f)
+		if err == nil && len(settings) == 0 {
+			err = fmt.Errorf("%s: nothing is set in it; %s", f.Name, wanted)
+		}
 		if err != nil {
 			return Result{}, err
 		}
@@ -110,15 +116,15 @@ func parse(f File) (kind, []setting, error) {
 // checkText: what is printed must not control the terminal, and YAML is UTF-8.
 func checkText(f File) error {
 	if len(f.Text) > MaxFile {
-		return fmt.Errorf("%s: larger than %d bytes", f.Name, MaxFile)
+		return fmt.Errorf("%s: larger than %d bytes; %s", f.Name, MaxFile, wanted)
 	}
 	for i, line := range bytes.Split(f.Text, []byte("\n")) {
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if !utf8.Valid(line) {
-			return fmt.Errorf("%s:%d: not UTF-8", f.Name, i+1)
+			return fmt.Errorf("%s:%d: not UTF-8; %s", f.Name, i+1, wanted)
 		}
 		if bytes.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
-			return fmt.Errorf("%s:%d: control characters", f.Name, i+1)
+			return fmt.Errorf("%s:%d: control characters; %s", f.Name, i+1, wanted)
 		}
 	}
 	return nil
