@@ -24,7 +24,8 @@ func federatedActor(userID string) backend.Actor {
 }
 
 // enterFar takes the client to a room of another server. It stays where it is until
-// it is let in there.
+// it is let in there. What it says meanwhile waits, as with every room: it may be meant
+// for the one or the other.
 func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 	switch {
 	case s.hub.cfg.NoFederation:

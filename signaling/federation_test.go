@@ -395,6 +395,36 @@ func TestFederationRefused(t *testing.T) {
 	}
 }
 
+// TestFederationWaits: while another server does not answer the client is where it was and
+// hears; what it says comes after the refusal, in its order.
+func TestFederationWaits(t *testing.T) {
+	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lis.Close() }()
+	c := newCluster(t, 1, onLoopback)
+	people(c)
+	alice, bob := c.enter(c.nodes[0], "alice"), c.enter(c.nodes[0], "bob")
+	bob.Send(wire.ClientMessage{ID: "far", Type: wire.TypeRoom, Room: &wire.JoinRoom{
+		RoomID: "far", Federation: &wire.Federation{Signaling: "ws://" + lis.Addr().String(), URL: "https://far.example", Token: "token"},
+	}})
+	silent, err := lis.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.Say(wire.Recipient{Type: wire.ToRoom}, map[string]int{"n": 2})
+	alice.Say(wire.Recipient{Type: wire.ToRoom}, map[string]int{"n": 1})
+	bob.Expect("what alice says", said(1))
+	alice.Barrier()
+	alice.ExpectNone("what bob says", said(2))
+	_ = silent.Close()
+	if m := bob.ExpectError(wire.CodeFederationFailed); m.ID != "far" {
+		t.Errorf("error of %q", m.ID)
+	}
+	alice.Expect("what bob said", said(2))
+}
+
 // TestFederationOff: an operator who wants none of it has none, either way, and nobody is
 // told that there is.
 func TestFederationOff(t *testing.T) {
