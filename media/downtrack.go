@@ -154,14 +154,14 @@ func (d *downTrack) close() {
 	})
 }
 
-// change applies f, attaches to the layer that is right then, and asks it for a
-// keyframe when it is a new one.
+// change applies f, attaches to the layer that is right then, and when it is a new one
+// begins with what it has had since a keyframe, or asks for one.
 func (d *downTrack) change(f func()) {
 	d.mu.Lock()
 	f()
 	ask := d.aimLocked(time.Now())
 	d.mu.Unlock()
-	if ask != nil {
+	if ask != nil && !d.replay(ask) {
 		ask.keyframe()
 	}
 }

@@ -43,7 +43,8 @@ type layer struct {
 	up    atomic.Pointer[uplink]
 	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
 	epoch atomic.Uint32 // rises with each source
-	turns uint          // batches that were forwarded; of who forwards
+	key   atomic.Pointer[keyframe]
+	turns uint // batches that were forwarded; of who forwards
 
 	mu    sync.Mutex             // guards changes of sinks
 	sinks atomic.Pointer[[]Sink] // read by pump without a lock
@@ -237,6 +238,9 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 			l.seen.Store(p.Arrival.UnixNano())
 		}
 		fresh = append(fresh, p)
+		if p.hasPicture && p.picture.Keyframe {
+			l.noteKeyframe(p)
+		}
 	}
 	if len(fresh)+unheard > 0 {
 		l.stats.in(len(fresh)+unheard, bytes)

@@ -81,6 +81,26 @@ func (r *Ring[T]) Get(seq uint16) (T, bool) {
 	return item, true
 }
 
+// Since returns the items from a sequence number to the newest one, each retained for
+// the caller; none if the first is missing or the numbers are more than most.
+func (r *Ring[T]) Since(seq uint16, most int) []T {
+	var zero T
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := int(r.last-seq) + 1
+	if !r.any || n > min(most, len(r.slots)) || r.slots[seq&r.mask] == zero {
+		return nil
+	}
+	items := make([]T, 0, n)
+	for i := range uint16(n) {
+		if item := r.slots[(seq+i)&r.mask]; item != zero {
+			item.Retain()
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
 // Clear releases everything.
 func (r *Ring[T]) Clear() {
 	r.mu.Lock()

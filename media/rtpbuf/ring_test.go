@@ -3,6 +3,7 @@ package rtpbuf
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -121,6 +122,42 @@ func TestPut(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is there from a number on, in order, with a reference each.
+func TestSince(t *testing.T) {
+	r := New[*packet](8)
+	if got := r.Since(0, 8); got != nil {
+		t.Errorf("%d of an empty ring", len(got))
+	}
+	for _, seq := range []uint16{65530, 65533, 65534, 1, 65535} { // 65531, 65532, and 0 are missing
+		r.Put(seq, newPacket(seq))
+	}
+	for _, c := range []struct {
+		from uint16
+		most int
+		want []uint16
+	}{
+		{65533, 8, []uint16{65533, 65534, 65535, 1}},
+		{65533, 5, []uint16{65533, 65534, 65535, 1}},
+		{65533, 4, nil},
+		{1, 1, []uint16{1}},
+		{0, 8, nil},      // missing
+		{65529, 99, nil}, // too old
+		{2, 8, nil},      // to come
+	} {
+		var got []uint16
+		for _, p := range r.Since(c.from, c.most) {
+			got = append(got, p.seq)
+			p.Release()
+			if p.refs.Load() != 2 {
+				t.Errorf("%d has %d references", p.seq, p.refs.Load())
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("Since(%d, %d) = %v, want %v", c.from, c.most, got, c.want)
+		}
 	}
 }
 
