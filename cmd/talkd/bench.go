@@ -44,7 +44,7 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 	c := adminFlags(f)
 	cfg := benchFlags(f)
 	var account string
-	secretFlag(f, &account, "user", "TALKD_BENCH_USER", "`NAME:PASSWORD` of an account of the embedded backend, which makes the conversations and deletes them (TALKD_BENCH_USER)")
+	secretFlag(f, &account, "user", "TALKD_BENCH_USER", "`NAME:PASSWORD` of an account of the embedded backend: people are guests of conversations that it makes and deletes (TALKD_BENCH_USER); without it they come by tickets of the admin API, whatever the nodes serve")
 	probes := []bench.Probe{probe(c)}
 	f.Func("node", "ask this node's admin listener for its use, too: `URL=TOKEN`; may be repeated", func(s string) error {
 		base, token, ok := strings.Cut(s, "=")
@@ -65,9 +65,15 @@ func benchCommand(ctx context.Context, args []string, out, log io.Writer) error 
 	if err := cfg.Scenario.At(cfg.Scenario.Target).Validate(); err != nil {
 		return usage("%v", err)
 	}
-	var ok bool
-	if cfg.User, cfg.Password, ok = strings.Cut(account, ":"); !ok || cfg.User == "" {
-		return usage("--user NAME:PASSWORD (or TALKD_BENCH_USER): an account of the embedded backend")
+	if account != "" {
+		var ok bool
+		if cfg.User, cfg.Password, ok = strings.Cut(account, ":"); !ok || cfg.User == "" {
+			return usage("--user NAME:PASSWORD (or TALKD_BENCH_USER): an account of the embedded backend")
+		}
+	}
+	cfg.Ticket = func(ctx context.Context) (t bench.Ticket, err error) {
+		err = c.ask(ctx, http.MethodPost, "/admin/v1/doctor", &t)
+		return t, err
 	}
 	var err error
 	if cfg.Nodes, err = servingNodes(ctx, c); err != nil {

@@ -98,7 +98,6 @@ func TestExitCodes(t *testing.T) {
 		{"bench", exitUsage, "", "webinar | meetings | team"},
 		{"bench help", exitDone, "webinar", ""},
 		{"bench party", exitUsage, "", "webinar | meetings | team"},
-		{"bench team", exitUsage, "", "--user NAME:PASSWORD"},
 		{"bench team --user admin", exitUsage, "", "--user NAME:PASSWORD"},
 		{"bench team --participants 0", exitUsage, "", "at least one"},
 		{"bench webinar --node n2", exitUsage, "", "URL=TOKEN wanted"},

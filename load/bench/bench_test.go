@@ -1,11 +1,14 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -119,6 +122,28 @@ func TestPayloads(t *testing.T) {
 	if voicePayload(1) < 8*plan.VoicePackets*minVoice || videoPayload(0) < 1 {
 		t.Error("no payload at all")
 	}
+}
+
+// A ticket that is about to expire is replaced.
+func TestTicketsAreFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		v := &visitors{ask: func(context.Context) (Ticket, error) {
+			asked++
+			return Ticket{Room: "R", Ticket: strconv.Itoa(asked)}, nil
+		}}
+		for _, want := range []string{"1", "1", "2"} {
+			who, _, err := v.door("", "").Seat(t.Context(), "")
+			if err != nil || string(who.Params) != `{"ticket":"`+want+`"}` {
+				t.Errorf("%s, %v, want %s", who.Params, err, want)
+			}
+			time.Sleep(fresh / 2)
+		}
+		a, _ := v.open(t.Context(), "")
+		if b, err := v.open(t.Context(), ""); err != nil || a == b || !strings.HasPrefix(b, "R") {
+			t.Errorf("rooms %s and %s, %v", a, b, err)
+		}
+	})
 }
 
 func TestFirst(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // to it; while it brings people, each of those is another goroutine's.
 type crowd struct {
 	cfg     Config
-	host    *load.Host
+	in      entrance
 	clock   load.Clock
 	network load.Network
 	rooms   []*room
@@ -25,7 +25,7 @@ type crowd struct {
 
 // room is one meeting.
 type room struct {
-	token  string // of the conversation
+	name   string
 	home   string // base URL of the node where its people are; "": of all nodes
 	people []*person
 }
@@ -63,11 +63,11 @@ const (
 // grow brings people until the meetings are as they should be.
 func (c *crowd) grow(ctx context.Context, m plan.Meetings) error {
 	for len(c.rooms) < m.Count {
-		token, err := c.host.Open(ctx, fmt.Sprintf("%s %d", c.cfg.Scenario.Name, len(c.rooms)+1))
+		name, err := c.in.open(ctx, fmt.Sprintf("%s %d", c.cfg.Scenario.Name, len(c.rooms)+1))
 		if err != nil {
-			return fmt.Errorf("making a conversation: %w", err)
+			return err
 		}
-		c.rooms = append(c.rooms, &room{token: token})
+		c.rooms = append(c.rooms, &room{name: name})
 	}
 	// The first of each room finds out where its home is.
 	var first, others []arrival
@@ -154,7 +154,7 @@ func (c *crowd) enter(ctx context.Context, a arrival) error {
 	if a.room.home != "" {
 		p.node = a.room.home
 	}
-	door := load.NewDoor(a.room.token, p.name)
+	door := c.in.door(a.room.name, p.name)
 	err := c.connect(ctx, a.room, p, door)
 	if err == nil && !c.cfg.Spread && a.room.home == "" {
 		a.room.home, err = c.settle(ctx, a.room, p, door)
@@ -172,7 +172,7 @@ func (c *crowd) enter(ctx context.Context, a arrival) error {
 
 // settle goes to the home of the room if that is elsewhere, as a client does
 // that can be redirected.
-func (c *crowd) settle(ctx context.Context, r *room, p *person, door *load.Door) (home string, err error) {
+func (c *crowd) settle(ctx context.Context, r *room, p *person, door door) (home string, err error) {
 	home, err = door.Home(ctx, p.node)
 	if err != nil || home == p.node || !slices.Contains(c.cfg.Nodes, home) {
 		return p.node, err
@@ -182,7 +182,7 @@ func (c *crowd) settle(ctx context.Context, r *room, p *person, door *load.Door)
 	return home, c.connect(ctx, r, p, door)
 }
 
-func (c *crowd) connect(ctx context.Context, r *room, p *person, door *load.Door) error {
+func (c *crowd) connect(ctx context.Context, r *room, p *person, door door) error {
 	who, seat, err := door.Seat(ctx, p.node)
 	if err != nil {
 		return err
@@ -193,14 +193,17 @@ func (c *crowd) connect(ctx context.Context, r *room, p *person, door *load.Door
 	if err := p.client.Hello(ctx, who); err != nil {
 		return err
 	}
-	if err := p.client.Join(ctx, r.token, seat); err != nil {
+	if err := p.client.Join(ctx, r.name, seat); err != nil {
 		return err
 	}
 	all := load.Sending{}
 	for _, pub := range p.sends {
 		all.Voice, all.Video = max(all.Voice, pub.what.Voice), max(all.Video, pub.what.Video)
 	}
-	return door.Call(ctx, p.node, seat, all)
+	if err := door.Call(ctx, p.node, seat, all); err != nil {
+		return err
+	}
+	return p.client.AwaitInCall(ctx, p.client.Session())
 }
 
 // listen lets everybody hear all others of the room.
@@ -249,7 +252,7 @@ func (c *crowd) everybody() []*person {
 	return all
 }
 
-// leave takes everybody out of the calls, and deletes the conversations. It is
+// leave takes everybody out of the calls, and ends the rooms. It is
 // done whatever has become of the context of the run.
 func (c *crowd) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
@@ -260,6 +263,6 @@ func (c *crowd) leave(ctx context.Context) error {
 		}
 		return nil
 	})
-	err := load.Each(c.rooms, func(_ int, r *room) error { return c.host.Shut(ctx, r.token) })
-	return errors.Join(err, c.host.LogOut(ctx))
+	err := load.Each(c.rooms, func(_ int, r *room) error { return c.in.shut(ctx, r.name) })
+	return errors.Join(err, c.in.close(ctx))
 }

@@ -14,13 +14,16 @@ import (
 
 // Config is what a run wants to know.
 type Config struct {
-	Scenario       Scenario
-	Nodes          []string // base URLs
-	Probes         []Probe
-	User, Password string // of an account of the embedded backend
+	Scenario Scenario
+	Nodes    []string // base URLs
+	Probes   []Probe
+	// User has an account of the embedded backend, which makes conversations for
+	// guests. Without one, people are visitors, who ask for tickets.
+	User, Password string
+	Ticket         func(context.Context) (Ticket, error)
 	Rates          plan.Rates
 	// Spread lets people stay at whatever node they come to, in turn; else they
-	// are at the home of their room.
+	// are at the home of their room, or where the first of it is.
 	Spread bool
 	// Settle is how long a new size is left alone, and Window how long it is
 	// measured.
@@ -124,11 +127,11 @@ func newCrowd(ctx context.Context, cfg Config) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := load.LogIn(ctx, cfg.Nodes[0], cfg.User, cfg.Password)
+	in, err := cfg.enters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &crowd{cfg: cfg, host: host, clock: load.NewClock(), network: load.Network{IP: own, Traffic: new(load.Traffic)}}, nil
+	return &crowd{cfg: cfg, in: in, clock: load.NewClock(), network: load.Network{IP: own, Traffic: new(load.Traffic)}}, nil
 }
 
 // step brings people up to a size and measures. That they cannot come is an

@@ -17,18 +17,23 @@ import (
 // count here.
 func TestBench(t *testing.T) {
 	c := startCluster(t, 2)
+	account := c.user + ":" + c.password
 	for name, tt := range map[string]struct {
+		account string
 		args    []string
 		streams int
 		relayed float64 // Mbit/s of payloads and what is around them
 	}{
 		// Three people in turn at two nodes: each stream goes to the other node once.
-		"spread": {[]string{"meetings", "--meetings", "1", "--participants", "3", "--spread"}, 12, 3},
+		"spread": {account, []string{"meetings", "--meetings", "1", "--participants", "3", "--spread"}, 12, 3},
 		// At home nothing is relayed; a voice alone and a screen are there, too.
-		"home": {[]string{"webinar", "--participants", "3", "--screen", "--microphones"}, 10, 0},
+		"home": {account, []string{"webinar", "--participants", "3", "--screen", "--microphones"}, 10, 0},
+		// Nor does it take an account.
+		"without an account, spread": {"", []string{"meetings", "--meetings", "1", "--participants", "3", "--spread"}, 12, 3},
+		"without an account, home":   {"", []string{"webinar", "--participants", "3", "--screen", "--microphones"}, 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			steps, result := runBench(t, c, tt.args...)
+			steps, result := runBench(t, c, tt.account, tt.args...)
 			if len(steps) != 1 || result.Carried != result.Target || result.Carried == 0 {
 				t.Fatalf("%+v, %+v", steps, result)
 			}
@@ -45,7 +50,7 @@ func TestBench(t *testing.T) {
 		})
 	}
 	t.Run("peer to peer", func(t *testing.T) {
-		lines := talkdBench(t, c, "team", "--participants", "2", "--peer-to-peer")
+		lines := talkdBench(t, c, account, "team", "--participants", "2", "--peer-to-peer")
 		var got bench.Comparison
 		if len(lines) != 1 || json.Unmarshal(lines[0], &got) != nil || !about(got.Up, 1e6) || !about(got.Down, 1e6) || !about(got.PeerUp, 1e6) {
 			t.Errorf("%s", lines)
@@ -66,9 +71,9 @@ func TestBench(t *testing.T) {
 func about(got, want float64) bool { return got > 0.6*want && got < 1.3*want }
 
 // runBench measures one size or more.
-func runBench(t *testing.T, c *cluster, args ...string) (steps []bench.Step, result bench.Result) {
+func runBench(t *testing.T, c *cluster, account string, args ...string) (steps []bench.Step, result bench.Result) {
 	t.Helper()
-	lines := talkdBench(t, c, args...)
+	lines := talkdBench(t, c, account, args...)
 	for i, line := range lines {
 		var s bench.Step
 		into := any(&s)
@@ -87,13 +92,13 @@ func runBench(t *testing.T, c *cluster, args ...string) (steps []bench.Step, res
 
 // talkdBench runs talkd bench for windows of a second, and returns the lines
 // that it prints.
-func talkdBench(t *testing.T, c *cluster, args ...string) [][]byte {
+func talkdBench(t *testing.T, c *cluster, account string, args ...string) [][]byte {
 	t.Helper()
 	other := c.nodes[1]
 	cmd := exec.CommandContext(t.Context(), talkd, append([]string{"bench"}, append(args,
 		"--admin", c.nodes[0].Admin, "--node", other.Admin+"="+other.Token, "--json",
 		"--settle", "0s", "--window", "1s", "--max-delay", "1h", "--max-loss", "1")...)...)
-	cmd.Env = append(cmd.Environ(), "TALKD_TOKEN="+c.nodes[0].Token, "TALKD_BENCH_USER="+c.user+":"+c.password)
+	cmd.Env = append(cmd.Environ(), "TALKD_TOKEN="+c.nodes[0].Token, "TALKD_BENCH_USER="+account)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
