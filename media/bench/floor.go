@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	vector   = 64        // messages a system call
-	inVector = 32        // of them, when receiving
-	arena    = 512 << 10 // what a system call may send
+	vector = 64        // messages a system call
+	arena  = 512 << 10 // what a system call may send
 )
 
 // lane forwards one stream as well as this kernel can: each packet is sealed
@@ -120,10 +119,11 @@ func (l *lane) flush() error {
 	return nil
 }
 
-// relay forwards what a publisher sends, all that is there at once.
-func (l *lane) relay(k sealing) error {
-	in, iov, packets := new([inVector]message), new([inVector]unix.Iovec), make([][]byte, inVector)
-	buf := make([]byte, inVector*media.MaxPacket)
+// relay forwards what a publisher sends, burst by burst: it knows how long they are, and
+// waits for all of one, which nobody else can.
+func (l *lane) relay(k sealing, burst int) error {
+	in, iov, packets := make([]message, burst), make([]unix.Iovec, burst), make([][]byte, burst)
+	buf := make([]byte, burst*media.MaxPacket)
 	for i := range in {
 		iov[i].Base = &buf[i*media.MaxPacket]
 		iov[i].SetLen(media.MaxPacket)
@@ -131,7 +131,7 @@ func (l *lane) relay(k sealing) error {
 	}
 	var last uint32 // roll-over counter and sequence number of the last packet
 	for {
-		n, err := messages(unix.SYS_RECVMMSG, l.fd, in[:], unix.MSG_WAITFORONE)
+		n, err := messages(unix.SYS_RECVMMSG, l.fd, in, 0)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 type lanes struct {
 	lanes   []*lane
 	profile piondtls.SRTPProtectionProfile
+	burst   int // of who publishes
 	subs    handles[pending]
 }
 
@@ -28,7 +29,7 @@ type pending struct {
 }
 
 func newFloor(s Setup, feeds []*feed) (*lanes, error) {
-	f := &lanes{profile: s.Profile}
+	f := &lanes{profile: s.Profile, burst: s.Burst}
 	for range s.Streams {
 		l, err := newLane()
 		if err != nil {
@@ -93,7 +94,7 @@ func (f *lanes) publish(stream int, offer string) (string, error) {
 		return "", err
 	}
 	l := f.lanes[stream]
-	go func() { fatal(l.relay(key)) }()
+	go func() { fatal(l.relay(key, f.burst)) }()
 	name, err := unix.Getsockname(l.fd)
 	if err != nil {
 		return "", err
