@@ -33,12 +33,13 @@ type acceptor struct {
 	refused prometheus.Counter // connections
 
 	mu        sync.Mutex
-	strangers int                  // guarded by mu
-	from      map[netip.Prefix]int // guarded by mu; of them
+	strangers int                         // guarded by mu
+	from      map[netip.Prefix]int        // guarded by mu; of them
+	open      map[netip.AddrPort]*tcpConn // guarded by mu; by the other side's address
 }
 
 func newAcceptor(l net.Listener, refused prometheus.Counter) *acceptor {
-	return &acceptor{Listener: l, refused: refused, from: map[netip.Prefix]int{}}
+	return &acceptor{Listener: l, refused: refused, from: map[netip.Prefix]int{}, open: map[netip.AddrPort]*tcpConn{}}
 }
 
 // Accept implements net.Listener.
@@ -58,7 +59,31 @@ func (a *acceptor) Accept() (net.Conn, error) {
 			_ = c.Close()
 			continue
 		}
-		return newTCPConn(c, sync.OnceFunc(func() { a.leave(from) })), nil
+		t := newTCPConn(c, sync.OnceFunc(func() { a.leave(from) }), a.forget)
+		a.mu.Lock()
+		a.open[addrPortOf(c.RemoteAddr())] = t
+		a.mu.Unlock()
+		return t, nil
+	}
+}
+
+// forget is told of the end of a connection.
+func (a *acceptor) forget(c *tcpConn) {
+	at := addrPortOf(c.RemoteAddr())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[at] == c {
+		delete(a.open, at)
+	}
+}
+
+// hangUp ends the connection from an address, if there is one.
+func (a *acceptor) hangUp(at netip.AddrPort) {
+	a.mu.Lock()
+	c := a.open[at]
+	a.mu.Unlock()
+	if c != nil {
+		_ = c.Close()
 	}
 }
 

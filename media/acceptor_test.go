@@ -120,3 +120,35 @@ func TestStrangers(t *testing.T) {
 		}
 	})
 }
+
+// A connection is ended by its address, and is forgotten with its end.
+func TestHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := accepting("192.0.2.1:1", "192.0.2.1:2")
+		for range 2 {
+			if _, err := a.Accept(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		open := func(at netip.AddrPort) *tcpConn {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.open[at]
+		}
+		kept, ended := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.1:2")
+		c := open(ended)
+		a.hangUp(ended)
+		a.hangUp(ended)
+		if _, err := c.Write(framed(stunFirst, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("it goes on: %v", err)
+		}
+		if open(ended) != nil || open(kept) == nil {
+			t.Error("the wrong one is there")
+		}
+		time.Sleep(strangerFor + time.Second) // of the bubble
+		synctest.Wait()
+		if open(kept) != nil {
+			t.Error("strangers are remembered for ever")
+		}
+	})
+}

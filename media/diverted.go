@@ -2,6 +2,7 @@ package media
 
 import (
 	"net"
+	"net/netip"
 
 	pionice "github.com/pion/ice/v4"
 
@@ -27,7 +28,8 @@ func (d divertedUDP) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error
 // divertedTCP is likewise for the TCP mux.
 type divertedTCP struct {
 	pionice.TCPMux
-	to udp.Receiver
+	to     udp.Receiver
+	hangUp func(netip.AddrPort)
 }
 
 // GetConnByUfrag implements ice.TCPMux.
@@ -36,7 +38,7 @@ func (d divertedTCP) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.Pa
 	if err != nil {
 		return nil, err
 	}
-	return &divertedConn{PacketConn: &tcpClient{PacketConn: c}, to: d.to}, nil
+	return &divertedConn{PacketConn: &tcpClient{PacketConn: c, hangUp: d.hangUp}, to: d.to}, nil
 }
 
 // divertedConn is read by one goroutine.

@@ -56,7 +56,7 @@ type destination struct {
 func (e *egress) prepare(n *network, s *webrtc.SettingEngine) {
 	n.takeKeys(s, &e.keys)
 	s.SetICEUDPMux(echoUDP{n.udp, &e.echo})
-	e.tcp.TCPMux, e.tcp.echo, e.tcp.detour = n.tcp, &e.echo, newDetour()
+	e.tcp.TCPMux, e.tcp.hangUp, e.tcp.echo, e.tcp.detour = n.tcp, n.acceptor.hangUp, &e.echo, newDetour()
 	s.SetICETCPMux(&e.tcp)
 }
 
@@ -116,6 +116,7 @@ func (e *egress) send(b burst, room []byte, n int) bool {
 // was given, so as to write there.
 type tcpConns struct {
 	pionice.TCPMux
+	hangUp func(netip.AddrPort)
 	echo   *echo
 	detour *detour
 
@@ -132,7 +133,7 @@ func (t *tcpConns) GetConnByUfrag(ufrag string, v6 bool, local net.IP) (net.Pack
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns = append(t.conns, c)
-	return &echoTCP{PacketConn: &tcpClient{PacketConn: t.detour.hold(c)}, e: t.echo}, nil
+	return &echoTCP{PacketConn: &tcpClient{PacketConn: t.detour.hold(c), hangUp: t.hangUp}, e: t.echo}, nil
 }
 
 // write never blocks: a full queue drops.

@@ -94,7 +94,7 @@ func (i *inlet) incoming(repair bool) *incoming {
 func (in *ingress) prepare(n *network, s *webrtc.SettingEngine) {
 	n.takeKeys(s, &in.keys)
 	s.SetICEUDPMux(divertedUDP{n.udp, in})
-	s.SetICETCPMux(divertedTCP{n.tcp, in})
+	s.SetICETCPMux(divertedTCP{n.tcp, in, n.acceptor.hangUp})
 }
 
 // open lets the packets flow when the connection is established, and the client

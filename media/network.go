@@ -69,6 +69,7 @@ type network struct {
 	addr      netip.AddrPort
 	udp       *udp.Port
 	tcp       *pionice.TCPMuxDefault
+	acceptor  *acceptor    // of tcp
 	burst     func() burst // an empty one, for flush
 	metrics   *metrics
 	patience  patience
@@ -85,6 +86,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
+	accepted := newAcceptor(tcp, m.dropped.WithLabelValues(dropStranger))
 	n := &network{
 		addr:     port.Addr(),
 		udp:      port,
@@ -92,9 +94,10 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		metrics:  m,
 		patience: patience{silentAfter, consentFor},
 		entrance: newEntrance(),
+		acceptor: accepted,
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			// Connections have queues for what is written to them.
-			Listener:                     newAcceptor(tcp, m.dropped.WithLabelValues(dropStranger)),
+			Listener:                     accepted,
 			Logger:                       quiet{},
 			ReadBufferSize:               tcpReadQueue,
 			FirstStunBindTimeout:         tcpFirstPacket,

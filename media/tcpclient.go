@@ -2,6 +2,7 @@ package media
 
 import (
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/talkd/talkd/media/udp"
@@ -13,20 +14,30 @@ import (
 // whose TCP connection breaks comes back with another.
 type tcpClient struct {
 	net.PacketConn
+	hangUp func(netip.AddrPort)
 	askers udp.Askers
 }
 
 // ReadFrom returns what comes, but not from more connections than a client has:
-// those are not answered, and end as a stranger's do.
+// those are not answered, and end as a stranger's do. There is room for another one
+// from time to time, and the one that was silent for longest ends.
 func (c *tcpClient) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.PacketConn.ReadFrom(b)
 		switch {
 		case err != nil && from != nil:
 			continue // of one connection; of all there is none
-		case err == nil && !udp.IsMedia(b[:n]) && !c.askers.Admit(addrPortOf(from), time.Now()):
+		case err == nil && !udp.IsMedia(b[:n]) && !c.admits(addrPortOf(from)):
 			continue
 		}
 		return n, from, err
 	}
+}
+
+func (c *tcpClient) admits(from netip.AddrPort) bool {
+	forgotten, ok := c.askers.Admit(from, time.Now())
+	if forgotten.IsValid() {
+		c.hangUp(forgotten)
+	}
+	return ok
 }

@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // arrival is what a mux of TCP connections returns of one of them.
@@ -20,6 +22,7 @@ type arrival struct {
 type arrivals struct {
 	net.PacketConn
 	left []arrival
+	wait time.Duration // before each
 }
 
 func (a *arrivals) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -28,6 +31,7 @@ func (a *arrivals) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 	next := a.left[0]
 	a.left = a.left[1:]
+	time.Sleep(a.wait) // of the bubble
 	b[0] = next.first
 	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(next.port)))
 	if next.err != nil {
@@ -75,6 +79,33 @@ func TestTCPConnectionsOfAClientAreBounded(t *testing.T) {
 		}
 		if len(heard) > 64 || heard[1] != 3 {
 			t.Errorf("heard %d connections, the first %d times", len(heard), heard[1])
+		}
+	})
+}
+
+// Who comes back with one TCP connection after the other, for ever, has no more than
+// a client has: the others are ended, but never the one that is in use.
+func TestTCPConnectionsOfAClientEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const used, most = 1, 32
+		all := arrivals{wait: 6 * time.Second}
+		for port := 2; port < 200; port++ {
+			all.left = append(all.left, arrival{stunFirst, used, nil}, arrival{stunFirst, port, nil})
+		}
+		var ended []int
+		c := &tcpClient{PacketConn: &all, hangUp: func(at netip.AddrPort) { ended = append(ended, int(at.Port())) }}
+		b := make([]byte, 10)
+		for {
+			_, from, err := c.ReadFrom(b)
+			if err != nil {
+				break
+			}
+			if port := from.(*net.TCPAddr).Port; port != used && slices.Contains(ended, port) {
+				t.Fatalf("heard %d after its end", port)
+			}
+		}
+		if n := 199 - len(ended); n > most || slices.Contains(ended, used) {
+			t.Errorf("%d are there, ended are %v", n, ended)
 		}
 	})
 }

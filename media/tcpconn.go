@@ -36,10 +36,11 @@ var (
 //	Write ─▶ queue ─▶ drain ─▶ kernel
 type tcpConn struct {
 	net.Conn
-	answered func()      // is told that this connection is no stranger's any more
-	stranger *time.Timer // ends it before that
-	met      atomic.Bool // it was answered
-	heard    int         // bytes before that; of who reads
+	answered func()         // is told that this connection is no stranger's any more
+	ended    func(*tcpConn) // is told of the end, perhaps often
+	stranger *time.Timer    // ends it before it is answered
+	met      atomic.Bool    // it was answered
+	heard    int            // bytes before that; of who reads
 
 	mu     sync.Mutex
 	ready  sync.Cond // of mu
@@ -54,9 +55,9 @@ type queued struct {
 	at time.Time
 }
 
-func newTCPConn(c net.Conn, answered func()) *tcpConn {
+func newTCPConn(c net.Conn, answered func(), ended func(*tcpConn)) *tcpConn {
 	keepUnsentShort(c)
-	t := &tcpConn{Conn: c, answered: answered}
+	t := &tcpConn{Conn: c, answered: answered, ended: ended}
 	t.ready.L = &t.mu
 	t.mu.Lock() // Close, which the timer calls, takes it first
 	defer t.mu.Unlock()
@@ -143,6 +144,7 @@ func (t *tcpConn) finish() (done <-chan struct{}) {
 func (t *tcpConn) Close() error {
 	done := t.finish()
 	t.known()
+	t.ended(t)
 	err := t.Conn.Close()
 	if done != nil {
 		<-done

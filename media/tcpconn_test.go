@@ -25,7 +25,7 @@ const rtpFirst, stunFirst = 0x80, 0
 func TestSlowTCP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := newTCPConn(near, func() {})
+		c := newTCPConn(near, func() {}, func(*tcpConn) {})
 		write := func(first byte) error {
 			_, err := c.Write(framed(first, 1000))
 			return err
@@ -71,7 +71,7 @@ func TestSlowTCP(t *testing.T) {
 func TestTCPConnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := newTCPConn(near, func() {})
+		c := newTCPConn(near, func() {}, func(*tcpConn) {})
 		_ = far.Close()
 		_, _ = c.Write(framed(stunFirst, 10))
 		synctest.Wait()
@@ -80,7 +80,7 @@ func TestTCPConnEnds(t *testing.T) {
 		}
 		_ = c.Close()
 		near, far = net.Pipe()
-		_ = newTCPConn(near, func() {}).Close()
+		_ = newTCPConn(near, func() {}, func(*tcpConn) {}).Close()
 		_ = far.Close()
 	})
 }
@@ -90,7 +90,7 @@ func TestStrangersSayLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, answered := range []bool{false, true} {
 			near, far := net.Pipe()
-			c := newTCPConn(near, func() {})
+			c := newTCPConn(near, func() {}, func(*tcpConn) {})
 			go func() { _, _ = io.Copy(far, io.LimitReader(zeros{}, 2*strangerBytes)); _ = far.Close() }()
 			if answered {
 				go func() { _, _ = io.Copy(io.Discard, far) }()

@@ -20,17 +20,20 @@ const (
 // node send all these to others, and each address would cost memory.
 type Askers struct {
 	mu    sync.Mutex
-	known []netip.AddrPort // guarded by mu; the oldest first
+	known []netip.AddrPort // guarded by mu; who was heard last at the end
 	used  int              // guarded by mu; of maxAskers
 	since time.Time        // guarded by mu; when the last of used was given back
 }
 
-// Admit tells whether a request from there is let in.
-func (a *Askers) Admit(from netip.AddrPort, now time.Time) bool {
+// Admit tells whether a request from there is let in. For one that is, another
+// address may be forgotten: the one that was not heard for longest.
+func (a *Askers) Admit(from netip.AddrPort, now time.Time) (forgotten netip.AddrPort, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if slices.Contains(a.known, from) {
-		return true
+	if i := slices.Index(a.known, from); i >= 0 {
+		copy(a.known[i:], a.known[i+1:])
+		a.known[len(a.known)-1] = from
+		return forgotten, true
 	}
 	if back := min(a.used, int(now.Sub(a.since)/askerEvery)); back > 0 {
 		a.used -= back
@@ -38,14 +41,15 @@ func (a *Askers) Admit(from netip.AddrPort, now time.Time) bool {
 	}
 	switch a.used {
 	case maxAskers:
-		return false
+		return forgotten, false
 	case 0:
 		a.since = now
 	}
 	a.used++
 	if len(a.known) == maxAskers {
+		forgotten = a.known[0]
 		a.known = slices.Delete(a.known, 0, 1)
 	}
 	a.known = append(a.known, from)
-	return true
+	return forgotten, true
 }

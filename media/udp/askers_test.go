@@ -11,22 +11,26 @@ import (
 func TestAskers(t *testing.T) {
 	var a Askers
 	now := time.Now()
+	admit := func(at netip.AddrPort, now time.Time) bool {
+		_, ok := a.Admit(at, now)
+		return ok
+	}
 	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(alice.Addr(), uint16(i)) }
 	for range 3 {
 		for i := range maxAskers {
-			if !a.Admit(at(i), now) {
+			if !admit(at(i), now) {
 				t.Fatalf("address %d is refused", i)
 			}
 		}
 	}
 	for i := range 1000 {
-		if a.Admit(at(maxAskers+i), now.Add(askerEvery-1)) {
+		if admit(at(maxAskers+i), now.Add(askerEvery-1)) {
 			t.Fatalf("address %d is let in", maxAskers+i)
 		}
 	}
 	admitted := 0
 	for i := range 1000 {
-		if a.Admit(at(maxAskers+i), now.Add(3*askerEvery)) {
+		if admit(at(maxAskers+i), now.Add(3*askerEvery)) {
 			admitted++
 		}
 	}
@@ -35,12 +39,32 @@ func TestAskers(t *testing.T) {
 	}
 	admitted = 0
 	for i := range 1000 { // after a long time all of them, not more
-		if a.Admit(at(5000+i), now.Add(1000*askerEvery)) {
+		if admit(at(5000+i), now.Add(1000*askerEvery)) {
 			admitted++
 		}
 	}
 	if admitted != maxAskers {
 		t.Errorf("%d at once after a long time", admitted)
+	}
+}
+
+// For another address the one is forgotten that was silent for longest.
+func TestAskersForget(t *testing.T) {
+	var a Askers
+	now := time.Now()
+	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(alice.Addr(), uint16(i+1)) }
+	for i := range maxAskers {
+		a.Admit(at(i), now)
+	}
+	a.Admit(at(0), now)
+	for i, want := range []int{1, 2, 3} {
+		now = now.Add(askerEvery)
+		if forgotten, ok := a.Admit(at(100+i), now); !ok || forgotten != at(want) {
+			t.Errorf("%v is forgotten, want %v", forgotten, at(want))
+		}
+		if forgotten, ok := a.Admit(at(0), now); !ok || forgotten.IsValid() {
+			t.Errorf("%v is forgotten for one that is known", forgotten)
+		}
 	}
 }
 

@@ -49,6 +49,13 @@ func newConn(p *Port, n name) *conn {
 	return c
 }
 
+// admits tells whether a request from an address that is not the connection's is let
+// in.
+func (c *conn) admits(from netip.AddrPort) bool {
+	_, ok := c.askers.Admit(from, time.Now())
+	return ok
+}
+
 // put tells whether there was room.
 func (c *conn) put(d *datagram) bool {
 	c.mu.Lock()

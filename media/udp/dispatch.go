@@ -1,7 +1,5 @@
 package udp
 
-import "time"
-
 // Receiver takes the media of a connection as they come in: RTP and RTCP. The
 // packets are of one address, one after the other as they came together, and
 // valid during the call. Goroutines of several sockets may call at once when a
@@ -57,7 +55,7 @@ func (d *dispatcher) dispatch(batch []*datagram) {
 			d.hand(batch[i:], d.to[i:])
 		case to.conn == nil:
 			d.port.stats.unknown.Add(1)
-		case to.strange && !to.conn.askers.Admit(batch[i].from, time.Now()):
+		case to.strange && !to.conn.admits(batch[i].from):
 			d.port.stats.addresses.Add(1)
 		default:
 			if b := batch[i].buf[:batch[i].n]; isRequest(b) || isSuccess(b) {
