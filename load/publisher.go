@@ -76,6 +76,7 @@ type Publisher struct {
 	audio, video *webrtc.TrackLocalStaticRTP // nil: none
 	loudness     int                         // of the voice; 0: it is not told
 	speaker      *webrtc.RTPSender           // of the voice
+	level        uint8                       // id of the extension that tells its loudness; 0: it is not told
 
 	mu      sync.Mutex // guards all below
 	voice   audioFeed
@@ -246,6 +247,7 @@ func (p *Publisher) reported(packet rtcp.Packet) (wanted bool) {
 // feed is the goroutine that sends. It keeps to its schedule on average: after a
 // delay it catches up, as the count of packets must not depend on the machine.
 func (p *Publisher) feed() {
+	p.level = p.levelExtension()
 	start := p.c.clock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -301,17 +303,26 @@ func (p *Publisher) send(n int, start, due time.Duration) error {
 	return nil
 }
 
-// tell says in the packet how loud the voice is (RFC 6464).
-func (p *Publisher) tell(voice *rtp.Packet) error {
-	if p.loudness == 0 {
-		return nil
+// levelExtension is how the voice's packets tell how loud it is (RFC 6464), as was
+// agreed upon; 0: they do not.
+func (p *Publisher) levelExtension() uint8 {
+	if p.loudness == 0 || p.speaker == nil {
+		return 0
 	}
 	for _, x := range p.speaker.GetParameters().HeaderExtensions {
 		if x.URI == uriAudioLevel {
-			return voice.SetExtension(uint8(x.ID), []byte{uint8(127 - p.loudness)})
+			return uint8(x.ID)
 		}
 	}
-	return nil // the node does not want to know
+	return 0 // the node does not want to know
+}
+
+// tell says in the packet how loud the voice is.
+func (p *Publisher) tell(voice *rtp.Packet) error {
+	if p.level == 0 {
+		return nil
+	}
+	return voice.SetExtension(p.level, []byte{uint8(127 - p.loudness)})
 }
 
 func (p *Publisher) write(track *webrtc.TrackLocalStaticRTP, packet *rtp.Packet, packets *uint32, bytes *uint64) error {
