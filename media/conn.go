@@ -48,7 +48,7 @@ type conn struct {
 
 // newConn makes a connection, whose packets go by t, when it is its turn.
 func newConn(ctx context.Context, n *network, m *webrtc.MediaEngine, t transit, onCandidate func(Candidate), onClose func(error), recovered func(any)) (*conn, error) {
-	entered, err := n.entrance.enter(ctx)
+	entered, err := t.enter(ctx, n.entrance)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -59,6 +60,9 @@ func (e *egress) prepare(n *network, s *webrtc.SettingEngine) {
 	e.tcp.TCPMux, e.tcp.hangUp, e.tcp.echo, e.tcp.detour = n.tcp, n.acceptor.hangUp, &e.echo, newDetour()
 	s.SetICETCPMux(&e.tcp)
 }
+
+// enter implements transit.
+func (*egress) enter(ctx context.Context, e *entrance) (func(), error) { return e.listener(ctx) }
 
 // follow is told of the selected pair whenever it changes.
 func (e *egress) follow(pair *webrtc.ICECandidatePair) { e.to.Store(destinationOf(pair)) }

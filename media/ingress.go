@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,9 @@ func (in *ingress) prepare(n *network, s *webrtc.SettingEngine) {
 	s.SetICEUDPMux(divertedUDP{n.udp, in})
 	s.SetICETCPMux(divertedTCP{n.tcp, in, n.acceptor.hangUp})
 }
+
+// enter implements transit.
+func (*ingress) enter(ctx context.Context, e *entrance) (func(), error) { return e.publisher(ctx) }
 
 // open lets the packets flow when the connection is established, and the client
 // known to be who made the offer.

@@ -73,7 +73,7 @@ type network struct {
 	burst     func() burst // an empty one, for flush
 	metrics   *metrics
 	patience  patience
-	entrance  entrance
+	entrance  *entrance
 	settings  webrtc.SettingEngine // copied for each connection
 	publish   *webrtc.MediaEngine
 	subscribe *webrtc.MediaEngine
@@ -212,6 +212,8 @@ func profiles(require256 bool) []piondtls.SRTPProtectionProfile {
 type transit interface {
 	// prepare takes its part in the settings of the connection.
 	prepare(n *network, s *webrtc.SettingEngine)
+	// enter waits for its turn to begin.
+	enter(ctx context.Context, e *entrance) (leave func(), err error)
 }
 
 // connection makes a PeerConnection. All of a day share a certificate: making
