@@ -121,13 +121,10 @@ func readBounded(name string) ([]byte, error) {
 // writeNew writes a file that was not there, so that nobody could read it before it was his own.
 func writeNew(name string, c config.Config) error {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a directory: --out %s", name, filepath.Join(name, "talkd.yaml"))
+		return fmt.Errorf("%s is a directory; name a new file in it: --out %s", name, filepath.Join(name, "talkd.yaml"))
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			return fmt.Errorf("%s is a directory; name a new file in it by --out", name)
-		}
 		return fmt.Errorf("%s is there already; remove it, or name another by --out", name)
 	}
 	if err != nil {

@@ -43,7 +43,7 @@ func TestConfigImport(t *testing.T) {
 	if again, err := os.ReadFile(to); err != nil || string(again) != string(text) {
 		t.Errorf("written over: %v: %s", err, again)
 	}
-	if code, _, log := talkd(t, "config", "import", from, "--out", dir); code != exitFailed || !strings.Contains(log, "is a directory: --out "+to) {
+	if code, _, log := talkd(t, "config", "import", from, "--out", dir); code != exitFailed || !strings.Contains(log, "is a directory; name a new file in it: --out "+to) {
 		t.Errorf("into a directory: exit %d: %s", code, log)
 	}
 	if err := os.WriteFile(from, []byte(old+"no word\n"), 0o600); err != nil {
