@@ -79,9 +79,14 @@ func (h *Hub) welcome(w http.ResponseWriter, _ *http.Request) {
 
 func (h *Hub) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set(backend.HeaderFeatures, strings.Join(h.cfg.Features(), ", "))
+	h.sayFeatures(w)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // the sender may be gone
+}
+
+// sayFeatures tells what the server can, to who looks before anything is said.
+func (h *Hub) sayFeatures(w http.ResponseWriter) {
+	w.Header().Set(backend.HeaderFeatures, strings.Join(h.cfg.Features(), ", "))
 }
 
 // notifyTimeout bounds a request of a backend, with a change of the home in

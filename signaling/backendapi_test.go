@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -53,7 +55,9 @@ func TestBackendRequestRefused(t *testing.T) {
 	}
 }
 
-// TestFeaturesHeader: a Nextcloud refuses servers that do not say what they can.
+// TestFeaturesHeader: a Nextcloud refuses servers that do not say what they can. Today's
+// signaling server enters no room of one that does not say it as it answers the
+// WebSocket.
 func TestFeaturesHeader(t *testing.T) {
 	c := newCluster(t, 1)
 	for _, path := range []string{"/api/v1/welcome", "/standalone-signaling/api/v1/welcome"} {
@@ -78,6 +82,15 @@ func TestFeaturesHeader(t *testing.T) {
 		if f := resp.Header.Get(backend.HeaderFeatures); f != strings.Join(signaling.Config{}.Features(), ", ") || f == "" {
 			t.Errorf("features %q", f)
 		}
+	}
+	//nolint:bodyclose // the library closes the body of the answer itself
+	ws, resp, err := websocket.Dial(t.Context(), c.nodes[0].url()+"/spreed", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ws.CloseNow()
+	if f := resp.Header.Get(backend.HeaderFeatures); f != strings.Join(signaling.Config{}.Features(), ", ") {
+		t.Errorf("features of the WebSocket: %q", f)
 	}
 }
 

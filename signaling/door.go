@@ -48,6 +48,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 			h.end()
 		}
 	}()
+	h.sayFeatures(w)
 	out := &outlet{buffers: &h.buffers}
 	ws, err := websocket.Accept(&upgrade{w, out}, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // foreign has looked at the origin
