@@ -40,9 +40,27 @@ func federatedClaims(there, own *signalingtest.Nextcloud, id, name string, made 
 }
 
 // farRooms fills the Nextcloud of a cluster whose people go elsewhere.
-func farRooms(c *cluster) {
-	c.nextcloud.AddUser("bob", "Bob")
-	c.nextcloud.SetRoom("here", signalingtest.Room{Properties: json.RawMessage(`{"name":"At home"}`)})
+func farRooms(c *cluster) { inhabitFar(c.nextcloud) }
+
+func inhabitFar(nc *signalingtest.Nextcloud) {
+	nc.AddUser("bob", "Bob")
+	nc.SetRoom("here", signalingtest.Room{Properties: json.RawMessage(`{"name":"At home"}`)})
+}
+
+// federationNames are what stories between two Nextclouds name, with the signaling
+// server of the one that people go to.
+func federationNames(there, own *signalingtest.Nextcloud, server string) map[string]string {
+	now := time.Now()
+	return map[string]string{
+		"own.authurl":   own.AuthURL(),
+		"own.host":      host(own),
+		"cloud":         there.URL(),
+		"cloud.host":    host(there),
+		"signaling":     "ws" + strings.TrimPrefix(server, "http") + "/",
+		"token.bob":     federatedToken(there, own, "bob", "Bob", now),
+		"token.expired": federatedToken(there, own, "bob", "Bob", now.Add(-time.Hour)),
+		"token.forged":  own.TokenOf(federatedClaims(there, own, "bob", "Bob", now)),
+	}
 }
 
 // TestFederationTranscripts plays stories between two clusters, of one node each and
@@ -53,25 +71,23 @@ func TestFederationTranscripts(t *testing.T) {
 		t.Fatalf("no transcripts: %v", err)
 	}
 	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		if *peerURL != "" {
+			t.Run(name+"/to the peer", func(t *testing.T) { toPeer(t).visits(t, file) })
+			t.Run(name+"/from the peer", func(t *testing.T) { fromPeer(t).visits(t, file) })
+			continue
+		}
 		for _, n := range []int{1, 3} {
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt")+"/"+string(rune('0'+n)), func(t *testing.T) {
+			t.Run(name+"/"+string(rune('0'+n)), func(t *testing.T) {
 				there, own := newCluster(t, n), newCluster(t, n, onLoopback)
 				people(there)
 				farRooms(own)
 				there.pin("room", there.nodes[n-1])
 				own.pin("here", own.nodes[0])
-				now := time.Now()
-				forged := federatedClaims(there.nextcloud, own.nextcloud, "bob", "Bob", now)
-				stage := signalingtest.Stage{Nextcloud: there.nextcloud, Update: *update && n == 1, Names: map[string]string{
-					"own.authurl":   own.nextcloud.AuthURL(),
-					"own.host":      host(own.nextcloud),
-					"cloud":         there.nextcloud.URL(),
-					"cloud.host":    host(there.nextcloud),
-					"signaling":     "ws" + strings.TrimPrefix(there.nodes[n/2].url(), "http") + "/standalone-signaling/",
-					"token.bob":     federatedToken(there.nextcloud, own.nextcloud, "bob", "Bob", now),
-					"token.expired": federatedToken(there.nextcloud, own.nextcloud, "bob", "Bob", now.Add(-time.Hour)),
-					"token.forged":  own.nextcloud.TokenOf(forged),
-				}}
+				stage := signalingtest.Stage{
+					Nextcloud: there.nextcloud, Update: *update && n == 1,
+					Names: federationNames(there.nextcloud, own.nextcloud, there.nodes[n/2].url()+"/standalone-signaling"),
+				}
 				for i := range 6 {
 					of := there
 					if i >= 3 {

@@ -16,11 +16,13 @@ import (
 var update = flag.Bool("update", false, "write the expectations of transcripts anew")
 
 // people fills the Nextcloud of a cluster.
-func people(c *cluster) {
-	c.nextcloud.AddUser("alice", "Alice")
-	c.nextcloud.AddUser("bob", "Bob")
-	c.nextcloud.AddGuest("carl")
-	c.nextcloud.SetRoom("room", signalingtest.Room{
+func people(c *cluster) { inhabit(c.nextcloud) }
+
+func inhabit(nc *signalingtest.Nextcloud) {
+	nc.AddUser("alice", "Alice")
+	nc.AddUser("bob", "Bob")
+	nc.AddGuest("carl")
+	nc.SetRoom("room", signalingtest.Room{
 		Properties: json.RawMessage(`{"name":"Our room"}`),
 		SessionPermissions: map[wire.RoomSessionID][]string{
 			"nc-guest": {backend.PermissionPublishAudio},
@@ -30,22 +32,22 @@ func people(c *cluster) {
 }
 
 // tokens are what clients prove themselves with, by the names that stories have for it.
-func tokens(c *cluster) map[string]string {
+func tokens(t testing.TB, nc *signalingtest.Nextcloud, internalSecret string) map[string]string {
 	now := time.Now()
 	random := strings.Repeat("0123456789abcdef", 4)
-	forged := signalingtest.NewNextcloud(c.t, secret)
+	forged := signalingtest.NewNextcloud(t, secret)
 	return map[string]string{
-		"token.alice":   c.nextcloud.Token("alice", "Alice"),
-		"token.guest":   c.nextcloud.Token("", ""),
-		"token.expired": c.nextcloud.TokenOf(c.nextcloud.Claims("alice", "Alice", now.Add(-time.Hour))),
-		"token.early":   c.nextcloud.TokenOf(c.nextcloud.Claims("alice", "Alice", now.Add(time.Hour))),
-		"token.forged":  forged.TokenOf(c.nextcloud.Claims("alice", "Alice", now)),
+		"token.alice":   nc.Token("alice", "Alice"),
+		"token.guest":   nc.Token("", ""),
+		"token.expired": nc.TokenOf(nc.Claims("alice", "Alice", now.Add(-time.Hour))),
+		"token.early":   nc.TokenOf(nc.Claims("alice", "Alice", now.Add(time.Hour))),
+		"token.forged":  forged.TokenOf(nc.Claims("alice", "Alice", now)),
 		"token.other":   forged.Token("alice", "Alice"),
 
 		// Of internal clients.
 		"random":       random,
 		"random.token": backend.Checksum([]byte(internalSecret), random, nil),
-		"backend":      c.nextcloud.URL(),
+		"backend":      nc.URL(),
 	}
 }
 
@@ -58,11 +60,15 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		if *peerURL != "" {
+			t.Run(name+"/peer", func(t *testing.T) { compareWithPeer(t, file) })
+			continue
+		}
 		t.Run(name+"/one", func(t *testing.T) {
 			c := newCluster(t, 1)
 			people(c)
 			u := c.nodes[0].url()
-			signalingtest.Play(t, file, signalingtest.Stage{Nodes: []string{u, u, u}, Nextcloud: c.nextcloud, Names: tokens(c), Update: *update})
+			signalingtest.Play(t, file, signalingtest.Stage{Nodes: []string{u, u, u}, Nextcloud: c.nextcloud, Names: tokens(t, c.nextcloud, internalSecret), Update: *update})
 		})
 		for home := range 3 {
 			t.Run(name+"/three/home"+string(rune('1'+home)), func(t *testing.T) {
@@ -72,7 +78,7 @@ func TestTranscripts(t *testing.T) {
 				signalingtest.Play(t, file, signalingtest.Stage{
 					Nodes:     []string{c.nodes[0].url(), c.nodes[1].url(), c.nodes[2].url()},
 					Nextcloud: c.nextcloud,
-					Names:     tokens(c),
+					Names:     tokens(t, c.nextcloud, internalSecret),
 				})
 			})
 		}

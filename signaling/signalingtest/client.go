@@ -341,6 +341,33 @@ func (c *Client) take(is func(*letter) bool) (l letter, found bool, news <-chan 
 	return l, false, c.news, c.cause
 }
 
+// unreadFrames is what is in the mailbox.
+func (c *Client) unreadFrames() []json.RawMessage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	frames := make([]json.RawMessage, len(c.mail))
+	for i, l := range c.mail {
+		frames[i] = l.frame
+	}
+	return frames
+}
+
+// takeAt takes one of those out.
+func (c *Client) takeAt(i int) letter {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.mail[i]
+	c.mail = slices.Delete(c.mail, i, i+1)
+	return l
+}
+
+// more is closed when something comes, or nothing ever will.
+func (c *Client) more() (news <-chan struct{}, over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.news, c.cause != nil
+}
+
 // unread shows the mailbox for the message of a failed test.
 func (c *Client) unread() string {
 	c.mu.Lock()

@@ -123,7 +123,7 @@ func (n *Nextcloud) capabilities(w http.ResponseWriter, r *http.Request) {
 	reply(w, map[string]any{
 		"version": map[string]any{"major": 32, "string": "32.0.0"},
 		"capabilities": map[string]any{"spreed": map[string]any{
-			"features": []string{"audio", "video"},
+			"features": []string{"audio", "video", "signaling-v3", "federation-v2"},
 			"config":   map[string]any{"signaling": signaling},
 		}},
 	})
