@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"sync"
 
@@ -88,6 +89,11 @@ func (e *echo) open(b []byte) []request {
 		return nil
 	}
 	n, err := e.opener.OpenRTCP(e.packet[:], b)
+	if errors.Is(err, srtp.ErrStreams) {
+		// It would not be heard any more: better it comes anew.
+		e.end()
+		return nil
+	}
 	if err != nil || !asks(e.packet[:n]) {
 		return nil
 	}

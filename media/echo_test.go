@@ -77,6 +77,40 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// A client that says what it wants under ever more names is not unheard from some
+// moment on: its connection ends, as a publisher's does.
+func TestEchoOfTooManyNames(t *testing.T) {
+	key, salt := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 12)
+	client, err := pionsrtp.CreateContext(key, salt, pionsrtp.ProtectionProfileAeadAes256Gcm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opener, err := srtp.NewOpener(piondtls.SRTP_AEAD_AES_256_GCM, key, salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	e := &echo{asked: make(chan request, 1), dropped: func(int) {}, end: func() { ended = true }, recovered: func(v any) { t.Error(v) }}
+	e.start(opener)
+	for name := uint32(1); name < 1000 && !ended; name++ {
+		b, err := client.EncryptRTCP(nil, marshal(t, &rtcp.PictureLossIndication{SenderSSRC: name, MediaSSRC: 8}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Receive([][]byte{b})
+		select {
+		case <-e.asked:
+		default:
+			if !ended {
+				t.Fatalf("name %d is not heard", name)
+			}
+		}
+	}
+	if !ended {
+		t.Error("it has any number of names")
+	}
+}
+
 // FuzzEcho: what is not looked at closely asks for nothing.
 func FuzzEcho(f *testing.F) {
 	for _, p := range [][]rtcp.Packet{{well}, {well, nack}, {pli}, {fir}, {well, &rtcp.Goodbye{Sources: []uint32{7}}, pli}} {
