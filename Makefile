@@ -81,10 +81,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 CHAOSTIME  ?= 10m
 CHAOS_SEED ?= $(shell date +%s)
 .PHONY: chaos
-chaos: netns ## random faults for CHAOSTIME (10m) from CHAOS_SEED on, then every failure on real nodes
+chaos: netns ## random faults for CHAOSTIME (10m) from CHAOS_SEED on, then every failure on real nodes, and one without processor time
 	@echo "the first seed is $(CHAOS_SEED)"
 	@CHAOSTIME=$(CHAOSTIME) CHAOS_SEED=$(CHAOS_SEED) $(GOTEST) -count=1 -v -timeout 0 -run 'TestChaos$$' ./cluster | grep -v '^ *chaos_test.go.* [a-z ]*n[0-9]'
-	@$(GOTEST) -count=1 -v -timeout 60m -run '^(TestFailures|TestPlanned)$$' ./test/e2e -args -lab.all
+	@$(GOTEST) -count=1 -v -timeout 60m -run '^(TestFailures|TestPlanned|TestSaturatedProcessor)$$' ./test/e2e -args -lab.all
 
 SOAKTIME ?= 1h
 .PHONY: soak

@@ -82,10 +82,17 @@ type cluster struct {
 // startCluster runs talkd dev with n nodes until the test ends.
 func startCluster(t *testing.T, n int, args ...string) *cluster {
 	t.Helper()
+	return startClusterIn(t, nil, n, args...)
+}
+
+// startClusterIn begins the command with other words.
+func startClusterIn(t *testing.T, words []string, n int, args ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir()}
-	args = append([]string{"dev", "--json", "--nodes", strconv.Itoa(n), "--dir", c.dir,
+	args = append([]string{talkd, "dev", "--json", "--nodes", strconv.Itoa(n), "--dir", c.dir,
 		"--base-port", strconv.Itoa(freePorts(t, 10*n)), "--init-user", "admin:end-to-end"}, args...)
-	cmd := exec.CommandContext(t.Context(), talkd, args...)
+	args = append(words, args...)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	stderr := new(bytes.Buffer)

@@ -17,9 +17,15 @@ import (
 // startServing starts a cluster that serves a Nextcloud.
 func startServing(t *testing.T, nodes int, args ...string) (*signalingtest.Nextcloud, *cluster) {
 	t.Helper()
+	return startServingIn(t, nil, nodes, args...)
+}
+
+// startServingIn begins the command with other words.
+func startServingIn(t *testing.T, words []string, nodes int, args ...string) (*signalingtest.Nextcloud, *cluster) {
+	t.Helper()
 	const secret = "a secret of the end-to-end tests"
 	nc := signalingtest.NewNextcloud(t, secret)
-	return nc, startCluster(t, nodes, append(args, "--backend", nc.URL()+"="+secret)...)
+	return nc, startClusterIn(t, words, nodes, append(args, "--backend", nc.URL()+"="+secret)...)
 }
 
 // loadPlan is a call of load clients in a room of a Nextcloud, with so many at each

@@ -167,8 +167,14 @@ func (s *saturated) complete(what string, stream *load.Stream, n uint32) {
 func (s *saturated) awaitOverload(what string, is func(*api.Overload) bool) {
 	s.t.Helper()
 	eventually(s.t, 5*time.Second, "the admin API tells "+what, func() (bool, string) {
-		var view api.NodeView
-		s.cluster.admin(s.server(), "/admin/v1/nodes/"+s.server().Node, &view)
-		return is(view.Overload), fmt.Sprintf("%+v", view)
+		o := s.overload()
+		return is(o), fmt.Sprintf("%+v", o)
 	})
+}
+
+func (s *saturated) overload() *api.Overload {
+	s.t.Helper()
+	var view api.NodeView
+	s.cluster.admin(s.server(), "/admin/v1/nodes/"+s.server().Node, &view)
+	return view.Overload
 }
