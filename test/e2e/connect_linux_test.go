@@ -46,20 +46,28 @@ func TestFirstMedia(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listens := func(t *testing.T, rounds *rounds, name string) (leave func()) {
+		began := stage.clock()
+		p := stage.enter(t, name)
+		stage.call(t, speaker, p)
+		called := stage.clock()
+		sub := p.hear(t, speaker, 1)
+		s, voice, video := sub.Steps(), sub.Audio.Started(), sub.Video.Started()
+		rounds.add(began, p.hello, p.joined, called, s.Described, s.Reached, s.Up, min(voice, video), voice, video)
+		return p.client.Close
+	}
 	t.Run("who listens", func(t *testing.T) {
-		rounds := newRounds("hello", "room", "call", "offer", "ICE", "DTLS", "media", "voice", "video")
+		steps := []string{"hello", "room", "call", "offer", "ICE", "DTLS", "media", "voice", "video"}
+		alone, next := newRounds(steps...), newRounds(steps...)
 		for n := range *connectRounds {
 			stage.alone(n)
-			began := stage.clock()
-			p := stage.enter(t, fmt.Sprintf("listener-%d", n))
-			stage.call(t, speaker, p)
-			called := stage.clock()
-			sub := p.hear(t, speaker, 1)
-			s, voice, video := sub.Steps(), sub.Audio.Started(), sub.Video.Started()
-			rounds.add(began, p.hello, p.joined, called, s.Described, s.Reached, s.Up, min(voice, video), voice, video)
-			p.client.Close()
+			first := listens(t, alone, fmt.Sprintf("listener-%d", n))
+			second := listens(t, next, fmt.Sprintf("next-%d", n))
+			first()
+			second()
 		}
-		rounds.show(t, "from connecting on", "media")
+		alone.show(t, "from connecting on", "media")
+		next.show(t, "who comes next, from connecting on", "media")
 	})
 	if err := pub.Err(); err != nil {
 		t.Fatal(err)
