@@ -213,21 +213,41 @@ func (l *layer) light(n int) bool {
 	return true
 }
 
+// screen lets the packets of a voice through that are to be heard, gives them their
+// numbers, and owns the references of the others. It is of who forwards, who may have
+// done so before.
+func (l *layer) screen(batch []*Packet) []*Packet {
+	if l.voice == nil {
+		return batch
+	}
+	heard := batch[:0]
+	var unheard, bytes int
+	for _, p := range batch {
+		if p.heard = p.heard || l.voice.pass(p); p.heard {
+			heard = append(heard, p)
+			continue
+		}
+		l.seen.Store(p.Arrival.UnixNano())
+		unheard++
+		bytes += p.n
+		p.Release()
+	}
+	clear(batch[len(heard):])
+	if unheard > 0 {
+		l.stats.in(unheard, bytes)
+	}
+	return heard
+}
+
 // forward owns the references of the batch. flush is for what it has sealed.
 func (l *layer) forward(batch []*Packet, flush func(burst)) {
+	batch = l.screen(batch)
 	even(batch)
 	fresh := batch[:0]
-	var unheard, bytes int
+	var bytes int
 	for _, p := range batch {
 		if l.video {
 			p.describe()
-		}
-		if l.voice != nil && !l.voice.pass(p) {
-			l.seen.Store(p.Arrival.UnixNano())
-			unheard++
-			bytes += p.n
-			p.Release()
-			continue
 		}
 		if !l.ring.Put(p.Sequence, p) {
 			p.Release()
@@ -242,8 +262,8 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 			l.noteKeyframe(p)
 		}
 	}
-	if len(fresh)+unheard > 0 {
-		l.stats.in(len(fresh)+unheard, bytes)
+	if len(fresh) > 0 {
+		l.stats.in(len(fresh), bytes)
 	}
 	if len(fresh) == 0 {
 		return

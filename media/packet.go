@@ -30,6 +30,8 @@ type Packet struct {
 	// for all who get it.
 	picture    rewrite.VP8
 	hasPicture bool
+	// heard is set when the voice of the packet has let it through.
+	heard bool
 
 	refs    atomic.Int32
 	pool    *Pool
@@ -54,7 +56,7 @@ func (p *Pool) Get() *Packet {
 	}
 	pkt.refs.Store(1)
 	pkt.n, pkt.padding = 0, 0
-	pkt.hasPicture = false
+	pkt.hasPicture, pkt.heard = false, false
 	return pkt
 }
 

@@ -104,8 +104,15 @@ func (t *trackSource) forward() {
 func (t *trackSource) take() (*layer, []*Packet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.queue) == 0 || t.turn != nobody { // who has the turn looks again
+		return nil, nil
+	}
+	if t.layer != nil {
+		// Nobody is woken for what is not heard.
+		t.queue = t.layer.screen(t.queue)
+	}
 	switch {
-	case len(t.queue) == 0 || t.turn != nobody: // who has the turn looks again
+	case len(t.queue) == 0:
 		return nil, nil
 	case t.layer == nil || !t.layer.light(len(t.queue)):
 		t.ready.Signal()

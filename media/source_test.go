@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // brought is a source whose layer has subscribers, at ports from 1 on. Its
@@ -147,4 +148,59 @@ func TestPanicGivesTheTurnBack(t *testing.T) {
 			t.Errorf("%d packets", end.packets[1])
 		}
 	})
+}
+
+// Nobody is woken for a voice that is not heard. When it is, it goes to all who listen,
+// once and without gaps, whoever has found that it is.
+func TestUnheardWakesNobody(t *testing.T) {
+	const subscribers = 50
+	end := &nowhere{}
+	f := newFeed(Publication{Tracks: []TrackInfo{{Kind: Audio, Codec: codecVP8(), Layers: []LayerInfo{{}}}}}, &group{},
+		&network{burst: func() burst { return end }})
+	l := f.layers[0][0]
+	all := theatre(t, 1, 2)
+	l.voice = all[0].v
+	var tracks []*downTrack
+	for i := range subscribers {
+		tracks = append(tracks, listening(t, f, negotiated{ssrc: 7}, i+1))
+	}
+	s := newTrackSource(&section{kind: Audio}, func() { t.Error("dropped") })
+	s.feed(l)
+	now := time.Now()
+	speak := func(packets, mine, other int) {
+		for range packets {
+			now = now.Add(audioFrame)
+			all[1].say(other, now)
+			s.bring(all[0].packet(mine, now))
+		}
+	}
+	goroutine := func() {
+		batch := make([]*Packet, batchSize)
+		n, err := s.Read(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.forward(batch[:n], flush)
+	}
+	speak(20, 0, 90)
+	if len(s.queue) != 0 || s.turn != nobody {
+		t.Fatalf("%d packets wait for the goroutine", len(s.queue))
+	}
+	if n := l.stats.packetsIn.Load(); n != 20 || !l.alive(now) {
+		t.Errorf("%d packets have come", n)
+	}
+	all[1].v.leave()
+	speak(5, 90, 0)
+	if len(s.queue) != 5 || end.packets[1] != 0 {
+		t.Fatalf("%d packets wait for the goroutine, %d were sent by who brought them", len(s.queue), end.packets[1])
+	}
+	goroutine()
+	first, _, _ := tracks[0].numbering.Last()
+	speak(5, 90, 0) // the goroutine has the turn
+	goroutine()
+	for i, d := range tracks {
+		if seq, _, _ := d.numbering.Last(); end.packets[i+1] != 10 || seq != first+5 {
+			t.Fatalf("%d packets for %d, from %d to %d", end.packets[i+1], i, first, seq)
+		}
+	}
 }
