@@ -170,8 +170,8 @@ func (p *peer) serve(s stream, cancel context.CancelFunc) error {
 	p.mu.Lock()
 	p.out, p.reset = nil, nil
 	p.mu.Unlock()
+	p.sayAgain(sent, out) // before what is said from now on, as far as can be
 	p.hub.linkChanged(p.id, false)
-	p.sayAgain(sent, out)
 	return err
 }
 
