@@ -226,13 +226,3 @@ func (h *Hub) handle(ctx context.Context, c *conn, frame []byte) {
 		s.internal(ctx, m)
 	}
 }
-
-func (h *Hub) serverInfo() wire.ServerInfo {
-	info := wire.ServerInfo{Version: h.cfg.Version, Features: h.cfg.Features(), Node: h.deps.Self}
-	for _, n := range h.deps.Nodes.Nodes() {
-		if n.Alive && n.URL != "" {
-			info.Nodes = append(info.Nodes, wire.NodeRef{ID: n.ID, URL: n.URL})
-		}
-	}
-	return info
-}
