@@ -55,8 +55,9 @@ func (d *downTrack) replayTo(b burst, l *layer) (packets, bytes int) {
 		return 0, 0
 	}
 	history, epoch := l.sinceKeyframe(time.Now())
-	for i, p := range history {
-		if i > 0 || d.begin(t, p) {
+	flows := false
+	for _, p := range history {
+		if flows = flows || d.begin(t, p); flows {
 			if n, ok := d.forward(p, b); ok {
 				packets++
 				bytes += n
@@ -64,7 +65,7 @@ func (d *downTrack) replayTo(b burst, l *layer) (packets, bytes int) {
 		}
 		p.Release()
 	}
-	if d.current == t {
+	if flows {
 		t.epoch = epoch // another source that has begun meanwhile begins anew
 	}
 	return packets, bytes
