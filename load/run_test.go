@@ -39,21 +39,36 @@ func small(s *sfu) Plan {
 // measure runs a plan for a second.
 func measure(t *testing.T, plan Plan) *Report {
 	t.Helper()
+	return report(t, started(t, plan))
+}
+
+// started is a run in which everybody who listens is connected.
+func started(t *testing.T, plan Plan) *Run {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	run, err := Start(ctx, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer run.Close()
+	t.Cleanup(run.Close)
 	if got := len(run.Sessions()); got != 3 {
 		t.Errorf("%d sessions", got)
 	}
-	report, err := run.Measure(ctx, time.Second)
+	return run
+}
+
+// report measures a run for a second, and ends it.
+func report(t *testing.T, run *Run) *Report {
+	t.Helper()
+	defer run.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r, err := run.Measure(ctx, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return report
+	return r
 }
 
 // TestRun: the client against plain Pion in the same process.
@@ -91,9 +106,10 @@ func TestRun(t *testing.T) {
 func TestRunSeesDamage(t *testing.T) {
 	s := startSFU(t)
 	var n atomic.Int32
+	var connected atomic.Bool // all who listen: what was before is not counted
 	s.forward = func(kind webrtc.RTPCodecType, p *rtp.Packet) []*rtp.Packet {
-		if kind == webrtc.RTPCodecTypeVideo && n.Add(1) > 40 {
-			switch n.Load() {
+		if kind == webrtc.RTPCodecTypeVideo && connected.Load() {
+			switch n.Add(1) {
 			case 41: // lost
 				return nil
 			case 45: // changed
@@ -102,7 +118,9 @@ func TestRunSeesDamage(t *testing.T) {
 		}
 		return []*rtp.Packet{p}
 	}
-	report := measure(t, small(s))
+	run := started(t, small(s))
+	connected.Store(true)
+	report := report(t, run)
 	damaged := 0
 	for i := range report.Streams {
 		st := &report.Streams[i]
