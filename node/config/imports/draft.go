@@ -19,6 +19,7 @@ type draft struct {
 	proxies               bool      // which proxies are trusted was said
 	listed, hosts         setting   // Nextclouds by section, and by host as files of long ago have them
 	secret                string    // of those without one of their own
+	limits                []setting // of those by host
 	rest                  []setting // of signaling servers, with no rule: also the sections of Nextclouds
 	video, screen         int
 }
@@ -153,9 +154,19 @@ func (d *draft) nextclouds() error {
 		d.add(b)
 	}
 	for _, host := range list(d.hosts.value) {
-		d.add(config.Backend{URL: "https://" + host, Secret: d.secret})
+		b := config.Backend{URL: "https://" + host, Secret: d.secret}
+		for _, s := range d.limits {
+			if err := d.nextcloud(&b, s); err != nil {
+				return err
+			}
+		}
+		d.add(b)
 	}
-	if d.hosts.value != "" {
+	if d.hosts.value == "" {
+		for _, s := range d.limits {
+			d.notNeeded(s, "it was for hosts of allowed only")
+		}
+	} else {
 		d.notTaken(d.hosts, "each host is a Nextcloud of its own now, and they share no rooms")
 	}
 	for _, s := range d.rest {
@@ -163,7 +174,13 @@ func (d *draft) nextclouds() error {
 			d.notTaken(s, "not known, and no section of a Nextcloud that \"backends\" lists")
 		}
 	}
-	d.listed, d.hosts, d.rest = setting{}, setting{}, nil // there may be another file
+	d.listed, d.hosts, d.limits, d.rest = setting{}, setting{}, nil, nil // there may be another file
+	return nil
+}
+
+// limit is one of all Nextclouds by host.
+func (d *draft) limit(s setting) error {
+	d.limits = append(d.limits, s)
 	return nil
 }
 
