@@ -53,6 +53,11 @@ func (h *Hub) perBackend() (sessions, rooms map[store.BackendID]int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	sessions, rooms = make(map[store.BackendID]int), make(map[store.BackendID]int)
+	if h.deps.Registry != nil {
+		for _, id := range h.deps.Registry.IDs() {
+			sessions[id], rooms[id] = 0, 0
+		}
+	}
 	embedded := len(h.sessions)
 	for id, n := range h.census.here {
 		sessions[id] = n

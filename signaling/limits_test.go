@@ -119,13 +119,12 @@ func TestBackendLimitAtOnce(t *testing.T) {
 	}
 }
 
-// Sessions and rooms are counted by their Nextcloud.
+// Sessions and rooms are counted by their Nextcloud, also while there are none: a
+// dashboard has a line, not a gap.
 func TestPerBackend(t *testing.T) {
 	c := newCluster(t, 1)
 	people(c)
 	n := c.nodes[0]
-	c.come(n, "bob")
-	alice := c.enter(n, "alice")
 	series := func() map[string]float64 {
 		families, err := n.metrics.Gather()
 		if err != nil {
@@ -143,7 +142,13 @@ func TestPerBackend(t *testing.T) {
 		}
 		return values
 	}
-	want := map[string]float64{"talkd_signaling_backend_sessions": 2, "talkd_signaling_backend_rooms": 1}
+	want := map[string]float64{"talkd_signaling_backend_sessions": 0, "talkd_signaling_backend_rooms": 0}
+	if got := series(); !maps.Equal(got, want) {
+		t.Errorf("of nobody: %v", got)
+	}
+	c.come(n, "bob")
+	alice := c.enter(n, "alice")
+	want = map[string]float64{"talkd_signaling_backend_sessions": 2, "talkd_signaling_backend_rooms": 1}
 	if got := series(); !maps.Equal(got, want) {
 		t.Errorf("%v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -133,6 +134,11 @@ func (r *Registry) HasOrigin(origin string) bool {
 
 // Len says how many instances are served.
 func (r *Registry) Len() int { return len(r.known.Load().ordered) }
+
+// IDs are those of the instances that are served.
+func (r *Registry) IDs() []store.BackendID {
+	return slices.Collect(maps.Keys(r.known.Load().byID))
+}
 
 // givenUp counts those that do not answer.
 func (r *Registry) givenUp() (n float64) {
