@@ -56,6 +56,7 @@ type replica struct {
 	snapshot  whole[signalpb.Snapshot, *signalpb.Snapshot] // guarded by mu; the parts that have come
 	listed    time.Time                                    // guarded by mu; when apps got a complete list
 	listing   bool                                         // guarded by mu; they get another one soon
+	gone      []*signalpb.Member                           // guarded by mu; whom the next one has as not in the call
 	news      chan struct{}                                // guarded by mu; closed and replaced at each change
 	parting   time.Time                                    // guarded by mu; when somebody left who could not be taken leave of; zero: nobody
 	closed    bool                                         // guarded by mu; no longer in the index

@@ -184,11 +184,13 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 
 func (r *replica) leftLocked(ids []string) effects {
 	var left []store.SessionID
+	var parted []*signalpb.Member
 	for _, text := range ids {
 		id := store.SessionID(text)
 		if _, claimed := r.claims.sessions[id]; claimed || r.members[id] == nil {
 			continue // the home is about to hear that it is here
 		}
+		parted = append(parted, r.members[id])
 		delete(r.members, id)
 		r.hub.whereabouts.remove(id, r)
 		delete(r.ahead, id)
@@ -202,7 +204,8 @@ func (r *replica) leftLocked(ids []string) effects {
 	if len(left) == 0 {
 		return nil
 	}
-	after := append(r.tellLocked(wire.LeaveEvent(left...), ""), r.coolLocked(left)...)
+	after := append(r.partedLocked(parted), r.tellLocked(wire.LeaveEvent(left...), "")...)
+	after = append(after, r.coolLocked(left)...)
 	after = append(after, r.forgottenLocked(left)...)
 	return append(after, r.desksLocked("", func(s *Session) {
 		for _, id := range left {

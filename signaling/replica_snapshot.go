@@ -33,10 +33,11 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		}
 	}
 	var left []store.SessionID
-	for id := range old {
+	var parted []*signalpb.Member
+	for id, m := range old {
 		if r.members[id] == nil {
 			r.hub.whereabouts.remove(id, r)
-			left = append(left, id)
+			left, parted = append(left, id), append(parted, m)
 		}
 	}
 	for id, s := range r.local {
@@ -52,6 +53,7 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		}
 	}
 	if len(left) > 0 {
+		after = append(after, r.partedLocked(parted)...)
 		after = append(after, r.tellLocked(wire.LeaveEvent(left...), "")...)
 		after = append(after, r.coolLocked(left)...)
 	}

@@ -7,13 +7,17 @@ import (
 
 	"github.com/talkd/talkd/signaling/internal/signalpb"
 	"github.com/talkd/talkd/signaling/wire"
+	"github.com/talkd/talkd/store"
 )
 
 // Who is in the call is told in two ways. Web clients keep those whom an update
 // does not name, so they get what has changed. Apps take an update for the whole
-// list and drop whom it does not name (Talk's for Android does), so they get all
-// of it. In a room of hundreds that whole list at each change would be more than
+// list and drop whom it does not name (Talk's for Android did until 2026), so they get
+// all of it. In a room of hundreds that whole list at each change would be more than
 // anybody can read: there it comes less often.
+//
+// Who leaves the room leaves the call. Web clients know; to the app for Android those go
+// on being in the call of whom no list says otherwise. So the next list says so.
 const (
 	listAtOnce   = 32                   // a list of so many comes at each change
 	listPerEntry = 5 * time.Millisecond // otherwise one of 200 each second
@@ -26,12 +30,45 @@ func (r *replica) usersEventLocked(changed []*signalpb.Member) effects {
 		return nil
 	}
 	sortMembers(changed)
-	after := r.usersToLocked(changed, true)
+	return append(r.usersToLocked(changed, true), r.listNowLocked()...)
+}
+
+// partedLocked tells the apps among our sessions that those are not in the call any
+// more who have left the room.
+func (r *replica) partedLocked(left []*signalpb.Member) effects {
+	before := len(r.gone)
+	for _, m := range left {
+		if m.GetInCall()&inCallFlag != 0 {
+			m = cloneMember(m)
+			m.InCall, m.Public = 0, withInCall(m.GetPublic(), 0)
+			r.gone = append(r.gone, m)
+		}
+	}
+	if len(r.gone) == before {
+		return nil
+	}
+	return r.listNowLocked()
+}
+
+// listNowLocked gives apps the whole list, or sees to it that they get it.
+func (r *replica) listNowLocked() effects {
 	if wait := time.Until(r.listed.Add(r.listIntervalLocked())); wait > 0 {
 		r.listSoonLocked(wait)
-		return after
+		return nil
 	}
-	return append(after, r.usersToLocked(r.orderedLocked(), false)...)
+	return r.listLocked()
+}
+
+// listLocked is that list, with those who have left since the last one.
+func (r *replica) listLocked() effects {
+	list := r.orderedLocked()
+	for _, m := range r.gone {
+		if r.members[store.SessionID(m.GetSession())] == nil { // it is not back
+			list = append(list, m)
+		}
+	}
+	r.gone = nil
+	return r.usersToLocked(list, false)
 }
 
 // usersToLocked sends those members of the list whose state in the call is
@@ -88,7 +125,7 @@ func (r *replica) list() {
 	defer r.order.Unlock()
 	r.mu.Lock()
 	r.listing = false
-	after := r.usersToLocked(r.orderedLocked(), false)
+	after := r.listLocked()
 	r.mu.Unlock()
 	after.run()
 }

@@ -78,6 +78,40 @@ func TestUsersThatChanged(t *testing.T) {
 	expectUsers(t, "who resumes", back, "nc-alice", "nc-bob", "nc-carol")
 }
 
+// TestUsersWhoLeave: who leaves the room is not in the call any more; apps are told so
+// before they hear of the leave.
+func TestUsersWhoLeave(t *testing.T) {
+	c, alice, bob, carol := call(t)
+	c.nextcloud.AddUser("dave", "Dave")
+	page := c.enterPage(c.nodes[0], "dave")
+	expectJoin(alice, page.Session)
+	expectJoin(bob, page.Session)
+	page.Barrier()
+	page.Drain()
+	for _, app := range []*signalingtest.Client{alice, bob} {
+		app.Barrier()
+		app.Drain()
+	}
+	carol.Bye()
+	for _, app := range []*signalingtest.Client{alice, bob} {
+		m := app.Next()
+		if m.Event == nil || m.Event.Target != wire.TargetParticipants {
+			t.Fatalf("next %s", wire.Encode(m))
+		}
+		var in []string
+		for _, u := range m.Event.Update.Users {
+			in = append(in, string(u["sessionId"])+string(u["inCall"]))
+		}
+		if want := fmt.Sprintf(`["%s"7 "%s"7 "%s"0]`, alice.Session, bob.Session, carol.Session); fmt.Sprint(in) != want {
+			t.Errorf("told %v, want %s", in, want)
+		}
+		expectLeave(app, carol.Session)
+	}
+	if m := page.Next(); m.Event == nil || m.Event.Type != wire.EventLeave {
+		t.Errorf("a page: next %s", wire.Encode(m))
+	}
+}
+
 // TestUsersOfLargeRoom: in a large room apps get the complete list less often,
 // but the last state of it.
 func TestUsersOfLargeRoom(t *testing.T) {
