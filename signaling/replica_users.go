@@ -12,12 +12,12 @@ import (
 
 // Who is in the call is told in two ways. Web clients keep those whom an update
 // does not name, so they get what has changed. Apps take an update for the whole
-// list and drop whom it does not name (Talk's for Android did until 2026), so they get
-// all of it. In a room of hundreds that whole list at each change would be more than
-// anybody can read: there it comes less often.
+// list and drop whom it does not name (Talk's for iOS does, for Android did until 2026),
+// so they get all of it. In a room of hundreds that whole list at each change would be
+// more than anybody can read: there it comes less often.
 //
-// Who leaves the room leaves the call. Web clients know; to the app for Android those go
-// on being in the call of whom no list says otherwise. So the next list says so.
+// Who leaves the room leaves the call. Web clients know; to those apps everybody goes on
+// being in the call of whom no list says otherwise. So the next list says so.
 const (
 	listAtOnce   = 32                   // a list of so many comes at each change
 	listPerEntry = 5 * time.Millisecond // otherwise one of 200 each second
