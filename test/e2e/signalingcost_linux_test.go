@@ -21,6 +21,7 @@ var (
 
 	signalingPeer       = flag.String("signaling.peer", "", "TestSignalingCost: URL of another signaling server, which does what one node does, by turns with it")
 	signalingPeerRun    = flag.String("signaling.peer-run", "", "TestSignalingCost: the command that runs it, as one process")
+	signalingPeerPID    = flag.String("signaling.peer-pid", "", "TestSignalingCost: what runs for it beside, such as its NATS server, and counts too: process ids, with commas")
 	signalingPeerSecret = flag.String("signaling.peer-secret", "the shared secret of tests", "TestSignalingCost: what it shares with any Nextcloud")
 )
 
@@ -33,14 +34,15 @@ func TestSignalingCost(t *testing.T) {
 		for turn := range *signalingTurns {
 			t.Run(fmt.Sprintf("talkd %d", turn+1), func(t *testing.T) {
 				nc, c := startServing(t, nodes)
-				measure(t, contender{nodes: c.nodes, talkers: newTalkers(t, nc)})
+				measure(t, contender{nodes: c.nodes, talkers: newTalkers(t, nc), pids: pidsOf(c.nodes)})
 			})
 			if *signalingPeer == "" || nodes > 1 {
 				continue
 			}
 			t.Run(fmt.Sprintf("peer %d", turn+1), func(t *testing.T) {
 				nc := signalingtest.NewNextcloud(t, *signalingPeerSecret)
-				measure(t, contender{nodes: []node{startPeer(t)}, talkers: newTalkers(t, nc), peer: true})
+				peer := []node{startPeer(t)}
+				measure(t, contender{nodes: peer, talkers: newTalkers(t, nc), pids: append(pidsOf(peer), besidePeer(t)...), peer: true})
 			})
 		}
 	}
@@ -50,21 +52,21 @@ func TestSignalingCost(t *testing.T) {
 
 	idle := func(sessions int, gap time.Duration) func(*testing.T, contender) {
 		return func(t *testing.T, c contender) {
-			server := c.nodes[0]
 			c.enter(c.nodes, "first", first, firstRooms, time.Millisecond)
 			talkFor(t, *signalingSettle)
-			empty, before, began := resident(t, server.PID), timesOf(server.PID), time.Now()
+			empty, before, began := c.resident(), c.ran(), time.Now()
 			c.enter(c.nodes, "idle", sessions, 10, gap)
-			joined, took := timesOf(server.PID), time.Since(began)
-			full := resident(t, server.PID)
+			joining, took := c.ran()-before, time.Since(began)
+			full := c.resident()
 			talkFor(t, *signalingSettle)
-			settled := resident(t, server.PID)
-			resting := costOf(server.PID, func() float64 { talkFor(t, *signalingWindow); return 0 })
+			settled, before, began := c.resident(), c.ran(), time.Now()
+			talkFor(t, *signalingWindow)
+			resting := (c.ran() - before).Seconds() / time.Since(began).Seconds()
 			of := fmt.Sprintf("%d sessions in rooms of 10, one each %v", sessions, gap)
-			table.add(c.peer, row{of, "CPU s as they come"}, (joined.ran - before.ran).Seconds())
+			table.add(c.peer, row{of, "CPU s as they come"}, joining.Seconds())
 			table.add(c.peer, row{of, "kB of one"}, (full-empty)/float64(sessions))
 			table.add(c.peer, row{of, "kB of one, later"}, (settled-empty)/float64(sessions))
-			table.add(c.peer, row{of, "CPU % of all when idle"}, 100*resting.busy)
+			table.add(c.peer, row{of, "CPU % of all when idle"}, 100*resting)
 			t.Logf("%d sessions came within %v", sessions, took.Round(time.Millisecond))
 		}
 	}
@@ -77,18 +79,11 @@ func TestSignalingCost(t *testing.T) {
 		talking := func(what string, each int, gap time.Duration) {
 			t.Helper()
 			expected := each * (people - 1)
-			var before []processTimes
-			for _, n := range c.nodes {
-				before = append(before, timesOf(n.PID))
-			}
-			began := time.Now()
+			before, began := c.ran(), time.Now()
 			c.say(each, gap)
 			o := c.hear(expected)
 			took := o.last.Sub(began).Seconds()
-			var ran time.Duration
-			for i, n := range c.nodes {
-				ran += timesOf(n.PID).ran - before[i].ran
-			}
+			ran := c.ran() - before
 			switch all := expected * people; {
 			case o.heard == all && o.wrong == 0 && o.ended == 0:
 			case c.peer:

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -16,7 +17,8 @@ import (
 type contender struct {
 	*talkers
 	nodes []node
-	peer  bool // another signaling server, which may lose messages
+	pids  []int // of all that is theirs
+	peer  bool  // another signaling server, which may lose messages
 }
 
 // hear waits until all have heard n messages; of a peer until nothing comes any more.
@@ -26,6 +28,42 @@ func (c contender) hear(n int) heardAll {
 		return c.awaitLull(n)
 	}
 	return c.await(n, time.Minute)
+}
+
+// ran is the time of the processor that they have had.
+func (c contender) ran() (sum time.Duration) {
+	for _, pid := range c.pids {
+		sum += timesOf(pid).ran
+	}
+	return sum
+}
+
+// resident is their memory in KiB.
+func (c contender) resident() (kib float64) {
+	for _, pid := range c.pids {
+		kib += resident(c.t, pid)
+	}
+	return kib
+}
+
+func pidsOf(nodes []node) (pids []int) {
+	for _, n := range nodes {
+		pids = append(pids, n.PID)
+	}
+	return pids
+}
+
+// besidePeer are the processes that the peer needs.
+func besidePeer(t *testing.T) (pids []int) {
+	t.Helper()
+	for text := range strings.FieldsFuncSeq(*signalingPeerPID, func(r rune) bool { return r == ',' }) {
+		pid, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("-signaling.peer-pid: %v", err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
 }
 
 // startPeer runs the other server until the test ends.
