@@ -43,6 +43,7 @@ type Hub struct {
 	throttle   *throttle
 	used       *usedTickets
 	handler    http.Handler
+	writers    writers
 	buffers    sync.Pool // of outlets
 	life       uint64    // tells this node from one before a restart
 	moves      *moves
@@ -236,10 +237,11 @@ func (h *Hub) shutdown() {
 	}
 	h.stop()
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for h.tasks > 0 {
 		h.idle.Wait()
 	}
+	h.mu.Unlock()
+	h.writers.running.Wait()
 }
 
 // parting tells whether somebody is still being told that this node stops.

@@ -23,7 +23,8 @@ type outlet struct {
 
 	mu      sync.Mutex // held while something is written
 	closed  bool       // guarded by mu
-	unheard unheard    // guarded by mu, but for raw, which stays
+	begun   []byte     // guarded by mu; the rest of a frame that has gone out in part
+	unheard unheard    // guarded by mu
 }
 
 // Write is for the library.
@@ -33,26 +34,96 @@ func (o *outlet) Write(p []byte) (int, error) {
 	return o.writeLocked(p)
 }
 
-func (o *outlet) writeLocked(p []byte) (int, error) {
+// writeLocked writes p after what has been begun.
+func (o *outlet) writeLocked(p []byte) (n int, err error) {
 	_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
 	if o.closing.Load() {
 		return 0, net.ErrClosed
 	}
-	n, err := o.Conn.Write(p)
-	o.unheard.written += int64(n)
 	// TLS writes by itself now and then.
-	_ = o.SetWriteDeadline(time.Time{})
+	defer func() { _ = o.SetWriteDeadline(time.Time{}) }()
+	if len(o.begun) > 0 {
+		n, err = o.Conn.Write(o.begun)
+		o.unheard.written += int64(n)
+		if o.begun = o.begun[n:]; err != nil {
+			return 0, err
+		}
+		o.begun = nil
+	}
+	if len(p) > 0 {
+		n, err = o.Conn.Write(p)
+		o.unheard.written += int64(n)
+	}
 	return n, err
 }
-
-// maxBuffer is what is kept to be used again.
-const maxBuffer = 2 * maxWrite
 
 // writeFrames sends messages at once: a system call costs much more than to copy
 // them. It tells how many have gone out whole, and keeps those of a session until
 // they are acknowledged. What the connection says itself comes before its session,
 // or after the end of it, when nobody comes back for anything.
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	buffer := o.framed(frames)
+	defer o.reuse(buffer)
+	begin := o.unheard.written + int64(len(o.begun))
+	_, err := o.writeLocked(*buffer)
+	return o.keepLocked(frames, begin, ofSession), err
+}
+
+// tryFrames is writeFrames as far as the kernel takes it at once. A frame of which it
+// has taken a part counts as whole: the rest goes out before all else.
+func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
+	if !o.mu.TryLock() {
+		return 0, errPatience
+	}
+	defer o.mu.Unlock()
+	switch {
+	case o.closing.Load():
+		return 0, net.ErrClosed
+	case o.unheard.fd == 0 || len(o.begun) > 0:
+		return 0, errPatience
+	}
+	buffer := o.framed(frames)
+	defer o.reuse(buffer)
+	begin := o.unheard.written
+	n, err := sendNow(o.unheard.fd, *buffer)
+	o.unheard.written += int64(n)
+	if err == nil && n < len(*buffer) {
+		end := 0
+		for i := 0; end < n; i++ {
+			end += headerSize(len(frames[i])) + len(frames[i])
+		}
+		o.begun, err = bytes.Clone((*buffer)[n:end]), errPatience
+	}
+	return o.keepLocked(frames, begin, ofSession), err
+}
+
+// keepLocked keeps what has gone out of frames which begin at that byte, and tells how
+// many have.
+func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
+	if ofSession {
+		o.unheard.askSometimes()
+	} else {
+		o.unheard.frames = nil
+	}
+	out := o.unheard.written + int64(len(o.begun))
+	for i, frame := range frames {
+		if begin += int64(headerSize(len(frame)) + len(frame)); begin > out {
+			return i
+		}
+		if ofSession {
+			o.unheard.add(frame, begin)
+		}
+	}
+	return len(frames)
+}
+
+// maxBuffer is what is kept to be used again.
+const maxBuffer = 2 * maxWrite
+
+// framed puts messages one after the other.
+func (o *outlet) framed(frames [][]byte) *[]byte {
 	buffer, _ := o.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
@@ -61,29 +132,19 @@ func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
 	for _, frame := range frames {
 		all = append(appendHeader(all, len(frame)), frame...)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if ofSession {
-		o.unheard.askSometimes()
-	} else {
-		o.unheard.frames = nil
-	}
-	end := o.unheard.written
-	_, err := o.writeLocked(all)
-	if cap(all) <= maxBuffer {
-		*buffer = all
+	*buffer = all
+	return buffer
+}
+
+func (o *outlet) reuse(buffer *[]byte) {
+	if cap(*buffer) <= maxBuffer {
 		o.buffers.Put(buffer)
 	}
-	for i, frame := range frames {
-		var header [10]byte
-		if end += int64(len(appendHeader(header[:0], len(frame))) + len(frame)); end > o.unheard.written {
-			return i, err
-		}
-		if ofSession {
-			o.unheard.add(frame, end)
-		}
-	}
-	return len(frames), err
+}
+
+func headerSize(size int) int {
+	var header [10]byte
+	return len(appendHeader(header[:0], size))
 }
 
 // appendHeader begins a text message of one frame from a server, RFC 6455 section 5.2.
@@ -117,7 +178,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u.outlet.Conn, u.outlet.unheard.raw = conn, rawOf(conn)
+	u.outlet.Conn, u.outlet.unheard.fd = conn, socketOf(conn)
 	early, err := was.Peek(was.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err

@@ -370,7 +370,7 @@ func (r *replica) tellLocked(m wire.ServerMessage, except store.SessionID) effec
 	frame := wire.Encode(m)
 	after := make(effects, 0, len(r.local))
 	for id, s := range r.local {
-		if id != except && r.hearsLocked(id) {
+		if id != except && r.hearsLocked(id, s) {
 			after = append(after, func() { s.send(frame) })
 		}
 	}

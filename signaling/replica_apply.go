@@ -300,7 +300,7 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		frame := sayFrame(say)
 		listeners := make([]*Session, 0, len(r.local))
 		for id, s := range r.local {
-			if id == sender || !r.hearsLocked(id) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+			if id == sender || !r.hearsLocked(id, s) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
 				continue
 			}
 			listeners = append(listeners, s)

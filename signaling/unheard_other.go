@@ -5,12 +5,13 @@ package signaling
 import (
 	"errors"
 	"net"
-	"syscall"
 )
 
-// rawOf is nil: nothing is kept.
-func rawOf(net.Conn) syscall.RawConn { return nil }
+// socketOf is none: nothing is kept, and the rest is not called.
+func socketOf(net.Conn) int { return 0 }
 
-func unacknowledged(syscall.RawConn) (uint32, error) { return 0, errors.ErrUnsupported }
+func sendNow(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
-func established(syscall.RawConn) bool { return false }
+func unacknowledged(int) (uint32, error) { return 0, errors.ErrUnsupported }
+
+func established(int) bool { return false }
