@@ -104,10 +104,14 @@ bench-connect: build ## how soon the first media come, and what a subscription c
 	@$(GOTEST) -count=1 -v -run '^(TestFirstMedia|TestSubscriptionMemory)$$' ./test/e2e \
 	  -args -connect.rounds=60 -connect.speakers=20 -connect.listeners=20 -cost.window=10s
 
+# PEER is the URL of another signaling server that serves any Nextcloud on this machine, PEER_RUN the command that
+# runs it as one process, PEER_SECRET what it shares with Nextclouds: it does the same, by turns.
+PEER_SECRET ?= the shared secret of tests
 .PHONY: bench-signaling
-bench-signaling: build ## what those cost a node who are there, come and talk, without media
-	@$(GOTEST) -count=1 -v -timeout 20m -run '^TestSignalingCost$$' ./test/e2e -args -signaling.idle=1000 -signaling.crowd=10000 \
-	  -signaling.room=100 -signaling.window=10s -signaling.settle=20s
+bench-signaling: build ## what those cost a node who are there, come and talk, without media (PEER, PEER_RUN, PEER_SECRET: beside another server)
+	@$(GOTEST) -count=1 -v -timeout 30m -run '^TestSignalingCost$$$(if $(PEER),/^(idle|room)$$)' ./test/e2e -args -signaling.idle=1000 -signaling.crowd=10000 \
+	  -signaling.room=100 -signaling.window=10s -signaling.settle=20s \
+	  $(if $(PEER),-signaling.turns=2 -signaling.peer=$(PEER) -signaling.peer-run='$(PEER_RUN)' -signaling.peer-secret='$(PEER_SECRET)')
 
 .PHONY: gobench
 gobench: ## Go benchmarks of the packet path and of the state machine

@@ -2,87 +2,120 @@ package e2e
 
 import (
 	"flag"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/talkd/talkd/signaling/signalingtest"
 )
 
 // By default this only shows that the measurement works, and that nothing is lost;
-// docs/performance.md has the flags of the real one.
+// docs/signaling-performance.md has the flags of the real one.
 var (
 	signalingIdle   = flag.Int("signaling.idle", 20, "TestSignalingCost: sessions that say nothing, in rooms of 10")
 	signalingCrowd  = flag.Int("signaling.crowd", 20, "TestSignalingCost: as many again, more quickly")
 	signalingSettle = flag.Duration("signaling.settle", 0, "TestSignalingCost: how long they say nothing before the memory is read")
 	signalingRoom   = flag.Int("signaling.room", 8, "TestSignalingCost: people in one room who talk")
 	signalingWindow = flag.Duration("signaling.window", time.Second, "TestSignalingCost: for how long")
+	signalingTurns  = flag.Int("signaling.turns", 1, "TestSignalingCost: how often all of it is done; the medians count")
+
+	signalingPeer       = flag.String("signaling.peer", "", "TestSignalingCost: URL of another signaling server, which does what one node does, by turns with it")
+	signalingPeerRun    = flag.String("signaling.peer-run", "", "TestSignalingCost: the command that runs it, as one process")
+	signalingPeerSecret = flag.String("signaling.peer-secret", "the shared secret of tests", "TestSignalingCost: what it shares with any Nextcloud")
 )
 
 // TestSignalingCost tells what a node takes for those who are there, come, and say
 // something to everybody in the room. Nothing is lost, whatever they do.
 func TestSignalingCost(t *testing.T) {
-	start := func(t *testing.T, nodes int) (*cluster, *talkers) {
-		nc, c := startServing(t, nodes)
-		return c, newTalkers(t, nc)
+	table := newVersus()
+	defer func() { t.Logf("medians:\n%s", table) }()
+	turns := func(t *testing.T, nodes int, measure func(*testing.T, contender)) {
+		for turn := range *signalingTurns {
+			t.Run(fmt.Sprintf("talkd %d", turn+1), func(t *testing.T) {
+				nc, c := startServing(t, nodes)
+				measure(t, contender{nodes: c.nodes, talkers: newTalkers(t, nc)})
+			})
+			if *signalingPeer == "" || nodes > 1 {
+				continue
+			}
+			t.Run(fmt.Sprintf("peer %d", turn+1), func(t *testing.T) {
+				nc := signalingtest.NewNextcloud(t, *signalingPeerSecret)
+				measure(t, contender{nodes: []node{startPeer(t)}, talkers: newTalkers(t, nc), peer: true})
+			})
+		}
 	}
 	// What a node takes for the first that comes, such as connections to the
 	// backend, is not what one more takes.
 	const first, firstRooms = 10, 10
 
-	idle := func(sessions int, gap time.Duration) func(*testing.T) {
-		return func(t *testing.T) {
-			c, ts := start(t, 1)
+	idle := func(sessions int, gap time.Duration) func(*testing.T, contender) {
+		return func(t *testing.T, c contender) {
 			server := c.nodes[0]
-			ts.enter(c.nodes, "first", first, firstRooms, time.Millisecond)
+			c.enter(c.nodes, "first", first, firstRooms, time.Millisecond)
 			talkFor(t, *signalingSettle)
 			empty, before, began := resident(t, server.PID), timesOf(server.PID), time.Now()
-			ts.enter(c.nodes, "idle", sessions, 10, gap)
+			c.enter(c.nodes, "idle", sessions, 10, gap)
 			joined, took := timesOf(server.PID), time.Since(began)
 			full := resident(t, server.PID)
 			talkFor(t, *signalingSettle)
 			settled := resident(t, server.PID)
 			resting := costOf(server.PID, func() float64 { talkFor(t, *signalingWindow); return 0 })
-			t.Logf("%d sessions in rooms of 10 came within %v: CPU %.2f s; memory of one %.1f kB, after %v %.1f kB; CPU of all when idle %.2f %%",
-				sessions, took.Round(time.Millisecond), (joined.ran - before.ran).Seconds(),
-				(full-empty)/float64(sessions), *signalingSettle, (settled-empty)/float64(sessions), 100*resting.busy)
+			of := fmt.Sprintf("%d sessions in rooms of 10, one each %v", sessions, gap)
+			table.add(c.peer, row{of, "CPU s as they come"}, (joined.ran - before.ran).Seconds())
+			table.add(c.peer, row{of, "kB of one"}, (full-empty)/float64(sessions))
+			table.add(c.peer, row{of, "kB of one, later"}, (settled-empty)/float64(sessions))
+			table.add(c.peer, row{of, "CPU % of all when idle"}, 100*resting.busy)
+			t.Logf("%d sessions came within %v", sessions, took.Round(time.Millisecond))
 		}
 	}
-	t.Run("idle", idle(*signalingIdle, 10*time.Millisecond))
-	t.Run("crowd", idle(*signalingCrowd, 2*time.Millisecond))
+	t.Run("idle", func(t *testing.T) { turns(t, 1, idle(*signalingIdle, 10*time.Millisecond)) })
+	t.Run("crowd", func(t *testing.T) { turns(t, 1, idle(*signalingCrowd, 2*time.Millisecond)) })
 
-	for _, c := range []struct {
-		name  string
-		nodes int
-	}{{"room", 1}, {"rooms apart", 3}} {
-		t.Run(c.name, func(t *testing.T) {
-			c, ts := start(t, c.nodes)
-			people := *signalingRoom
-			ts.enter(c.nodes, "talk", people, people, 10*time.Millisecond)
-			talking := func(what string, each int, gap time.Duration) {
-				t.Helper()
-				expected := each * (people - 1)
-				var before []processTimes
-				for _, n := range c.nodes {
-					before = append(before, timesOf(n.PID))
-				}
-				began := time.Now()
-				ts.say(each, gap)
-				o := ts.await(expected, time.Minute)
-				took := time.Since(began).Seconds()
-				var ran time.Duration
-				for i, n := range c.nodes {
-					ran += timesOf(n.PID).ran - before[i].ran
-				}
-				if o.heard != expected*people || o.wrong > 0 || o.ended > 0 {
-					t.Errorf("%s: heard %d of %d, %d not in order, %d connections lost", what, o.heard, expected*people, o.wrong, o.ended)
-				}
-				t.Logf("%d people at %d nodes, %s: %.0f deliveries/s, CPU %.0f %%, %.1f CPU s per million; within a node %s; between nodes %s",
-					people, len(c.nodes), what, float64(o.heard)/took, 100*ran.Seconds()/took, ran.Seconds()/float64(o.heard)*1e6,
-					quantiles(o.near), quantiles(o.far))
+	room := func(t *testing.T, c contender) {
+		people := *signalingRoom
+		c.enter(c.nodes, "talk", people, people, 10*time.Millisecond)
+		talking := func(what string, each int, gap time.Duration) {
+			t.Helper()
+			expected := each * (people - 1)
+			var before []processTimes
+			for _, n := range c.nodes {
+				before = append(before, timesOf(n.PID))
 			}
-			seconds := max(int(signalingWindow.Seconds()), 1)
-			talking("1 message/s each", seconds, time.Second)
-			talking("2 messages/s each", 2*seconds, time.Second/2)
-			talking("5 messages/s each", 5*seconds, time.Second/5)
-			talking("20 messages each at once", 20, 0)
-		})
+			began := time.Now()
+			c.say(each, gap)
+			o := c.hear(expected)
+			took := o.last.Sub(began).Seconds()
+			var ran time.Duration
+			for i, n := range c.nodes {
+				ran += timesOf(n.PID).ran - before[i].ran
+			}
+			switch all := expected * people; {
+			case o.heard == all && o.wrong == 0 && o.ended == 0:
+			case c.peer:
+				t.Logf("LOST: the peer delivered %d of %d, and %d connections ended (%s)", o.heard, all, o.ended, what)
+			default:
+				t.Errorf("%s: heard %d of %d, %d not in order, %d connections lost", what, o.heard, all, o.wrong, o.ended)
+			}
+			of := fmt.Sprintf("%d people, nodes: %d, %s", people, len(c.nodes), what)
+			table.add(c.peer, row{of, "deliveries/s"}, float64(o.heard)/took)
+			table.add(c.peer, row{of, "lost, %"}, 100*(1-float64(o.heard)/float64(expected*people)))
+			table.add(c.peer, row{of, "CPU s of a million deliveries"}, ran.Seconds()/float64(o.heard)*1e6)
+			for _, delays := range []struct {
+				where string
+				ms    []uint32
+			}{{"within a node", o.near}, {"between nodes", o.far}} {
+				if len(delays.ms) > 0 {
+					table.add(c.peer, row{of, "ms " + delays.where + ", p50"}, quantile(delays.ms, 0.5))
+					table.add(c.peer, row{of, "ms " + delays.where + ", p99"}, quantile(delays.ms, 0.99))
+				}
+			}
+		}
+		seconds := max(int(signalingWindow.Seconds()), 1)
+		talking("1 message/s each", seconds, time.Second)
+		talking("2 messages/s each", 2*seconds, time.Second/2)
+		talking("5 messages/s each", 5*seconds, time.Second/5)
+		talking("20 messages each at once", 20, 0)
 	}
+	t.Run("room", func(t *testing.T) { turns(t, 1, room) })
+	t.Run("rooms apart", func(t *testing.T) { turns(t, 3, room) })
 }

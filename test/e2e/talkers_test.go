@@ -47,6 +47,7 @@ type talker struct {
 	said   map[int]int         // guarded by mu; the last number that each sender was heard with
 	wrong  int                 // guarded by mu; messages that were missed, doubled or out of order
 	heard  int                 // guarded by mu
+	last   time.Time           // guarded by mu; when that was
 	delays map[string][]uint32 // guarded by mu; in µs, by the node of who said it
 	err    error               // guarded by mu
 }
@@ -176,9 +177,11 @@ func parseTalk(raw []byte) (m talk, ok bool) {
 }
 
 func (k *talker) hear(m talk) {
-	delay := time.Duration(time.Now().UnixNano() - m.at)
+	now := time.Now()
+	delay := now.Sub(time.Unix(0, m.at))
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.last = now
 	if m.number != k.said[m.from]+1 {
 		k.wrong++
 	}
@@ -230,28 +233,57 @@ func (ts *talkers) say(n int, gap time.Duration) {
 // heardAll is what all heard since the last time.
 type heardAll struct {
 	heard, wrong, ended int
-	near, far           []uint32 // delays in µs within a node and between nodes, sorted
+	last                time.Time // when the last message was heard
+	near, far           []uint32  // delays in µs within a node and between nodes, sorted
 }
 
 // await waits until all have heard n messages, or somebody cannot any more, and
 // forgets what was heard.
-func (ts *talkers) await(n int, within time.Duration) (o heardAll) {
+func (ts *talkers) await(n int, within time.Duration) heardAll {
 	ts.t.Helper()
 	eventually(ts.t, within, fmt.Sprintf("%d talkers hear %d messages", len(ts.all), n), func() (bool, string) {
-		least := n
-		for _, k := range ts.all {
-			k.mu.Lock()
-			if k.err == nil {
-				least = min(least, k.heard)
-			}
-			k.mu.Unlock()
-		}
+		least, _ := ts.least(n)
 		return least >= n, fmt.Sprintf("one has heard %d", least)
 	})
+	return ts.forget()
+}
+
+// awaitLull is await, but takes it that what has not come for a while does not come.
+func (ts *talkers) awaitLull(n int) heardAll {
+	ts.t.Helper()
+	const lull = 3 * time.Second
+	eventually(ts.t, time.Minute, "the talkers to hear nothing more", func() (bool, string) {
+		least, last := ts.least(n)
+		return least >= n || time.Since(last) > lull, fmt.Sprintf("one has heard %d", least)
+	})
+	return ts.forget()
+}
+
+// least is how much of n all of those have heard who still hear, and when somebody
+// heard something last.
+func (ts *talkers) least(n int) (least int, last time.Time) {
+	least = n
+	for _, k := range ts.all {
+		k.mu.Lock()
+		if k.err == nil {
+			least = min(least, k.heard)
+		}
+		if k.last.After(last) {
+			last = k.last
+		}
+		k.mu.Unlock()
+	}
+	return least, last
+}
+
+func (ts *talkers) forget() (o heardAll) {
 	for _, k := range ts.all {
 		k.mu.Lock()
 		o.heard += k.heard
 		o.wrong += k.wrong
+		if k.last.After(o.last) {
+			o.last = k.last
+		}
 		if k.err != nil {
 			o.ended++
 		}
@@ -271,13 +303,9 @@ func (ts *talkers) await(n int, within time.Duration) (o heardAll) {
 	return o
 }
 
-// quantiles tells some of sorted delays in ms.
-func quantiles(sorted []uint32) string {
-	if len(sorted) == 0 {
-		return "none"
-	}
-	at := func(p float64) float64 { return float64(sorted[int(p*float64(len(sorted)-1))]) / 1000 }
-	return fmt.Sprintf("p50 %.1f, p99 %.1f, max %.1f ms", at(0.5), at(0.99), at(1))
+// quantile is one of sorted delays, in ms.
+func quantile(sorted []uint32, p float64) float64 {
+	return float64(sorted[int(p*float64(len(sorted)-1))]) / 1000
 }
 
 func (ts *talkers) close() {
