@@ -3,6 +3,7 @@ package signaling
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"io"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,6 +19,7 @@ import (
 // what the library has to say of the connection itself, each of which is one write.
 type outlet struct {
 	net.Conn
+	raw     syscall.RawConn // nil: of Conn only Conn knows how it is read
 	buffers *sync.Pool
 
 	closing atomic.Bool // no new write begins
@@ -25,6 +28,18 @@ type outlet struct {
 	closed  bool       // guarded by mu
 	begun   []byte     // guarded by mu; the rest of a frame that has gone out in part
 	unheard unheard    // guarded by mu
+}
+
+// Read is for the library.
+func (o *outlet) Read(p []byte) (n int, err error) {
+	if o.raw == nil {
+		return o.Conn.Read(p)
+	}
+	waitErr := o.raw.Read(func(fd uintptr) (done bool) {
+		n, done, err = receiveNow(int(fd), p)
+		return done
+	})
+	return n, cmp.Or(waitErr, err)
 }
 
 // Write is for the library.
@@ -178,12 +193,13 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u.outlet.Conn, u.outlet.unheard.fd = conn, socketOf(conn)
+	u.outlet.Conn = conn
+	u.outlet.raw, u.outlet.unheard.fd = rawOf(conn)
 	early, err := was.Peek(was.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err
 	}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(readBuffer, len(early)))
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), u.outlet), max(readBuffer, len(early)))
 	if _, err := r.Peek(len(early)); err != nil { // it is looked for in the buffer
 		return nil, nil, err
 	}

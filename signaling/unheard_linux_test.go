@@ -29,7 +29,7 @@ func overTCP(t *testing.T) (*outlet, net.Conn) {
 		t.Fatal(err)
 	}
 	o := &outlet{Conn: here, buffers: new(sync.Pool)}
-	o.unheard.fd = socketOf(here)
+	o.raw, o.unheard.fd = rawOf(here)
 	t.Cleanup(func() {
 		_ = there.Close()
 		_ = o.Close()
