@@ -53,6 +53,7 @@ type conn struct {
 	tunnel  *tunnel              // guarded by mu; to the node that has the session
 	status  websocket.StatusCode // guarded by mu; set when the connection ends after direct
 	pings   *time.Timer          // guarded by mu
+	hello   *time.Timer          // guarded by mu; runs until there is a session; nil before serve
 	served  bool                 // guarded by mu; something may be written
 	stopped bool                 // guarded by mu; nothing is written any more
 	writes  bool                 // guarded by mu; it waits for a writer, or has one
@@ -65,19 +66,19 @@ func (c *conn) serve(ctx context.Context) {
 	defer cancel()
 	c.mu.Lock()
 	c.ctx, c.cancel, c.served = ctx, cancel, true
+	c.hello = time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
 	c.mu.Unlock()
 	c.wakeUp()
 	c.pingLater(ctx)
-	hello := time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
 
 	if c.via == "" {
-		c.say(wire.WelcomeMessage(c.hub.serverInfo()))
+		c.sayDirectly(c.hub.greets().welcome)
 	}
 	c.read(ctx)
 
-	hello.Stop()
 	c.mu.Lock()
 	s, polite := c.session, c.status != 0
+	c.hello.Stop()
 	c.pings.Stop()
 	c.mu.Unlock()
 	if !polite {
@@ -154,17 +155,19 @@ const maxDirect = 64
 
 // say sends something to the client: by way of its session, if it has one.
 func (c *conn) say(m wire.ServerMessage) {
-	c.mu.Lock()
-	s := c.session
-	if s == nil {
-		c.direct = append(c.direct, wire.Encode(m))
-	}
-	full := len(c.direct) > maxDirect
-	c.mu.Unlock()
-	if s != nil {
+	if s := c.current(); s != nil {
 		s.say(m)
 		return
 	}
+	c.sayDirectly(wire.Encode(m))
+}
+
+// sayDirectly sends a frame to a client that has no session.
+func (c *conn) sayDirectly(frame []byte) {
+	c.mu.Lock()
+	c.direct = append(c.direct, frame)
+	full := len(c.direct) > maxDirect
+	c.mu.Unlock()
 	if full {
 		c.abandon()
 		return
@@ -178,6 +181,9 @@ func (c *conn) begin(s *Session, first wire.ServerMessage) {
 	c.mu.Lock()
 	c.direct = append(c.direct, wire.Encode(first))
 	c.session = s
+	if c.hello != nil {
+		c.hello.Stop()
+	}
 	c.mu.Unlock()
 	c.hub.introduced(c)
 	c.wakeUp()

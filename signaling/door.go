@@ -248,13 +248,3 @@ func Features() []string {
 		wire.FeatureWelcome,
 	}
 }
-
-func (h *Hub) serverInfo() wire.ServerInfo {
-	info := wire.ServerInfo{Version: h.cfg.Version, Features: Features(), Node: h.deps.Self}
-	for _, n := range h.deps.Nodes.Nodes() {
-		if n.Alive && n.URL != "" {
-			info.Nodes = append(info.Nodes, wire.NodeRef{ID: n.ID, URL: n.URL})
-		}
-	}
-	return info
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -129,9 +130,9 @@ func (h *Hub) start(c *conn, id string, s *Session, goOn func() *wire.Resumed) e
 }
 
 func (h *Hub) helloReply(c *conn, id string, s *Session, resume string) wire.ServerMessage {
-	info := h.serverInfo()
+	info := h.greets().info
 	if s.who.internal {
-		info.Features = append(info.Features, wire.FeatureVirtualSessions)
+		info.Features = append(slices.Clip(info.Features), wire.FeatureVirtualSessions)
 	}
 	return wire.ServerMessage{ID: id, Type: wire.TypeHello, Hello: &wire.HelloReply{
 		Version:   c.version,
@@ -152,20 +153,4 @@ func (h *Hub) backendOf(authURL string) (store.BackendID, error) {
 		return "", wire.ErrInvalidBackend
 	}
 	return h.deps.Backends.Resolve(authURL)
-}
-
-func (h *Hub) ownOrigin(rawURL string) bool {
-	asked, ok := origin(rawURL)
-	if !ok {
-		return false
-	}
-	if own, ok := origin(h.cfg.PublicURL); ok && own == asked {
-		return true
-	}
-	for _, n := range h.deps.Nodes.Nodes() {
-		if o, ok := origin(n.URL); ok && o == asked {
-			return true
-		}
-	}
-	return false
 }

@@ -52,6 +52,8 @@ type Hub struct {
 	directory   *directory    // where users are
 	said        atomic.Uint64 // the number of what was said to users here last
 	dialer      *federation.Dialer
+	greeting    atomic.Pointer[greeting]
+	greeted     []Node // owned by Run; the nodes of the greeting
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc

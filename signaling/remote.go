@@ -58,6 +58,7 @@ type stream interface {
 func (h *Hub) nodesChanged() {
 	known, nodes := make(map[store.NodeID]bool), h.deps.Nodes.Nodes()
 	h.forgetDead(nodes)
+	h.greetingFollows(nodes)
 	for _, n := range nodes {
 		if n.ID != h.deps.Self {
 			known[n.ID] = true

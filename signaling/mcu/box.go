@@ -66,6 +66,7 @@ type handler interface {
 // All fields are guarded by mu of the desk.
 type box struct {
 	queue   []request
+	used    bool // something has begun that could be ended
 	working bool
 	current what // what the worker is doing
 	cancel  context.CancelCauseFunc

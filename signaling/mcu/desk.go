@@ -250,6 +250,10 @@ func (d *Desk) addLocked(b *box, h handler, r request) ([]request, error) {
 	if d.closed {
 		return nil, fmt.Errorf("%w: session closed", wire.ErrClientNotFound)
 	}
+	if r.what == end && !b.used {
+		return nil, nil
+	}
+	b.used = true
 	replaced, ok := b.addLocked(r, d.cfg.Queue)
 	if !ok {
 		d.stats.drop(r.what)
