@@ -26,6 +26,7 @@ type replica struct {
 
 	order    sync.Mutex // taken before mu
 	portions portions   // guarded by order
+	comings  comings    // guarded by order
 
 	mu        sync.Mutex
 	home      store.Home                                   // guarded by mu

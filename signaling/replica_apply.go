@@ -138,7 +138,7 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	var after effects
 	if !known {
 		r.hub.whereabouts.add(id, r)
-		after = append(r.tellLocked(wire.JoinEvent(entryOf(m)), id), r.newcomerLocked(m)...)
+		after = append(r.tellComingLocked(entryOf(m)), r.newcomerLocked(m)...)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
 		return append(after, r.elsewhereLocked(m)...)
