@@ -25,6 +25,7 @@ func TestComings(t *testing.T) {
 		w := &writes{at: make(map[time.Time][]string)}
 		c := h.newConn(w)
 		c.ctx, c.cancel = context.WithCancel(t.Context())
+		c.served = true
 		defer c.cancel()
 		c.session, s.conn, s.mostQueued = s, c, maxQueued
 		r.local[s.id] = s

@@ -67,13 +67,12 @@ func (c *conn) serve(ctx context.Context) {
 	c.mu.Lock()
 	c.ctx, c.cancel, c.served = ctx, cancel, true
 	c.hello = time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
-	c.mu.Unlock()
-	c.wakeUp()
-	c.pingLater(ctx)
-
 	if c.via == "" {
-		c.sayDirectly(c.hub.greets().welcome)
+		c.direct = append(c.direct, c.hub.greets().welcome)
 	}
+	c.mu.Unlock()
+	c.pingLater(ctx)
+	c.writeNow()
 	c.read(ctx)
 
 	c.mu.Lock()
@@ -155,19 +154,17 @@ const maxDirect = 64
 
 // say sends something to the client: by way of its session, if it has one.
 func (c *conn) say(m wire.ServerMessage) {
-	if s := c.current(); s != nil {
+	c.mu.Lock()
+	s := c.session
+	if s == nil {
+		c.direct = append(c.direct, wire.Encode(m))
+	}
+	full := len(c.direct) > maxDirect
+	c.mu.Unlock()
+	if s != nil {
 		s.say(m)
 		return
 	}
-	c.sayDirectly(wire.Encode(m))
-}
-
-// sayDirectly sends a frame to a client that has no session.
-func (c *conn) sayDirectly(frame []byte) {
-	c.mu.Lock()
-	c.direct = append(c.direct, frame)
-	full := len(c.direct) > maxDirect
-	c.mu.Unlock()
 	if full {
 		c.abandon()
 		return
@@ -186,7 +183,7 @@ func (c *conn) begin(s *Session, first wire.ServerMessage) {
 	}
 	c.mu.Unlock()
 	c.hub.introduced(c)
-	c.wakeUp()
+	c.writeNow()
 }
 
 // fronted is the way to the node that has the session, or nil.

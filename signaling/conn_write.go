@@ -63,6 +63,14 @@ func (c *conn) wakeUp() {
 	}
 }
 
+// writeNow writes what waits. It is for who has nothing else to do, which is the reader
+// after an answer: no writer has to be woken for it.
+func (c *conn) writeNow() {
+	if c.wantsWriter() && c.writeSome() && c.writeSome() {
+		c.hub.writers.add(c) // there is more
+	}
+}
+
 // wantsWriter says that something waits. If it is true the caller finds a writer.
 func (c *conn) wantsWriter() bool {
 	c.mu.Lock()

@@ -176,7 +176,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 			r.leave(p.session) // it ended meanwhile
 		}
 		for _, m := range messages {
-			p.session.say(m)
+			p.session.enqueue(wire.Encode(m)) // who waits for the outcome writes it
 		}
 		p.done <- nil
 	}}

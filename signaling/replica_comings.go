@@ -22,7 +22,7 @@ type comings struct {
 func (r *replica) tellComingLocked(entry wire.SessionEntry) effects {
 	var others []*Session
 	for id, s := range r.local {
-		if id != entry.SessionID && r.hearsLocked(id) {
+		if id != entry.SessionID && r.hearsLocked(id, s) {
 			others = append(others, s)
 		}
 	}
