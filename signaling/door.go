@@ -39,7 +39,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &outlet{buffers: &h.buffers}
-	ws, err := websocket.Accept(&upgrade{w, out}, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(&upgrade{ResponseWriter: w, outlet: out}, r, &websocket.AcceptOptions{
 		// The pages of all nodes and of all Nextclouds come here. A foreign
 		// page gains nothing: there are no cookies, and hello asks for a proof.
 		InsecureSkipVerify: true,
@@ -58,6 +58,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	go func() {
 		defer h.end()
 		if !h.addConn(c) {
+			_, _ = out.Write(nil) // the answer of the handshake
 			_ = ws.CloseNow()
 			return
 		}

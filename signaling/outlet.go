@@ -1,14 +1,11 @@
 package signaling
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"io"
 	"math"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,7 +23,7 @@ type outlet struct {
 
 	mu      sync.Mutex // held while something is written
 	closed  bool       // guarded by mu
-	begun   []byte     // guarded by mu; the rest of a frame that has gone out in part
+	begun   []byte     // guarded by mu; goes out before all else: the answer of the handshake, or the rest of a frame
 	unheard unheard    // guarded by mu
 }
 
@@ -79,7 +76,7 @@ func (o *outlet) writeLocked(p []byte) (n int, err error) {
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	buffer := o.framed(frames)
+	buffer := o.framed(nil, frames)
 	defer o.reuse(buffer)
 	begin := o.unheard.written + int64(len(o.begun))
 	_, err := o.writeLocked(*buffer)
@@ -96,16 +93,17 @@ func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 	switch {
 	case o.closing.Load():
 		return 0, net.ErrClosed
-	case o.unheard.fd == 0 || len(o.begun) > 0:
+	case o.unheard.fd == 0:
 		return 0, errPatience
 	}
-	buffer := o.framed(frames)
+	buffer := o.framed(o.begun, frames)
 	defer o.reuse(buffer)
-	begin := o.unheard.written
+	end := len(o.begun)
+	begin := o.unheard.written + int64(end)
 	n, err := sendNow(o.unheard.fd, *buffer)
 	o.unheard.written += int64(n)
+	o.begun = o.begun[min(n, end):]
 	if err == nil && n < len(*buffer) {
-		end := 0
 		for i := 0; end < n; i++ {
 			end += headerSize(len(frames[i])) + len(frames[i])
 		}
@@ -137,13 +135,13 @@ func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
 // maxBuffer is what is kept to be used again.
 const maxBuffer = 2 * maxWrite
 
-// framed puts messages one after the other.
-func (o *outlet) framed(frames [][]byte) *[]byte {
+// framed puts messages one after the other, after what has been begun.
+func (o *outlet) framed(begun []byte, frames [][]byte) *[]byte {
 	buffer, _ := o.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
 	}
-	all := (*buffer)[:0]
+	all := append((*buffer)[:0], begun...)
 	for _, frame := range frames {
 		all = append(appendHeader(all, len(frame)), frame...)
 	}
@@ -172,36 +170,4 @@ func appendHeader(b []byte, size int) []byte {
 		return binary.BigEndian.AppendUint16(append(b, finalText, size16), uint16(size))
 	}
 	return binary.BigEndian.AppendUint64(append(b, finalText, size64), uint64(size))
-}
-
-// Buffers of the library, of each connection: messages that are longer are read past
-// it, and all that it writes itself fits.
-const (
-	readBuffer  = 512
-	writeBuffer = 256
-)
-
-// upgrade gives the library the outlet for the connection, and small buffers in place
-// of those of the server, which are made for requests.
-type upgrade struct {
-	http.ResponseWriter
-	outlet *outlet
-}
-
-func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, was, err := http.NewResponseController(u.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	u.outlet.Conn = conn
-	u.outlet.raw, u.outlet.unheard.fd = rawOf(conn)
-	early, err := was.Peek(was.Reader.Buffered())
-	if err != nil {
-		return nil, nil, err
-	}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), u.outlet), max(readBuffer, len(early)))
-	if _, err := r.Peek(len(early)); err != nil { // it is looked for in the buffer
-		return nil, nil, err
-	}
-	return u.outlet, bufio.NewReadWriter(r, bufio.NewWriterSize(u.outlet, writeBuffer)), nil
 }

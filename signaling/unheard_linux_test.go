@@ -194,7 +194,7 @@ func TestTry(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	want := slices.Concat(*o.framed(frames), []byte(ping), *o.framed(frames[:more]))
+	want := slices.Concat(*o.framed(nil, frames), []byte(ping), *o.framed(nil, frames[:more]))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(there, got); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("what came is not what was written: %v", err)
