@@ -24,7 +24,7 @@ const writeTimeout = 10 * time.Second
 const statusRestart = websocket.StatusServiceRestart
 
 // conn is one connection of a client. Its reader is the goroutine that serves it;
-// its writer lives while there is something to write.
+// what waits for the client is written by the writers of the Hub (conn_write.go).
 type conn struct {
 	hub     *Hub
 	carrier carrier
@@ -47,6 +47,8 @@ type conn struct {
 
 	done   chan struct{} // closed when nothing is read or written any more
 	writer sync.WaitGroup
+	ctx    context.Context    // of what is written; set by serve
+	cancel context.CancelFunc // of ctx
 
 	mu      sync.Mutex
 	direct  [][]byte             // guarded by mu; goes out before what the session has
@@ -55,9 +57,9 @@ type conn struct {
 	status  websocket.StatusCode // guarded by mu; set when the connection ends after direct
 	pings   *time.Timer          // guarded by mu
 	hello   *time.Timer          // guarded by mu; runs until there is a session; nil before serve
-	ctx     context.Context      // guarded by mu; of the writer; nil before serve and when nothing is written any more
-	cancel  context.CancelFunc   // of ctx; set by serve
-	writes  bool                 // guarded by mu; there is a writer
+	served  bool                 // guarded by mu; something may be written
+	stopped bool                 // guarded by mu; nothing is written any more
+	writes  bool                 // guarded by mu; it waits for a writer, or has one
 	more    bool                 // guarded by mu; the writer has to look again
 }
 
@@ -66,15 +68,14 @@ func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.mu.Lock()
-	c.ctx, c.cancel = ctx, cancel
+	c.ctx, c.cancel, c.served = ctx, cancel, true
 	c.hello = time.AfterFunc(c.hub.cfg.HelloTimeout, c.helloTimeout)
-	c.mu.Unlock()
-	c.wakeUp()
-	c.pingLater(ctx)
-
 	if c.via == "" {
-		c.sayDirectly(c.hub.greets().welcome)
+		c.direct = append(c.direct, c.hub.greets().welcome)
 	}
+	c.mu.Unlock()
+	c.pingLater(ctx)
+	c.writeNow()
 	c.read(ctx)
 
 	c.mu.Lock()
@@ -83,16 +84,15 @@ func (c *conn) serve(ctx context.Context) {
 	c.pings.Stop()
 	c.mu.Unlock()
 	if !polite {
-		cancel()
+		c.stop()
 	}
 	c.wakeUp()
 	c.mu.Lock()
-	c.ctx = nil
+	c.served = false
 	c.mu.Unlock()
 	hurry := context.AfterFunc(ctx, c.carrier.cut) // a write to a slow client takes its time
 	c.writer.Wait()
 	hurry()
-	cancel()
 	c.carrier.cut()
 	if s != nil {
 		s.giveBack(c.carrier.unheard()) // before the next connection, which waits for done
@@ -154,77 +154,6 @@ func (c *conn) read(ctx context.Context) {
 	}
 }
 
-// wakeUp lets the writer write what waits.
-func (c *conn) wakeUp() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.more = true
-	if ctx := c.ctx; ctx != nil && !c.writes {
-		c.writes = true
-		c.writer.Go(func() { c.write(ctx) })
-	}
-}
-
-// write is the writer, until nothing waits any more.
-func (c *conn) write(ctx context.Context) {
-	for ctx.Err() == nil {
-		frames, from, status := c.next()
-		switch {
-		case len(frames) > 0:
-			if n, err := c.carrier.write(ctx, frames, from != nil); err != nil {
-				if from != nil {
-					from.giveBack(frames[n:])
-				}
-				c.cancel() // a reader that waits for a client that is gone would wait for ever
-				return
-			}
-		case status != 0:
-			if status != statusRestart || c.page || c.via != "" {
-				c.carrier.close(status)
-			}
-			c.cancel()
-			return
-		case c.rest():
-			return
-		}
-	}
-}
-
-// rest tells whether the writer may end, as nothing has come since it looked.
-func (c *conn) rest() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.writes = c.more
-	return !c.more
-}
-
-// next is what is written next: what the connection itself says, what its session
-// does, what comes through a front. Without anything it may be how the connection
-// ends.
-func (c *conn) next() (frames [][]byte, from *Session, status websocket.StatusCode) {
-	c.mu.Lock()
-	c.more = false
-	if frames, c.direct = c.direct, nil; len(frames) > 0 {
-		c.mu.Unlock()
-		return frames, nil, 0
-	}
-	s, t, status := c.session, c.tunnel, c.status
-	c.mu.Unlock()
-	if s != nil {
-		if frames = s.next(c); len(frames) > 0 {
-			return frames, s, 0
-		}
-	}
-	if t != nil {
-		select {
-		case frame := <-t.relayed:
-			return [][]byte{frame}, nil, 0
-		default:
-		}
-	}
-	return nil, nil, status
-}
-
 // maxDirect bounds what waits for a client that has no session.
 const maxDirect = 64
 
@@ -261,7 +190,7 @@ func (c *conn) begin(s *Session, first wire.ServerMessage) {
 	}
 	c.mu.Unlock()
 	c.hub.introduced(c)
-	c.wakeUp()
+	c.writeNow()
 }
 
 // fronted is the way to the node that has the session, or nil.

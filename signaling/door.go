@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -50,7 +51,7 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	}()
 	h.sayFeatures(w)
 	out := &outlet{buffers: &h.buffers}
-	ws, err := websocket.Accept(&upgrade{w, out}, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(&upgrade{ResponseWriter: w, outlet: out}, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // foreign has looked at the origin
 	})
 	if err != nil {
@@ -66,13 +67,25 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	// buffers of the server and a deep stack.
 	go func() {
 		defer h.end()
+		growStack()
 		if !h.addConn(c) {
+			_, _ = out.Write(nil) // the answer of the handshake
 			_ = ws.CloseNow()
 			return
 		}
 		defer h.removeConn(c)
 		c.serve(h.ctx)
 	}()
+}
+
+// growStack makes the stack of a goroutine as large as a hello and a join need it. It
+// would grow in steps, each of which has to look at all that is on it; now there is
+// nothing yet. When it is not needed any more the runtime makes it small again.
+//
+//go:noinline
+func growStack() {
+	var room [14 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // survive keeps what is wrong with one connection from all others. Its session goes

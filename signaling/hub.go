@@ -43,6 +43,7 @@ type Hub struct {
 	throttle   *throttle
 	used       *usedTickets
 	handler    http.Handler
+	writers    writers
 	buffers    sync.Pool // of outlets
 	life       uint64    // tells this node from one before a restart
 	moves      *moves
@@ -53,6 +54,7 @@ type Hub struct {
 	dialer      *federation.Dialer
 	greeting    atomic.Pointer[greeting]
 	greeted     []Node // owned by Run; the nodes of the greeting
+	rounds      uint64 // owned by Run; of housekeeping
 
 	ctx  context.Context // ends when the Hub stops
 	stop context.CancelFunc
@@ -177,12 +179,18 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 }
 
-// interval is how often deadlines of rooms are looked at.
-func (h *Hub) interval() time.Duration {
-	return min(250*time.Millisecond, h.cfg.ResumeTimeout/4, h.cfg.RoomLinger/4)
+// interval is how often it is looked at what is due.
+func (h *Hub) interval() time.Duration { return min(250*time.Millisecond, h.roomInterval()) }
+
+// roomInterval is how often a room looks at its deadlines, the shortest of which are of
+// many seconds: for each its goroutine has to be woken.
+func (h *Hub) roomInterval() time.Duration {
+	return min(time.Second, h.cfg.ResumeTimeout/4, h.cfg.RoomLinger/4)
 }
 
 func (h *Hub) housekeeping() {
+	h.rounds++
+	rounds := uint64(h.roomInterval() / h.interval())
 	h.mu.Lock()
 	rooms, replicas := values(h.rooms), values(h.replicas)
 	now := time.Now()
@@ -193,7 +201,9 @@ func (h *Hub) housekeeping() {
 	}
 	h.mu.Unlock()
 	for _, r := range rooms {
-		r.tick()
+		if r.life%rounds == h.rounds%rounds { // not all at once
+			r.tick()
+		}
 	}
 	for _, r := range replicas {
 		r.retry()
@@ -238,10 +248,11 @@ func (h *Hub) shutdown() {
 	}
 	h.stop()
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for h.tasks > 0 {
 		h.idle.Wait()
 	}
+	h.mu.Unlock()
+	h.writers.running.Wait()
 }
 
 // parting tells whether somebody is still being told that this node stops.

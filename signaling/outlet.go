@@ -1,17 +1,16 @@
 package signaling
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -19,13 +18,27 @@ import (
 // what the library has to say of the connection itself, each of which is one write.
 type outlet struct {
 	net.Conn
+	raw     syscall.RawConn // nil: of Conn only Conn knows how it is read
 	buffers *sync.Pool
 
 	closing atomic.Bool // no new write begins
 
 	mu      sync.Mutex // held while something is written
 	closed  bool       // guarded by mu
-	unheard unheard    // guarded by mu, but for raw, which stays
+	begun   []byte     // guarded by mu; goes out before all else: the answer of the handshake, or the rest of a frame
+	unheard unheard    // guarded by mu
+}
+
+// Read is for the library.
+func (o *outlet) Read(p []byte) (n int, err error) {
+	if o.raw == nil {
+		return o.Conn.Read(p)
+	}
+	waitErr := o.raw.Read(func(fd uintptr) (done bool) {
+		n, done, err = receiveNow(int(fd), p)
+		return done
+	})
+	return n, cmp.Or(waitErr, err)
 }
 
 // Write is for the library.
@@ -35,10 +48,25 @@ func (o *outlet) Write(p []byte) (int, error) {
 	return o.writeLocked(p)
 }
 
-// writeLocked writes for as long as the other end takes something of it each writeTimeout:
-// it may have much to read, and few bytes a second for that. TLS has to be done with all by
-// the first deadline; after one it writes no more.
-func (o *outlet) writeLocked(p []byte) (written int, err error) {
+// writeLocked writes p after what has been begun.
+func (o *outlet) writeLocked(p []byte) (int, error) {
+	if len(o.begun) > 0 {
+		n, err := o.writeAllLocked(o.begun)
+		if o.begun = o.begun[n:]; err != nil {
+			return 0, err
+		}
+		o.begun = nil
+	}
+	return o.writeAllLocked(p)
+}
+
+// writeAllLocked writes for as long as the other end takes something of it each
+// writeTimeout: it may have much to read, and few bytes a second for that. TLS has to be
+// done with all by the first deadline; after one it writes no more.
+func (o *outlet) writeAllLocked(p []byte) (written int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	for heard := int64(-1); ; {
 		_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
 		if o.closing.Load() {
@@ -69,45 +97,95 @@ func (o *outlet) writing() bool {
 	return !free
 }
 
-// maxBuffer is what is kept to be used again.
-const maxBuffer = 2 * maxWrite
-
 // writeFrames sends messages at once: a system call costs much more than to copy
 // them. It tells how many have gone out whole, and keeps those of a session until
 // they are acknowledged. What the connection says itself comes before its session,
 // or after the end of it, when nobody comes back for anything.
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
-	buffer, _ := o.buffers.Get().(*[]byte)
-	if buffer == nil {
-		buffer = new([]byte)
-	}
-	all := (*buffer)[:0]
-	for _, frame := range frames {
-		all = append(appendHeader(all, len(frame)), frame...)
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	buffer := o.framed(nil, frames)
+	defer o.reuse(buffer)
+	begin := o.unheard.written + int64(len(o.begun))
+	_, err := o.writeLocked(*buffer)
+	return o.keepLocked(frames, begin, ofSession), err
+}
+
+// tryFrames is writeFrames as far as the kernel takes it at once. A frame of which it
+// has taken a part counts as whole: the rest goes out before all else.
+func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
+	if !o.mu.TryLock() {
+		return 0, errPatience
+	}
+	defer o.mu.Unlock()
+	switch {
+	case o.closing.Load():
+		return 0, net.ErrClosed
+	case o.unheard.fd == 0:
+		return 0, errPatience
+	}
+	buffer := o.framed(o.begun, frames)
+	defer o.reuse(buffer)
+	end := len(o.begun)
+	begin := o.unheard.written + int64(end)
+	n, err := sendNow(o.unheard.fd, *buffer)
+	o.unheard.written += int64(n)
+	o.begun = o.begun[min(n, end):]
+	if err == nil && n < len(*buffer) {
+		for i := 0; end < n; i++ {
+			end += headerSize(len(frames[i])) + len(frames[i])
+		}
+		o.begun, err = bytes.Clone((*buffer)[n:end]), errPatience
+	}
+	return o.keepLocked(frames, begin, ofSession), err
+}
+
+// keepLocked keeps what has gone out of frames which begin at that byte, and tells how
+// many have.
+func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
 	if ofSession {
 		o.unheard.askSometimes()
 	} else {
 		o.unheard.frames = nil
 	}
-	end := o.unheard.written
-	_, err := o.writeLocked(all)
-	if cap(all) <= maxBuffer {
-		*buffer = all
-		o.buffers.Put(buffer)
-	}
+	out := o.unheard.written + int64(len(o.begun))
 	for i, frame := range frames {
-		var header [10]byte
-		if end += int64(len(appendHeader(header[:0], len(frame))) + len(frame)); end > o.unheard.written {
-			return i, err
+		if begin += int64(headerSize(len(frame)) + len(frame)); begin > out {
+			return i
 		}
 		if ofSession {
-			o.unheard.add(frame, end)
+			o.unheard.add(frame, begin)
 		}
 	}
-	return len(frames), err
+	return len(frames)
+}
+
+// maxBuffer is what is kept to be used again.
+const maxBuffer = 2 * maxWrite
+
+// framed puts messages one after the other, after what has been begun.
+func (o *outlet) framed(begun []byte, frames [][]byte) *[]byte {
+	buffer, _ := o.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	all := append((*buffer)[:0], begun...)
+	for _, frame := range frames {
+		all = append(appendHeader(all, len(frame)), frame...)
+	}
+	*buffer = all
+	return buffer
+}
+
+func (o *outlet) reuse(buffer *[]byte) {
+	if cap(*buffer) <= maxBuffer {
+		o.buffers.Put(buffer)
+	}
+}
+
+func headerSize(size int) int {
+	var header [10]byte
+	return len(appendHeader(header[:0], size))
 }
 
 // appendHeader begins a text message of one frame from a server, RFC 6455 section 5.2.
@@ -120,35 +198,4 @@ func appendHeader(b []byte, size int) []byte {
 		return binary.BigEndian.AppendUint16(append(b, finalText, size16), uint16(size))
 	}
 	return binary.BigEndian.AppendUint64(append(b, finalText, size64), uint64(size))
-}
-
-// Buffers of the library, of each connection: messages that are longer are read past
-// it, and all that it writes itself fits.
-const (
-	readBuffer  = 512
-	writeBuffer = 256
-)
-
-// upgrade gives the library the outlet for the connection, and small buffers in place
-// of those of the server, which are made for requests.
-type upgrade struct {
-	http.ResponseWriter
-	outlet *outlet
-}
-
-func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, was, err := http.NewResponseController(u.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	u.outlet.Conn, u.outlet.unheard.raw = conn, rawOf(conn)
-	early, err := was.Peek(was.Reader.Buffered())
-	if err != nil {
-		return nil, nil, err
-	}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(readBuffer, len(early)))
-	if _, err := r.Peek(len(early)); err != nil { // it is looked for in the buffer
-		return nil, nil, err
-	}
-	return u.outlet, bufio.NewReadWriter(r, bufio.NewWriterSize(u.outlet, writeBuffer)), nil
 }

@@ -113,6 +113,8 @@ type stuck struct {
 
 func (s *stuck) read(context.Context) ([]byte, error) { return nil, wire.ErrTooLarge }
 
+func (s *stuck) try([][]byte, bool) (int, error) { return 0, errPatience }
+
 func (s *stuck) write(context.Context, [][]byte, bool) (int, error) {
 	close(s.writes)
 	<-s.over

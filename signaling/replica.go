@@ -26,6 +26,7 @@ type replica struct {
 
 	order    sync.Mutex // taken before mu
 	portions portions   // guarded by order
+	comings  comings    // guarded by order
 
 	mu        sync.Mutex
 	home      store.Home                                   // guarded by mu
@@ -371,7 +372,7 @@ func (r *replica) tellLocked(m wire.ServerMessage, except store.SessionID) effec
 	frame := wire.Encode(m)
 	after := make(effects, 0, len(r.local))
 	for id, s := range r.local {
-		if id != except && r.hearsLocked(id) {
+		if id != except && r.hearsLocked(id, s) {
 			after = append(after, func() { s.send(frame) })
 		}
 	}

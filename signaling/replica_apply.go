@@ -138,7 +138,7 @@ func (r *replica) joinedLocked(m *signalpb.Member) effects {
 	var after effects
 	if !known {
 		r.hub.whereabouts.add(id, r)
-		after = append(r.cameLocked(id, entryOf(m)), r.newcomerLocked(m)...)
+		after = append(r.tellComingLocked(entryOf(m)), r.newcomerLocked(m)...)
 	}
 	if m.GetEdge() != string(r.hub.deps.Self) {
 		return append(after, r.elsewhereLocked(m)...)
@@ -176,7 +176,7 @@ func (r *replica) seatLocked(p *pendingJoin) effects {
 			r.leave(p.session) // it ended meanwhile
 		}
 		for _, m := range messages {
-			p.session.say(m)
+			p.session.enqueue(wire.Encode(m)) // who waits for the outcome writes it
 		}
 		p.done <- nil
 	}}
@@ -303,7 +303,7 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		frame, name := sayFrame(say), tellsName(say)
 		listeners := make([]*Session, 0, len(r.local))
 		for id, s := range r.local {
-			if id == sender || !r.hearsLocked(id) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+			if id == sender || !r.hearsLocked(id, s) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
 				continue
 			}
 			if name && r.namelessLocked(id) {

@@ -23,21 +23,27 @@ func (r *replica) joinLocked(to store.SessionID, entries ...wire.SessionEntry) w
 	return wire.JoinEvent(entries...)
 }
 
-// cameLocked tells all our sessions who came, but for one.
-func (r *replica) cameLocked(except store.SessionID, entries ...wire.SessionEntry) (after effects) {
+// hearing is what a session hears, encoded once for all who hear the same.
+type hearing struct {
+	session *Session
+	frame   func() []byte
+}
+
+// cameLocked is what all our sessions hear of who came, but for one.
+func (r *replica) cameLocked(except store.SessionID, entries ...wire.SessionEntry) (all []hearing) {
 	named := sync.OnceValue(func() []byte { return wire.Encode(wire.JoinEvent(entries...)) })
 	nameless := sync.OnceValue(func() []byte { return wire.Encode(wire.JoinEvent(wire.Nameless(entries)...)) })
 	for id, s := range r.local {
-		if id == except || !r.hearsLocked(id) {
+		if id == except || !r.hearsLocked(id, s) {
 			continue
 		}
 		frame := named
 		if r.namelessLocked(id) {
 			frame = nameless
 		}
-		after = append(after, func() { s.send(frame()) })
+		all = append(all, hearing{s, frame})
 	}
-	return after
+	return all
 }
 
 // tellsName tells whether somebody says what it is called now.

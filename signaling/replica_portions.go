@@ -3,37 +3,38 @@ package signaling
 import "time"
 
 // What is said to a room goes out in portions: to write to a socket costs several times
-// what all else does, and as much for a few messages as for one. The first after a
-// silence goes at once; what comes soon after it waits, the longer the more hear it.
+// what all else does, and as much for a few messages as for one. What is said
+// after a silence goes at once; what is said soon after something else waits for what
+// follows, the longer the more hear it.
 // All else that a client is told goes out at once, and takes with it what waits, so
 // that the order stays.
 const (
 	holdPerListener = 80 * time.Microsecond
-	maxHold         = 8 * time.Millisecond
+	maxHold         = 6 * time.Millisecond
 )
 
 // portions is when what is said to a room goes out.
 type portions struct {
-	last    time.Time // when something went out
+	last    time.Time // when something was said, or went out
 	waiting bool      // something is to go out later
 }
 
 // spread sends a message to those who listen. The caller holds order.
 func (r *replica) spread(to []*Session, frame []byte) {
 	p, now := &r.portions, time.Now()
-	wait := p.last.Add(min(time.Duration(len(to))*holdPerListener, maxHold)).Sub(now)
+	hold := min(time.Duration(len(to))*holdPerListener, maxHold)
+	atOnce := !p.waiting && now.Sub(p.last) >= hold
+	p.last = now
+	var due []*conn
 	for _, s := range to {
-		if c := s.enqueue(frame); c != nil && !p.waiting && wait <= 0 {
-			c.wakeUp()
+		if c := s.enqueue(frame); c != nil && atOnce && c.wantsWriter() {
+			due = append(due, c)
 		}
 	}
-	switch {
-	case p.waiting:
-	case wait <= 0:
-		p.last = now
-	default:
+	r.hub.writers.add(due...)
+	if !atOnce && !p.waiting {
 		p.waiting = true
-		time.AfterFunc(wait, r.release)
+		time.AfterFunc(hold, r.release)
 	}
 }
 
@@ -50,9 +51,11 @@ func (r *replica) release() {
 	r.mu.Lock()
 	here := values(r.local)
 	r.mu.Unlock()
+	var due []*conn
 	for _, s := range here {
-		if c := s.unsent(); c != nil {
-			c.wakeUp()
+		if c := s.unsent(); c != nil && c.wantsWriter() {
+			due = append(due, c)
 		}
 	}
+	r.hub.writers.add(due...)
 }

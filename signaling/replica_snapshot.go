@@ -79,7 +79,9 @@ func (r *replica) snapshotLocked(s *signalpb.Snapshot, seq uint64) effects {
 		}
 	}
 	if len(joined) > 0 {
-		after = append(after, r.cameLocked("", joined...)...)
+		for _, other := range r.cameLocked("", joined...) {
+			after = append(after, func() { other.session.send(other.frame()) })
+		}
 	}
 	after = append(after, r.usersEventLocked(changed)...)
 	after = append(after, r.dataOfSnapshotLocked(s)...)

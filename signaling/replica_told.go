@@ -26,7 +26,7 @@ func (r *replica) messageLocked(data []byte) effects {
 	fetch := [][]byte{wire.Encode(wire.RoomMessageEvent(r.id.Name, chat.Fetch()))}
 	var after effects
 	for id, s := range r.local {
-		if !r.hearsLocked(id) {
+		if !r.hearsLocked(id, s) {
 			continue
 		}
 		frames := fetch

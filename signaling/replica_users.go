@@ -76,7 +76,7 @@ func (r *replica) listLocked() effects {
 func (r *replica) usersToLocked(list []*signalpb.Member, pages bool) effects {
 	var to []*Session
 	for id, s := range r.local {
-		if s.page.Load() == pages && r.hearsLocked(id) {
+		if s.page.Load() == pages && r.hearsLocked(id, s) {
 			to = append(to, s)
 		}
 	}

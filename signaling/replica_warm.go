@@ -82,8 +82,8 @@ func (r *replica) moveIn(s *Session, st *seat, pubs []media.Publication, first w
 }
 
 // hearsLocked tells whether a session of ours hears here what is said to all.
-func (r *replica) hearsLocked(id store.SessionID) bool {
-	if s := r.local[id]; s != nil && s.as != nil {
+func (r *replica) hearsLocked(id store.SessionID, s *Session) bool {
+	if s.as != nil {
 		return false // its owner does
 	}
 	since, hushed := r.hushed[id]

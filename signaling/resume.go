@@ -69,13 +69,13 @@ func (h *Hub) resumeID(of *Session) string {
 		Session: string(of.id), Key: of.key[:], Node: string(h.deps.Self), Life: h.life, Incarnation: of.incarnation,
 	}
 	whole := &signalpb.Resume{
+		Session: t.GetSession(), Key: t.GetKey(), Node: t.GetNode(), Life: t.GetLife(), Incarnation: t.GetIncarnation(),
 		Complete: true, Authenticated: of.who.since.Unix(), Backend: string(of.who.backend),
 		UserId: of.who.userID, GuestId: of.who.guestID, Features: of.who.features,
 	}
 	if len(of.who.user) <= maxResumeUser {
 		whole.User = of.who.user
 	}
-	proto.Merge(whole, t)
 	if proto.Size(whole) <= maxResume && !of.who.stays() {
 		t = whole
 	}

@@ -169,7 +169,10 @@ func (s *Session) tryRoom(ctx context.Context, id store.RoomID, message string, 
 	if err != nil && r.giveUp(p) {
 		return err
 	}
-	return nil // also if it worked in the last moment
+	if c := s.unsent(); c != nil { // also if it worked in the last moment
+		c.writeNow()
+	}
+	return nil
 }
 
 // replaced is a session of the client that will not come back.

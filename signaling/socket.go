@@ -17,6 +17,9 @@ type carrier interface {
 	// write is called by one goroutine. It tells how many of the frames are
 	// written whole; those of a session may come back as unheard.
 	write(ctx context.Context, frames [][]byte, ofSession bool) (int, error)
+	// try is write as far as it goes without waiting. If that is not to the end it is
+	// errPatience, and write is next, also if all frames have been taken.
+	try(frames [][]byte, ofSession bool) (int, error)
 	// ping waits for a sign of life. It needs somebody who reads.
 	ping(context.Context) error
 	// close ends the connection politely.
@@ -59,6 +62,10 @@ func (s socket) write(_ context.Context, frames [][]byte, ofSession bool) (int, 
 
 // ping takes it for an answer as well that what was written before is still on its way and
 // arrives: the ping has to wait behind all that.
+func (s socket) try(frames [][]byte, ofSession bool) (int, error) {
+	return s.out.tryFrames(frames, ofSession)
+}
+
 func (s socket) ping(ctx context.Context) error {
 	if s.out.writing() {
 		return nil // who takes nothing of that is given up by the one who writes

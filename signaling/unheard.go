@@ -3,7 +3,6 @@ package signaling
 import (
 	"net"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -19,9 +18,9 @@ const (
 // end's TCP has not acknowledged: of a connection that breaks the next one sends
 // them again. Only the kernel knows, and only about bytes.
 type unheard struct {
-	raw     syscall.RawConn // nil: a connection that does not tell; nothing is kept
-	written int64           // to the connection, by whomever
-	frames  []writtenFrame  // oldest first
+	fd      int            // of the socket; 0: it does not tell, or is closed; nothing more is kept
+	written int64          // to the connection, by whomever
+	frames  []writtenFrame // oldest first
 
 	// As it was when the kernel was asked last.
 	kept    int
@@ -35,7 +34,7 @@ type writtenFrame struct {
 }
 
 func (u *unheard) add(frame []byte, end int64) {
-	if u.raw != nil {
+	if u.fd != 0 {
 		u.frames = append(u.frames, writtenFrame{frame, end})
 	}
 }
@@ -50,10 +49,10 @@ func (u *unheard) askSometimes() {
 // acknowledged is how much of what was written the other end's TCP has; less than nothing
 // if nobody tells.
 func (u *unheard) acknowledged() int64 {
-	if u.raw == nil {
+	if u.fd == 0 {
 		return -1
 	}
-	waits, err := unacknowledged(u.raw)
+	waits, err := unacknowledged(u.fd)
 	if err != nil {
 		return -1
 	}
@@ -63,6 +62,9 @@ func (u *unheard) acknowledged() int64 {
 // ask forgets what has been acknowledged. If the kernel does not tell that is all:
 // better once too few than twice.
 func (u *unheard) ask() {
+	if u.fd == 0 {
+		return
+	}
 	if len(u.frames) > 0 {
 		acknowledged := u.acknowledged()
 		if acknowledged < 0 {
@@ -100,9 +102,6 @@ const (
 // Close asks the kernel for the last time, when nothing is being written any more.
 // What it still has it must not send: it would come twice.
 func (o *outlet) Close() error {
-	if o.unheard.raw == nil {
-		return o.Conn.Close()
-	}
 	o.closing.Store(true)
 	_ = o.SetWriteDeadline(time.Unix(1, 0)) // who writes stops at once; of a closed one nobody does
 	o.mu.Lock()
@@ -112,13 +111,14 @@ func (o *outlet) Close() error {
 	}
 	o.closed = true
 	o.unheard.ask()
-	for began := time.Now(); len(o.unheard.frames) > 0 && time.Since(began) < lateAcknowledgement && established(o.unheard.raw); {
+	for began := time.Now(); len(o.unheard.frames) > 0 && time.Since(began) < lateAcknowledgement && established(o.unheard.fd); {
 		time.Sleep(askStep) // there is nothing to be told by
 		o.unheard.ask()
 	}
-	if tcp, ok := o.Conn.(*net.TCPConn); ok && len(o.unheard.frames) > 0 {
+	if tcp, ok := o.Conn.(interface{ SetLinger(sec int) error }); ok && len(o.unheard.frames) > 0 {
 		_ = tcp.SetLinger(0) // of a connection that is reset already there is nothing left to send
 	}
+	o.unheard.fd = 0 // the number may be that of another one soon
 	return o.Conn.Close()
 }
 

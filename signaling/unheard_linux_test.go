@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +29,7 @@ func overTCP(t *testing.T) (*outlet, net.Conn) {
 		t.Fatal(err)
 	}
 	o := &outlet{Conn: here, buffers: new(sync.Pool)}
-	o.unheard.raw = rawOf(here)
+	o.raw, o.unheard.fd = rawOf(here)
 	t.Cleanup(func() {
 		_ = there.Close()
 		_ = o.Close()
@@ -115,7 +117,9 @@ func TestUnheardWhileWriting(t *testing.T) {
 	// It stands still when the client's kernel and ours are full.
 	for last, now := int64(-1), int64(0); last != now || now == 0; {
 		time.Sleep(50 * time.Millisecond) // polling: nothing tells that nothing goes on
-		n, err := unacknowledged(o.unheard.raw)
+		o.mu.Lock()
+		n, err := unacknowledged(o.unheard.fd)
+		o.mu.Unlock()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,5 +161,55 @@ func TestUnheardForgotten(t *testing.T) {
 	}
 	if got := o.takeUnheard(); len(got) != 0 {
 		t.Errorf("%q have come back", got)
+	}
+}
+
+// full is an outlet whose socket takes nothing more, with the frames of which it has
+// taken something.
+func full(t *testing.T, size int) (o *outlet, there net.Conn, frames [][]byte) {
+	t.Helper()
+	o, there = overTCP(t)
+	frames = numbered(0, 20_000, size)
+	n, err := o.tryFrames(frames, true)
+	if !errors.Is(err, errPatience) || n == len(frames) || len(o.begun) == 0 {
+		t.Fatalf("%d frames were taken, and %d bytes are to follow: %v", n, len(o.begun), err)
+	}
+	return o, there, frames[:n]
+}
+
+// TestTry: a frame that the kernel has taken in part is written to its end before all
+// else.
+func TestTry(t *testing.T) {
+	o, there, frames := full(t, 993)
+	if n, err := o.tryFrames(frames, true); n != 0 || !errors.Is(err, errPatience) {
+		t.Fatalf("%d more frames were taken: %v", n, err)
+	}
+	const ping, more = "a ping of the library", 10
+	go func() {
+		_, err := o.Write([]byte(ping))
+		if err == nil {
+			_, err = o.writeFrames(frames[:more], true)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	want := slices.Concat(*o.framed(nil, frames), []byte(ping), *o.framed(nil, frames[:more]))
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(there, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what came is not what was written: %v", err)
+	}
+}
+
+// TestTryBroken: of what the kernel has taken as far as it could, that comes back which
+// has not come to the client whole.
+func TestTryBroken(t *testing.T) {
+	const size = 993
+	o, there, frames := full(t, size)
+	back := o.takeUnheard()
+	got, _ := io.ReadAll(there) // ends with a reset
+	heard := len(got) / (size + headerSize(size))
+	if heard == 0 || len(back) == 0 || !slices.EqualFunc(back, frames[heard:], slices.Equal) {
+		t.Errorf("%d frames were taken, %d came to the client, %d came back", len(frames), heard, len(back))
 	}
 }

@@ -8,9 +8,13 @@ import (
 	"syscall"
 )
 
-// rawOf is nil: nothing is kept.
-func rawOf(net.Conn) syscall.RawConn { return nil }
+// rawOf is nil: nothing is kept, and the rest is not called.
+func rawOf(net.Conn) (syscall.RawConn, int) { return nil, 0 }
 
-func unacknowledged(syscall.RawConn) (uint32, error) { return 0, errors.ErrUnsupported }
+func sendNow(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
-func established(syscall.RawConn) bool { return false }
+func receiveNow(int, []byte) (int, bool, error) { return 0, true, errors.ErrUnsupported }
+
+func unacknowledged(int) (uint32, error) { return 0, errors.ErrUnsupported }
+
+func established(int) bool { return false }

@@ -97,16 +97,16 @@ func decodeAnswer(status int, body []byte, limit int64) (*answer, error) {
 	}
 	var envelope struct {
 		OCS *struct {
-			Data json.RawMessage `json:"data"`
+			Data *answer `json:"data"`
 		} `json:"ocs"`
 	}
-	if json.Unmarshal(body, &envelope) != nil || envelope.OCS == nil {
-		return nil, fmt.Errorf("%w: status %d without an OCS envelope", ErrBadResponse, status)
-	}
-	a := &answer{}
-	if err := json.Unmarshal(envelope.OCS.Data, a); err != nil {
+	if err := json.Unmarshal(body, &envelope); err != nil {
 		return nil, fmt.Errorf("%w: status %d: %w", ErrBadResponse, status, err)
 	}
+	if envelope.OCS == nil || envelope.OCS.Data == nil {
+		return nil, fmt.Errorf("%w: status %d without an OCS envelope", ErrBadResponse, status)
+	}
+	a := envelope.OCS.Data
 	if status != http.StatusOK && a.Type != kindError {
 		return nil, fmt.Errorf("%w: status %d", ErrBadResponse, status)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -52,7 +51,7 @@ const (
 type Client struct {
 	registry *Registry
 	cfg      Config
-	http     *http.Client
+	lines    *lines
 	metrics  *metrics
 	log      *slog.Logger
 	keys     *tokenKeys
@@ -79,7 +78,7 @@ func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Clie
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{registry: registry, cfg: cfg, http: newHTTPClient(cfg), metrics: m, log: cfg.Logger}
+	c := &Client{registry: registry, cfg: cfg, lines: newLines(cfg), metrics: m, log: cfg.Logger}
 	c.keys = newTokenKeys(c.fetchTokenKey)
 	return c, nil
 }
@@ -88,7 +87,7 @@ func NewClient(cfg Config, registry *Registry, reg prometheus.Registerer) (*Clie
 // connections up.
 func (c *Client) Close() {
 	c.keys.close()
-	c.http.CloseIdleConnections()
+	c.lines.close()
 }
 
 // Resolve finds the instance of the URL in a client's hello.
@@ -264,9 +263,6 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	// Nothing becomes different when a question comes twice. With this, which is not
-	// sent, net/http asks again when the instance has closed an idle connection.
-	req.Header["Idempotency-Key"] = []string{}
 	if len(c.cfg.Features) > 0 {
 		req.Header.Set(HeaderFeatures, strings.Join(c.cfg.Features, ", "))
 	}
@@ -278,26 +274,15 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 	return decodeAnswer(r.status, r.body, c.cfg.MaxResponse)
 }
 
-// reply is what an instance answers: of the body as much as may be in it, and a byte
-// more.
-type reply struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
+// exchange sends a request from which nothing becomes different when it comes twice.
 func (c *Client) exchange(req *http.Request) (reply, error) {
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	req.Header.Set("OCS-APIRequest", "true")
-	resp, err := c.http.Do(req)
+	r, err := c.lines.ask(req, c.cfg.MaxResponse)
 	if err != nil {
 		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxResponse+1))
-	if err != nil {
-		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	return reply{resp.StatusCode, resp.Header, body}, nil
+	return r, nil
 }

@@ -6,6 +6,6 @@
 //
 // Nobody but the operator says where requests go: a client's URL only chooses
 // among the configured instances, and the request is built from the configured
-// one. The package starts no goroutine of its own; the pool of connections
-// inside Client is closed by Close.
+// one. The package starts no goroutine of its own: who asks writes and reads. The
+// connections inside Client are closed by Close.
 package backend

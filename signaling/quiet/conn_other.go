@@ -1,0 +1,8 @@
+//go:build !linux
+
+package quiet
+
+import "net"
+
+// Conn gives the connection as it is.
+func Conn(c net.Conn) net.Conn { return c }
