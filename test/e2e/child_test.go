@@ -15,6 +15,8 @@ const roleEnv = "E2E_ROLE"
 const (
 	roleCrowd = "crowd"
 	roleFloor = "floor"
+
+	roleTalkFloor = "floor of talkers"
 )
 
 // play is such a process.
@@ -25,6 +27,8 @@ func play(role string) error {
 		return beCrowd(in, out)
 	case roleFloor:
 		return beFloor(in, out)
+	case roleTalkFloor:
+		return beTalkFloor(in, out)
 	}
 	return fmt.Errorf("no role %q", role)
 }

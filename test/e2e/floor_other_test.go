@@ -7,5 +7,7 @@ import (
 	"errors"
 )
 
-// beFloor: what a node costs is measured on Linux only.
+// beFloor and beTalkFloor: what a node costs is measured on Linux only.
 func beFloor(*json.Decoder, *json.Encoder) error { return errors.ErrUnsupported }
+
+func beTalkFloor(*json.Decoder, *json.Encoder) error { return errors.ErrUnsupported }

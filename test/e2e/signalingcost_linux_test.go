@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func TestSignalingCost(t *testing.T) {
 		talking := func(what string, each int, gap time.Duration) {
 			t.Helper()
 			expected := each * (people - 1)
-			before, began := c.ran(), time.Now()
+			before, clients, began := c.ran(), timesOf(os.Getpid()), time.Now()
 			c.say(each, gap)
 			o := c.hear(expected)
 			took := o.last.Sub(began).Seconds()
@@ -93,6 +94,8 @@ func TestSignalingCost(t *testing.T) {
 			}
 			of := fmt.Sprintf("%d people, nodes: %d, %s", people, len(c.nodes), what)
 			table.add(c.peer, row{of, "deliveries/s"}, float64(o.heard)/took)
+			table.add(c.peer, row{of, "CPU % of the nodes"}, 100*ran.Seconds()/took)
+			table.add(c.peer, row{of, "CPU % of the clients"}, 100*(timesOf(os.Getpid()).ran-clients.ran).Seconds()/took)
 			table.add(c.peer, row{of, "lost, %"}, 100*(1-float64(o.heard)/float64(expected*people)))
 			table.add(c.peer, row{of, "CPU s of a million deliveries"}, ran.Seconds()/float64(o.heard)*1e6)
 			for _, delays := range []struct {
@@ -106,11 +109,20 @@ func TestSignalingCost(t *testing.T) {
 			}
 		}
 		seconds := max(int(signalingWindow.Seconds()), 1)
-		talking("1 message/s each", seconds, time.Second)
-		talking("2 messages/s each", 2*seconds, time.Second/2)
-		talking("5 messages/s each", 5*seconds, time.Second/5)
+		for _, each := range []int{1, 2, 5, 10, 15} {
+			talking(often(each), each*seconds, time.Second/time.Duration(each))
+		}
 		talking("20 messages each at once", 20, 0)
 	}
-	t.Run("room", func(t *testing.T) { turns(t, 1, room) })
+	t.Run("room", func(t *testing.T) {
+		turns(t, 1, room)
+		people := *signalingRoom
+		for _, each := range []int{1, 2, 5} {
+			took := measureTalkFloor(t, people, each*int(max(signalingWindow.Seconds()/3, 1)), time.Second/time.Duration(each))
+			table.add(false, row{fmt.Sprintf("floor: %d people, %s, each delivery a write", people, often(each)), "CPU s of a million deliveries"}, took.Seconds()*1e6)
+		}
+	})
 	t.Run("rooms apart", func(t *testing.T) { turns(t, 3, room) })
 }
+
+func often(each int) string { return fmt.Sprintf("%d messages/s each", each) }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -5,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -41,6 +44,7 @@ type talker struct {
 	number int
 	node   string
 	ws     *websocket.Conn
+	socket *stamped
 	done   chan struct{} // closed when nothing is read any more
 
 	mu     sync.Mutex
@@ -48,7 +52,7 @@ type talker struct {
 	wrong  int                 // guarded by mu; messages that were missed, doubled or out of order
 	heard  int                 // guarded by mu
 	last   time.Time           // guarded by mu; when that was
-	delays map[string][]uint32 // guarded by mu; in µs, by the node of who said it
+	delays map[string][]uint32 // guarded by mu; in µs, from the write to the other socket, by the node of who said it
 	err    error               // guarded by mu
 }
 
@@ -77,13 +81,16 @@ func (ts *talkers) enter(nodes []node, room string, n, each int, gap time.Durati
 }
 
 func (ts *talkers) come(ctx context.Context, at node, room string, number int) error {
+	socket := new(stamped)
 	//nolint:bodyclose // the library closes the body of the answer itself
-	ws, _, err := websocket.Dial(ctx, load.SocketURL(at.HTTP), nil)
+	ws, _, err := websocket.Dial(ctx, load.SocketURL(at.HTTP), &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: socket.dial}},
+	})
 	if err != nil {
 		return err
 	}
 	ws.SetReadLimit(4 << 20)
-	k := &talker{number: number, node: at.Node, ws: ws, done: make(chan struct{}), said: make(map[int]int), delays: make(map[string][]uint32)}
+	k := &talker{number: number, node: at.Node, ws: ws, socket: socket, done: make(chan struct{}), said: make(map[int]int), delays: make(map[string][]uint32)}
 	user := fmt.Sprintf("talker-%s-%d", room, number)
 	hello := &wire.Hello{Version: wire.Version, Auth: &wire.Auth{URL: ts.nc.AuthURL(), Params: ts.nc.AddUser(user, user)}}
 	if err := k.ask(ctx, wire.ClientMessage{ID: "1", Type: wire.TypeHello, Hello: hello}); err != nil {
@@ -147,7 +154,7 @@ func (k *talker) listen() {
 type talk struct {
 	from, number int
 	node         string
-	at           int64 // when it was due to be said, in ns
+	at           int64 // when it was said, in ns
 }
 
 const talkMark = `"data":{"talk":"`
@@ -178,7 +185,7 @@ func parseTalk(raw []byte) (m talk, ok bool) {
 
 func (k *talker) hear(m talk) {
 	now := time.Now()
-	delay := now.Sub(time.Unix(0, m.at))
+	delay := k.socket.came - time.Duration(m.at)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last = now
@@ -206,11 +213,7 @@ func (ts *talkers) say(n int, gap time.Duration) {
 			due := start.Add(gap * time.Duration(i) / time.Duration(len(ts.all)))
 			for j := range n {
 				talkFor(ts.t, time.Until(due))
-				at := due
-				if gap == 0 {
-					at = time.Now()
-				}
-				m := talk{from: k.number, number: first + j + 1, node: k.node, at: at.UnixNano()}
+				m := talk{from: k.number, number: first + j + 1, node: k.node, at: time.Now().UnixNano()}
 				raw, err := json.Marshal(wire.ClientMessage{Type: wire.TypeMessage, Message: &wire.Send{Recipient: wire.Recipient{Type: wire.ToRoom}, Data: m.data()}})
 				if err == nil {
 					err = k.ws.Write(ts.t.Context(), websocket.MessageText, raw)
