@@ -301,9 +301,9 @@ func (r *replica) heardLocked(say *signalpb.Say) effects {
 		return effects{func() { s.hears(say) }}
 	case wire.ToRoom, wire.ToCall:
 		frame, name := sayFrame(say), tellsName(say)
-		listeners := make([]*Session, 0, len(r.local))
+		speaker, listeners := r.local[sender], make([]*Session, 0, len(r.local))
 		for id, s := range r.local {
-			if id == sender || !r.hearsLocked(id, s) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
+			if s == speaker || !r.hearsLocked(id, s) || say.GetTo() == wire.ToCall && r.members[id].GetInCall()&inCallFlag == 0 {
 				continue
 			}
 			if name && r.namelessLocked(id) {

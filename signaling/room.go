@@ -64,6 +64,7 @@ type edge struct {
 // told is an event that is not part of the state.
 type told struct {
 	frame *signalpb.Frame
+	size  int
 	at    time.Time
 }
 
@@ -230,10 +231,9 @@ func (r *room) emit(to store.NodeID, e *edge, f *signalpb.Frame) {
 	e.seq++
 	f.Room, f.Epoch, f.Seq, f.Heard = roomOf(r.id), r.home.Epoch, e.seq, e.heard
 	if passing(f) {
-		e.told = append(e.told, told{f, time.Now()})
-		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int {
-			return len(t.frame.GetSaid().GetData()) + len(t.frame.GetMessage()) + len(t.frame.GetProperties())
-		})
+		size := len(f.GetSaid().GetData()) + len(f.GetMessage()) + len(f.GetProperties())
+		e.told = append(e.told, told{f, size, time.Now()})
+		e.told = newest(e.told, maxTold, maxToldBytes, func(t told) int { return t.size })
 	}
 	// What leaves no trace is sent also to who is not attached: it may be on the
 	// way here, and hears nothing twice.
