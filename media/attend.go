@@ -19,14 +19,15 @@ const (
 
 // attend tells the publisher what arrives, until the connection ends.
 func (p *Publisher) attend(bitrate int) {
-	tick := time.NewTicker(arrivalInterval)
-	defer tick.Stop()
+	rounds := newRounds(arrivalInterval)
+	defer rounds.Stop()
 	var next time.Time // of a receiver report
 	for {
 		select {
 		case <-p.closing:
 			return
-		case now := <-tick.C:
+		case now := <-rounds.C:
+			rounds.next(now)
 			var packets []rtcp.Packet
 			if !now.Before(next) {
 				next = now.Add(receptionInterval - arrivalInterval/2)

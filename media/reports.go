@@ -15,15 +15,16 @@ const maxReports = 20
 // attend sends reports, follows the layers and answers requests until the
 // connection ends.
 func (s *Subscriber) attend() {
-	tick := time.NewTicker(reportInterval)
-	defer tick.Stop()
+	rounds := newRounds(reportInterval)
+	defer rounds.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case r := <-s.egress.echo.asked:
 			s.answer(r)
-		case now := <-tick.C:
+		case now := <-rounds.C:
+			rounds.next(now)
 			silent := s.silent(now)
 			s.settle(now)
 			s.report(now, silent)
