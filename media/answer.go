@@ -20,10 +20,7 @@ func (o *offer) tracks() []TrackInfo {
 		if s.kind != Audio && s.kind != Video || !s.sends {
 			continue
 		}
-		t := TrackInfo{Index: uint8(len(tracks)), Kind: s.kind, Codec: codecOpus()}
-		if s.kind == Video {
-			t.Codec = codecVP8()
-		}
+		t := TrackInfo{Index: uint8(len(tracks)), Kind: s.kind, Codec: s.format.codec}
 		for i, rid := range s.rids {
 			t.Layers = append(t.Layers, LayerInfo{Index: uint8(i), RID: rid})
 		}
@@ -33,6 +30,16 @@ func (o *offer) tracks() []TrackInfo {
 		tracks = append(tracks, t)
 	}
 	return tracks
+}
+
+// formats are those of what is taken.
+func (o *offer) formats() (used []*format) {
+	for _, s := range o.sections {
+		if s.kind != "" && s.format != nil {
+			used = append(used, s.format)
+		}
+	}
+	return used
 }
 
 func (o *offer) data() bool {
@@ -148,13 +155,13 @@ func (o *offer) describeSection(d *descriptor, s *section, layer int) {
 		d.line("a=inactive")
 	}
 	payload := strconv.Itoa(int(s.payload))
-	if s.kind == Audio {
-		d.line("a=rtpmap:" + payload + " opus/48000/2")
-	} else {
-		d.line("a=rtpmap:" + payload + " VP8/90000")
+	d.line("a=rtpmap:" + payload + " " + s.format.rtpmap())
+	fmtp := s.fmtp
+	if o.answers {
+		fmtp = s.format.codec.Fmtp // what was offered is sent, and the library compares
 	}
-	if s.fmtp != "" {
-		d.line("a=fmtp:" + payload + " " + s.fmtp)
+	if fmtp != "" {
+		d.line("a=fmtp:" + payload + " " + fmtp)
 	}
 	for _, f := range s.feedback {
 		d.line("a=rtcp-fb:" + payload + " " + f)
@@ -232,7 +239,7 @@ func refusal(s *section) *pionsdp.MediaDescription {
 			Media:   s.media,
 			Port:    pionsdp.RangedPort{Value: 0},
 			Protos:  strings.Split(s.proto, "/"),
-			Formats: []string{s.format},
+			Formats: []string{s.first},
 		},
 		ConnectionInformation: &pionsdp.ConnectionInformation{
 			NetworkType: "IN", AddressType: "IP4", Address: &pionsdp.Address{Address: "0.0.0.0"},

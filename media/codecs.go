@@ -7,32 +7,40 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-const payloadRTX = PayloadVP8 + 1
-
-// codecs registers what this node forwards.
-func codecs(audio, video []webrtc.RTCPFeedback) (*webrtc.MediaEngine, error) {
+// codecs registers what a connection has to do with.
+func codecs(used []*format, audio, video []webrtc.RTCPFeedback) (*webrtc.MediaEngine, error) {
 	m := &webrtc.MediaEngine{}
-	capability := func(c Codec, feedback []webrtc.RTCPFeedback) webrtc.RTPCodecCapability {
-		return webrtc.RTPCodecCapability{
-			MimeType: c.MimeType, ClockRate: c.ClockRate, Channels: c.Channels, SDPFmtpLine: c.Fmtp, RTCPFeedback: feedback,
+	for _, f := range used {
+		feedback := audio
+		if f.kind == Video {
+			feedback = video
+		}
+		for _, p := range f.parameters(feedback) {
+			if err := m.RegisterCodec(p, webrtc.NewRTPCodecType(f.kind)); err != nil {
+				return nil, fmt.Errorf("media: codecs: %w", err)
+			}
 		}
 	}
-	err := errors.Join(
-		m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: capability(codecOpus(), audio), PayloadType: PayloadOpus,
-		}, webrtc.RTPCodecTypeAudio),
-		m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: capability(codecVP8(), video), PayloadType: PayloadVP8,
-		}, webrtc.RTPCodecTypeVideo),
-		m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: capability(Codec{MimeType: mimeRTX, ClockRate: 90000, Fmtp: fmt.Sprintf("apt=%d", PayloadVP8)}, nil),
-			PayloadType:        payloadRTX,
-		}, webrtc.RTPCodecTypeVideo),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("media: codecs: %w", err)
-	}
 	return m, nil
+}
+
+// parameters are those of the codec, and of its retransmissions.
+func (f *format) parameters(feedback []webrtc.RTCPFeedback) []webrtc.RTPCodecParameters {
+	all := []webrtc.RTPCodecParameters{{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: f.codec.MimeType, ClockRate: f.codec.ClockRate, Channels: f.codec.Channels, SDPFmtpLine: f.codec.Fmtp, RTCPFeedback: feedback,
+		},
+		PayloadType: webrtc.PayloadType(f.payload),
+	}}
+	if f.repair != 0 {
+		all = append(all, webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: mimeRTX, ClockRate: f.codec.ClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", f.payload),
+			},
+			PayloadType: webrtc.PayloadType(f.repair),
+		})
+	}
+	return all
 }
 
 func extensions(m *webrtc.MediaEngine, kind webrtc.RTPCodecType, uris ...string) error {
@@ -45,8 +53,8 @@ func extensions(m *webrtc.MediaEngine, kind webrtc.RTPCodecType, uris ...string)
 }
 
 // forPublishers is for connections that receive.
-func forPublishers() (*webrtc.MediaEngine, error) {
-	m, err := codecs(
+func forPublishers(used []*format) (*webrtc.MediaEngine, error) {
+	m, err := codecs(used,
 		[]webrtc.RTCPFeedback{{Type: "transport-cc"}},
 		[]webrtc.RTCPFeedback{
 			{Type: "goog-remb"}, {Type: "transport-cc"}, {Type: "ccm", Parameter: "fir"},
@@ -61,13 +69,16 @@ func forPublishers() (*webrtc.MediaEngine, error) {
 	)
 }
 
+// feedbackOfSubscribers is what they may ask for about video.
+func feedbackOfSubscribers() []webrtc.RTCPFeedback {
+	return []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}}
+}
+
 // forSubscribers is for connections that send. The ids of the header extensions
 // are given in the order of registration, which makes them those of the cluster;
 // downTrack does not rely on it.
-func forSubscribers() (*webrtc.MediaEngine, error) {
-	m, err := codecs(nil, []webrtc.RTCPFeedback{
-		{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"},
-	})
+func forSubscribers(used []*format) (*webrtc.MediaEngine, error) {
+	m, err := codecs(used, nil, feedbackOfSubscribers())
 	if err != nil {
 		return nil, err
 	}

@@ -284,7 +284,7 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	}
 	passed := max(p.Arrival.Sub(d.arrival), 0)
 	if d.kind == Video {
-		if !p.hasPicture || !p.picture.Keyframe {
+		if !p.keyframe {
 			return false
 		}
 	} else if t == d.next && d.current != nil && passed < audioFrame/2 {

@@ -20,8 +20,13 @@ type feed struct {
 func newFeed(pub Publication, g *group, n *network) *feed {
 	f := &feed{pub: pub, layers: make([][]*layer, len(pub.Tracks)), done: make(chan struct{})}
 	for i, t := range pub.Tracks {
+		codec := formatOf(t.Codec)
 		for range t.Layers {
-			f.layers[i] = append(f.layers[i], newLayer(t.Kind, g, n))
+			l := newLayer(t.Kind, g, n)
+			if codec != nil { // of another node's publication it may be unknown here, and goes to nobody
+				l.begins = codec.begins
+			}
+			f.layers[i] = append(f.layers[i], l)
 		}
 	}
 	return f

@@ -1,25 +1,15 @@
 package media
 
-import (
-	"encoding/binary"
-	"strings"
-)
+import "encoding/binary"
 
-// The cluster's form of a packet: the same payload types and header extension
-// ids on every node, whatever publisher and subscriber negotiated.
+// The cluster's form of a packet: the same payload types (formats.go) and header
+// extension ids on every node, whatever publisher and subscriber negotiated.
 const (
-	PayloadOpus = 111
-	PayloadVP8  = 96
-
 	ExtAudioLevel       = 1 // RFC 6464
 	ExtVideoOrientation = 2 // 3GPP TS 26.114
 )
 
 const (
-	mimeOpus = "audio/opus"
-	mimeVP8  = "video/VP8"
-	mimeRTX  = "video/rtx"
-
 	uriAudioLevel       = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 	uriVideoOrientation = "urn:3gpp:video-orientation"
 	uriMid              = "urn:ietf:params:rtp-hdrext:sdes:mid"
@@ -28,24 +18,6 @@ const (
 	uriTransportCC      = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 	uriAbsSendTime      = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 )
-
-// codecOpus and codecVP8 are what this node forwards, as Nextcloud's reference
-// does: every client decodes them.
-func codecOpus() Codec {
-	return Codec{MimeType: mimeOpus, ClockRate: 48000, Channels: 2, Fmtp: "minptime=10;useinbandfec=1"}
-}
-
-func codecVP8() Codec { return Codec{MimeType: mimeVP8, ClockRate: 90000} }
-
-// same tells whether a stream of the one can be continued by the other.
-func (c Codec) same(d Codec) bool {
-	return strings.EqualFold(c.MimeType, d.MimeType) && c.ClockRate == d.ClockRate && c.Channels == d.Channels
-}
-
-// forwardable tells whether subscribers are offered this codec.
-func (t TrackInfo) forwardable() bool {
-	return t.Kind == Audio && t.Codec.same(codecOpus()) || t.Kind == Video && t.Codec.same(codecVP8())
-}
 
 // clusterExt is the cluster's id of a header extension that is forwarded.
 func clusterExt(uri string) (uint8, bool) {

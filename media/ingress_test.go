@@ -58,13 +58,13 @@ func (s *sender) start() {
 
 func camera() *section {
 	return &section{
-		kind: Video, sends: true, payload: 120, rtx: 124, ssrcs: []flow{{ssrc: 10, rtx: 11}},
+		kind: Video, format: usual(Video), sends: true, payload: 120, rtx: 124, ssrcs: []flow{{ssrc: 10, rtx: 11}},
 		ext: map[uint8]string{3: uriTransportCC, 4: uriVideoOrientation, 5: uriRID, 6: uriRepairedRID},
 	}
 }
 
 func microphone() *section {
-	return &section{kind: Audio, sends: true, payload: 109, ssrcs: []flow{{ssrc: 20}}, ext: map[uint8]string{3: uriTransportCC, 1: uriAudioLevel}}
+	return &section{kind: Audio, format: usual(Audio), sends: true, payload: 109, ssrcs: []flow{{ssrc: 20}}, ext: map[uint8]string{3: uriTransportCC, 1: uriAudioLevel}}
 }
 
 // packet is a packet of RTP; extensions are ids and texts by turns.

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/talkd/talkd/media/rewrite"
 	"github.com/talkd/talkd/media/rtpbuf"
 )
 
@@ -35,16 +34,17 @@ const (
 // trackSource does so itself while there is little to do. Sinks may be attached
 // before there is a source, and stay when it is replaced.
 type layer struct {
-	video bool
-	voice *voice // nil where all packets are forwarded
-	ring  *rtpbuf.Ring[*Packet]
-	stats *traffic
-	net   *network
-	up    atomic.Pointer[uplink]
-	seen  atomic.Int64  // when the last packet came, in Unix nanoseconds
-	epoch atomic.Uint32 // rises with each source
-	key   atomic.Pointer[keyframe]
-	turns uint // batches that were forwarded; of who forwards
+	video  bool
+	begins func(payload []byte) bool // of its format
+	voice  *voice                    // nil where all packets are forwarded
+	ring   *rtpbuf.Ring[*Packet]
+	stats  *traffic
+	net    *network
+	up     atomic.Pointer[uplink]
+	seen   atomic.Int64  // when the last packet came, in Unix nanoseconds
+	epoch  atomic.Uint32 // rises with each source
+	key    atomic.Pointer[keyframe]
+	turns  uint // batches that were forwarded; of who forwards
 
 	mu    sync.Mutex             // guards changes of sinks
 	sinks atomic.Pointer[[]Sink] // read by pump without a lock
@@ -247,7 +247,7 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 	var bytes int
 	for _, p := range batch {
 		if l.video {
-			p.describe()
+			p.describe(l.begins)
 		}
 		if !l.ring.Put(p.Sequence, p) {
 			p.Release()
@@ -258,7 +258,7 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 			l.seen.Store(p.Arrival.UnixNano())
 		}
 		fresh = append(fresh, p)
-		if p.hasPicture && p.picture.Keyframe {
+		if p.keyframe {
 			l.noteKeyframe(p)
 		}
 	}
@@ -286,7 +286,7 @@ func (l *layer) forward(batch []*Packet, flush func(burst)) {
 // settle asks for the keyframe that is owed, unless one comes by itself.
 func (l *layer) settle(batch []*Packet) {
 	for _, p := range batch {
-		if v, err := rewrite.ParseVP8(p.Payload()); err == nil && v.Keyframe {
+		if p.keyframe {
 			l.asked.owed.Store(false)
 			return
 		}

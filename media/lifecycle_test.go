@@ -173,7 +173,7 @@ func TestRefusals(t *testing.T) {
 	gone := p.Publication()
 	gone.ID.Generation++
 	strange := p.Publication()
-	strange.Tracks = []media.TrackInfo{{Kind: media.Video, Codec: media.Codec{MimeType: "video/AV1", ClockRate: 90000}, Layers: []media.LayerInfo{{}}}}
+	strange.Tracks = []media.TrackInfo{{Kind: media.Video, Codec: media.Codec{MimeType: "video/H265", ClockRate: 90000}, Layers: []media.LayerInfo{{}}}}
 	for name, tc := range map[string]struct {
 		pubs []media.Publication
 		want error

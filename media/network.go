@@ -75,8 +75,6 @@ type network struct {
 	patience  patience
 	entrance  *entrance
 	settings  webrtc.SettingEngine // copied for each connection
-	publish   *webrtc.MediaEngine
-	subscribe *webrtc.MediaEngine
 	cert      renewed[*webrtc.Certificate]
 	addresses renewed[transport.Net]
 }
@@ -104,13 +102,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 			AliveDurationForConnFromStun: tcpFirstPacket,
 		}),
 	}
-	if n.settings, err = n.set(cfg, m); err == nil {
-		n.publish, err = forPublishers()
-	}
-	if err == nil {
-		n.subscribe, err = forSubscribers()
-	}
-	if err != nil {
+	if n.settings, err = n.set(cfg, m); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil

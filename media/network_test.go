@@ -17,7 +17,11 @@ func TestPanicEndsTheConnection(t *testing.T) {
 	}
 	defer func() { _ = n.Close() }()
 	seen, ended := make(chan any, 1), make(chan error, 1)
-	c, err := newConn(t.Context(), n, n.publish, &egress{}, nil, func(cause error) { ended <- cause }, func(v any) { seen <- v })
+	known, err := forPublishers(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newConn(t.Context(), n, known, &egress{}, nil, func(cause error) { ended <- cause }, func(v any) { seen <- v })
 	if err != nil {
 		t.Fatal(err)
 	}

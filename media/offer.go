@@ -44,11 +44,12 @@ type section struct {
 	kind     string // Audio, Video, "application"; "" is refused
 	media    string // as offered, for the refusal
 	proto    string
-	format   string
+	first    string
 	sends    bool
 	receives bool
-	payload  uint8
-	rtx      uint8 // 0 without retransmission format
+	format   *format // nil but for Audio and Video
+	payload  uint8   // the other side's
+	rtx      uint8   // 0 without retransmission format
 	fmtp     string
 	feedback []string
 	ext      map[uint8]string // by the publisher's id
@@ -62,15 +63,11 @@ type flow struct{ ssrc, rtx uint32 }
 const application = "application"
 
 // clockRate is that of the timestamps.
-func (s *section) clockRate() uint32 {
-	if s.kind == Video {
-		return codecVP8().ClockRate
-	}
-	return codecOpus().ClockRate
-}
+func (s *section) clockRate() uint32 { return s.format.codec.ClockRate }
 
-// parseOffer reads an offer. Every error is an ErrBadOffer.
-func parseOffer(text string) (*offer, error) {
+// parseOffer reads an offer of a publisher that prefers some codecs to others.
+// Every error is an ErrBadOffer.
+func parseOffer(text string, prefer Preference) (*offer, error) {
 	d, err := parseSDP(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadOffer, err)
@@ -78,7 +75,7 @@ func parseOffer(text string) (*offer, error) {
 	o := &offer{}
 	used := map[string]bool{}
 	for _, m := range d.MediaDescriptions {
-		s, err := parseSection(m)
+		s, err := parseSection(m, prefer.formats(m.MediaName.Media))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrBadOffer, err)
 		}
@@ -181,7 +178,9 @@ func parsePeer(d *pionsdp.SessionDescription) (peer, error) {
 	return p, nil
 }
 
-func parseSection(m *pionsdp.MediaDescription) (*section, error) {
+// parseSection reads a section, of which the first of the wanted formats that is
+// there is taken.
+func parseSection(m *pionsdp.MediaDescription, wanted []*format) (*section, error) {
 	s := &section{
 		media: m.MediaName.Media,
 		proto: strings.Join(m.MediaName.Protos, "/"),
@@ -189,9 +188,9 @@ func parseSection(m *pionsdp.MediaDescription) (*section, error) {
 		ext: map[uint8]string{},
 	}
 	if len(m.MediaName.Formats) > 0 {
-		s.format = m.MediaName.Formats[0]
+		s.first = m.MediaName.Formats[0]
 	}
-	if !token(s.media) || !token(strings.ReplaceAll(s.proto, "/", "")) || !token(s.format) {
+	if !token(s.media) || !token(strings.ReplaceAll(s.proto, "/", "")) || !token(s.first) {
 		return nil, fmt.Errorf("m= line")
 	}
 	var ok bool
@@ -205,18 +204,18 @@ func parseSection(m *pionsdp.MediaDescription) (*section, error) {
 	}
 	switch s.media {
 	case application:
-		if s.format == "webrtc-datachannel" {
+		if s.first == "webrtc-datachannel" {
 			s.kind = application
 		}
 	case Audio, Video:
-		s.parseCodec(m)
+		s.parseCodec(m, wanted)
 	}
 	return s, nil
 }
 
-func (s *section) parseCodec(m *pionsdp.MediaDescription) {
-	s.pick(m)
-	if s.payload == 0 {
+func (s *section) parseCodec(m *pionsdp.MediaDescription, wanted []*format) {
+	s.pick(m, wanted)
+	if s.format == nil {
 		return
 	}
 	s.kind = s.media
@@ -316,46 +315,46 @@ func ridRank(rid string) int {
 	return 1
 }
 
-// pick finds the payload types of the codec of this kind.
-func (s *section) pick(m *pionsdp.MediaDescription) {
-	maps := map[string]string{}
-	aptOf := map[string]string{}
+// pick finds the format, and the payload types by which it goes here.
+func (s *section) pick(m *pionsdp.MediaDescription, wanted []*format) {
+	maps, fmtp := map[string]string{}, map[string]string{}
 	for _, a := range m.Attributes {
 		first, rest, _ := strings.Cut(a.Value, " ")
 		switch a.Key {
 		case "rtpmap":
-			maps[first] = strings.ToLower(rest)
+			maps[first] = rest
 		case "fmtp":
-			for _, part := range strings.Split(rest, ";") {
-				if apt, ok := strings.CutPrefix(strings.TrimSpace(part), "apt="); ok {
-					aptOf[first] = apt
-				}
+			fmtp[first] = rest
+		}
+	}
+	for _, want := range wanted {
+		name := want.rtpmap()
+		for _, f := range m.MediaName.Formats {
+			if s.format != nil || !strings.EqualFold(strings.TrimSuffix(maps[f], "/1"), name) || !want.fits(fmtp[f]) {
+				continue
+			}
+			if payload, ok := payloadType(f, want.payload); ok {
+				s.format, s.payload = want, payload
 			}
 		}
 	}
-	want := "opus/48000/2"
-	if s.media == Video {
-		want = "vp8/90000"
+	if s.format == nil || s.format.repair == 0 {
+		return
 	}
 	for _, f := range m.MediaName.Formats {
-		if maps[f] == want && s.payload == 0 {
-			s.payload = payloadType(f)
-		}
-	}
-	for _, f := range m.MediaName.Formats {
-		if maps[f] == "rtx/90000" && s.payload != 0 && aptOf[f] == strconv.Itoa(int(s.payload)) && s.rtx == 0 {
-			s.rtx = payloadType(f)
+		payload, ok := payloadType(f, s.format.repair)
+		if ok && s.rtx == 0 && strings.EqualFold(maps[f], "rtx/90000") && parameter(fmtp[f], "apt") == strconv.Itoa(int(s.payload)) {
+			s.rtx = payload
 		}
 	}
 }
 
-// payloadType accepts the dynamic ranges of RFC 3551 and RFC 5761 4, 0 is no.
-func payloadType(s string) uint8 {
+// payloadType accepts the dynamic ranges of RFC 3551 and RFC 5761 4, and the type
+// that is the format's own: some audio has one for good.
+func payloadType(s string, own uint8) (uint8, bool) {
 	n, err := strconv.ParseUint(s, 10, 8)
-	if err != nil || n < 35 || n > 127 || n > 63 && n < 96 {
-		return 0
-	}
-	return uint8(n)
+	dynamic := n >= 35 && n <= 63 || n >= 96 && n <= 127
+	return uint8(n), err == nil && (dynamic || uint8(n) == own)
 }
 
 func (s *section) parseExt(value string) {

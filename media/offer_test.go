@@ -33,7 +33,7 @@ func TestOffersOfBrowsers(t *testing.T) {
 		"firefox-rid":    {{Index: 0, RID: "l"}, {Index: 1, RID: "m"}, {Index: 2, RID: "h"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, err := parseOffer(sample(t, name))
+			o, err := parseOffer(sample(t, name), Preference{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +148,7 @@ func TestOfferIsChecked(t *testing.T) {
 		"too many lines":     func(s string) string { return s + strings.Repeat("a=x\r\n", maxAttributes) },
 		"line feed in token": func(s string) string { return strings.ReplaceAll(s, "a=mid:1", "a=mid:1\x0b") },
 	} {
-		if _, err := parseOffer(change(good)); !errors.Is(err, ErrBadOffer) {
+		if _, err := parseOffer(change(good), Preference{}); !errors.Is(err, ErrBadOffer) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -167,7 +167,7 @@ func without(s, prefix string) string {
 
 func TestRefusedSectionsStayInPlace(t *testing.T) {
 	text := strings.ReplaceAll(sample(t, "firefox-plain"), "VP8", "AV1")
-	o, err := parseOffer(text)
+	o, err := parseOffer(text, Preference{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (o *outlet) open(s *srtp.Sealer) error {
 func (d *downTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	var chosen webrtc.RTPCodecParameters
 	for _, p := range c.CodecParameters() {
-		if strings.EqualFold(p.MimeType, d.codec.MimeType) && p.ClockRate == d.codec.ClockRate {
+		if d.codec.same(Codec{MimeType: p.MimeType, ClockRate: p.ClockRate, Channels: p.Channels, Fmtp: p.SDPFmtpLine}) {
 			chosen = p
 			break
 		}

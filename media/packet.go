@@ -26,9 +26,9 @@ type Packet struct {
 	Marker    bool
 	Arrival   time.Time
 
-	// picture is the descriptor of a packet of video, as its layer has found it: once
-	// for all who get it.
-	picture    rewrite.VP8
+	// What its layer has found in a packet of video, once for all who get it.
+	keyframe   bool        // begins with it
+	picture    rewrite.VP8 // its descriptor
 	hasPicture bool
 	// heard is set when the voice of the packet has let it through.
 	heard bool
@@ -56,7 +56,7 @@ func (p *Pool) Get() *Packet {
 	}
 	pkt.refs.Store(1)
 	pkt.n, pkt.padding = 0, 0
-	pkt.hasPicture, pkt.heard = false, false
+	pkt.keyframe, pkt.hasPicture, pkt.heard = false, false, false
 	return pkt
 }
 
@@ -75,11 +75,17 @@ func (p *Packet) PayloadType() uint8 { return p.buf[1] & 0x7f }
 // SSRC is the publisher's, or the one that a relay gave.
 func (p *Packet) SSRC() uint32 { return binary.BigEndian.Uint32(p.buf[8:]) }
 
-// describe reads the descriptor of a packet of video.
-func (p *Packet) describe() {
+// describe reads what RTP adds to the payload of a packet of video. begins is that of
+// its format.
+func (p *Packet) describe(begins func(payload []byte) bool) {
+	if begins != nil {
+		p.keyframe = begins(p.Payload())
+		return
+	}
 	var err error
 	p.picture, err = rewrite.ParseVP8(p.Payload())
 	p.hasPicture = err == nil
+	p.keyframe = p.hasPicture && p.picture.Keyframe
 }
 
 // Retain adds a reference.

@@ -22,6 +22,8 @@ type PublishRequest struct {
 	ID    PubID
 	Group string
 	Offer string
+	// Prefer is what the publisher would rather send than Opus and VP8.
+	Prefer Preference
 	// MaxBitrate is what the publisher is asked not to exceed, if that is less than
 	// the limit of the engine; 0: that one.
 	MaxBitrate int
@@ -49,12 +51,16 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	if !r.ID.Valid() || len(r.Group) > maxGroup {
 		return nil, "", fmt.Errorf("%w: id", ErrBadPublication)
 	}
-	o, err := parseOffer(r.Offer)
+	o, err := parseOffer(r.Offer, r.Prefer)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := forPublishers(o.formats())
 	if err != nil {
 		return nil, "", err
 	}
 	in := newIngress(o, &e.pool, e.metrics)
-	c, err := newConn(ctx, e.net, e.net.publish, in, r.OnCandidate, r.OnClose, e.recovered)
+	c, err := newConn(ctx, e.net, m, in, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}

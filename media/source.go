@@ -42,10 +42,7 @@ const (
 )
 
 func newTrackSource(s *section, dropped func()) *trackSource {
-	t := &trackSource{payload: PayloadOpus, dropped: dropped}
-	if s.kind == Video {
-		t.payload = PayloadVP8
-	}
+	t := &trackSource{payload: s.format.payload, dropped: dropped}
 	for id, uri := range s.ext {
 		t.ext[id], _ = clusterExt(uri)
 	}

@@ -12,7 +12,7 @@ import (
 func brought(t *testing.T, subscribers int) (*trackSource, *nowhere, *network) {
 	t.Helper()
 	f, _, end := fan(t, subscribers)
-	s := newTrackSource(&section{kind: Video}, func() { t.Error("dropped") })
+	s := newTrackSource(&section{kind: Video, format: usual(Video)}, func() { t.Error("dropped") })
 	l := f.layers[0][0]
 	ended := make(chan error)
 	go func() { ended <- l.pump(s) }()

@@ -24,7 +24,7 @@ func cleanAnswer(text, offered string) (clean string, candidates []string, err e
 	}
 	a := &offer{answers: true}
 	for i, m := range d.MediaDescriptions {
-		s, err := parseSection(m)
+		s, err := parseSection(m, offeredIn(own.MediaDescriptions[i]))
 		if err != nil {
 			return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 		}
@@ -44,6 +44,15 @@ func cleanAnswer(text, offered string) (clean string, candidates []string, err e
 	return clean, a.peer.candidates, err
 }
 
+// offeredIn is the format of a section of ours.
+func offeredIn(m *pionsdp.MediaDescription) []*format {
+	s := &section{}
+	if s.pick(m, formatsOf(m.MediaName.Media)); s.format == nil {
+		return nil
+	}
+	return []*format{s.format}
+}
+
 func (o *offer) describeAnswer() (string, error) {
 	d := &descriptor{}
 	d.head()
@@ -60,7 +69,7 @@ func (o *offer) describeAnswer() (string, error) {
 	o.describePeer(d)
 	for _, s := range o.sections {
 		if s.kind == "" {
-			d.line("m=" + s.media + " 0 " + s.proto + " " + s.format)
+			d.line("m=" + s.media + " 0 " + s.proto + " " + s.first)
 			d.line("c=IN IP4 0.0.0.0")
 			d.line("a=mid:" + s.mid)
 			d.line("a=inactive")

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,13 +94,16 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 	if len(r.Publications) == 0 || len(r.Publications) > maxPublications || len(r.Group) > maxGroup {
 		return nil, "", fmt.Errorf("%w: %d in one connection", ErrBadPublication, len(r.Publications))
 	}
-	for _, pub := range r.Publications {
-		if err := forwardable(pub); err != nil {
-			return nil, "", err
-		}
+	used, err := formatsIn(r.Publications)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := forSubscribers(used)
+	if err != nil {
+		return nil, "", err
 	}
 	out := &egress{lost: e.metrics.dropped.WithLabelValues(dropTCP), echo: echo{asked: make(chan request, maxRequests), dropped: e.metrics.resendDropped}}
-	c, err := newConn(ctx, e.net, e.net.subscribe, out, r.OnCandidate, r.OnClose, e.recovered)
+	c, err := newConn(ctx, e.net, m, out, r.OnCandidate, r.OnClose, e.recovered)
 	if err != nil {
 		return nil, "", err
 	}
@@ -110,12 +114,32 @@ func (e *Engine) Subscribe(ctx context.Context, r SubscribeRequest) (*Subscriber
 		_ = s.Close()
 		return nil, "", err
 	}
-	offer, err := s.begin(ctx, r)
+	offer, err := s.begin(ctx, r, used)
 	if err != nil {
 		_ = s.Close()
 		return nil, "", err
 	}
 	return s, offer, nil
+}
+
+// formatsIn are those of publications that are to be sent to a subscriber.
+func formatsIn(publications []Publication) (used []*format, err error) {
+	for _, pub := range publications {
+		if err := forwardable(pub); err != nil {
+			return nil, err
+		}
+		for _, t := range pub.Tracks {
+			if f := formatOf(t.Codec); !slices.Contains(used, f) {
+				used = append(used, f)
+			}
+		}
+	}
+	return used, nil
+}
+
+// alone tells whether there is no other format of the kind.
+func alone(f *format, used []*format) bool {
+	return !slices.ContainsFunc(used, func(other *format) bool { return other != f && other.kind == f.kind })
 }
 
 // forwardable checks a publication that is to be sent to a subscriber.
@@ -181,9 +205,9 @@ func (b *binding) end() {
 	b.release()
 }
 
-func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest) (string, error) {
+func (s *Subscriber) begin(ctx context.Context, r SubscribeRequest, used []*format) (string, error) {
 	for _, pub := range r.Publications {
-		if err := s.add(pub); err != nil {
+		if err := s.add(pub, used); err != nil {
 			return "", err
 		}
 	}
@@ -222,8 +246,8 @@ func (s *Subscriber) connect() {
 	s.established.Store(true)
 }
 
-// add takes one publication into the connection.
-func (s *Subscriber) add(pub Publication) error {
+// add takes one publication into the connection, which has all that are used.
+func (s *Subscriber) add(pub Publication, used []*format) error {
 	f, release, err := s.e.acquire(pub)
 	if err != nil {
 		return err
@@ -246,6 +270,12 @@ func (s *Subscriber) add(pub Publication) error {
 		})
 		if err != nil {
 			return fmt.Errorf("media: track: %w", err)
+		}
+		if f := formatOf(t.Codec); !alone(f, used) {
+			// Each section offers what its track has, and nothing of the others'.
+			if err := transceiver.SetCodecPreferences(f.parameters(feedbackOfSubscribers())); err != nil {
+				return fmt.Errorf("media: track: %w", err)
+			}
 		}
 		d.onRestraint = s.told
 		d.rebind(f, t.Index)
