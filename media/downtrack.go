@@ -189,7 +189,7 @@ func (d *downTrack) aimLocked(now time.Time) (ask *layer) {
 // best that is alive below it, else the lowest above it. With none alive, the
 // lowest one, which every client sends first.
 func (d *downTrack) wantedLocked(now time.Time) *layer {
-	if d.egress == nil || d.paused || d.silent || d.feed == nil || d.limit < 0 {
+	if d.egress == nil || d.out.writer == nil || d.paused || d.silent || d.feed == nil || d.limit < 0 {
 		return nil
 	}
 	layers := d.feed.layers[d.track]

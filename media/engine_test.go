@@ -75,7 +75,7 @@ func offer(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.Publishe
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, answer, err := e.Publish(within(t), media.PublishRequest{ID: id, Group: "room", Offer: sdp, OnClose: onClose})
+	p, answer, err := e.Publish(within(t), media.PublishRequest{ID: id, Group: "room", Offer: sdp, Prefer: cfg.Prefer(), OnClose: onClose})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/webrtc/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talkd/talkd/media"
@@ -234,9 +235,18 @@ func metric(t *testing.T, g prometheus.Gatherer, name string, labels ...string) 
 }
 
 func TestSimulcast(t *testing.T) {
-	t.Parallel()
+	for _, codec := range []string{webrtc.MimeTypeVP8, webrtc.MimeTypeH264} {
+		t.Run(codec, func(t *testing.T) {
+			t.Parallel()
+			simulcast(t, codec)
+		})
+	}
+}
+
+func simulcast(t *testing.T, codec string) {
+	t.Helper()
 	e := engine(t, media.Config{MaxStreamBitrate: 1_000_000}, media.Deps{})
-	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Video: true, Stream: 30, Layers: 3})
+	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Video: true, Codec: codec, Stream: 30, Layers: 3})
 	const low, mid, high = 61, 1061, 2061
 	track, _ := p.Publication().Track(media.Video)
 	if len(track.Layers) != 3 || track.Layers[0].RID != "l" || track.Layers[2].RID != "h" {

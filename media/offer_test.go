@@ -206,6 +206,10 @@ func TestAnswerOfBrowser(t *testing.T) {
 	if _, _, err := cleanAnswer(refuse(sample(t, "chromium-answer"), "m=video"), sample(t, "own-offer")); err != nil {
 		t.Errorf("refused video: %v", err)
 	}
+	nameless := strings.Replace(refuse(sample(t, "chromium-answer"), "m=video"), "a=mid:1\r\n", "", 1)
+	if _, _, err := cleanAnswer(nameless, sample(t, "own-offer")); err != nil {
+		t.Errorf("refused video without a name: %v", err)
+	}
 	for name, change := range map[string]func(string) string{
 		"other mid":          func(s string) string { return strings.ReplaceAll(s, "a=mid:1", "a=mid:7") },
 		"section missing":    func(s string) string { return strings.Split(s, "m=application")[0] },
@@ -215,6 +219,29 @@ func TestAnswerOfBrowser(t *testing.T) {
 	} {
 		if _, _, err := cleanAnswer(change(sample(t, "chromium-answer")), sample(t, "own-offer")); !errors.Is(err, ErrBadAnswer) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestAnswerHasOfferedCodec: only what was offered is taken, in the words of the
+// offer, as the library compares.
+func TestAnswerHasOfferedCodec(t *testing.T) {
+	h264 := func(s, fmtp string) string {
+		return strings.ReplaceAll(s, "a=rtpmap:96 VP8/90000\r\n", "a=rtpmap:96 H264/90000\r\na=fmtp:96 "+fmtp+"\r\n")
+	}
+	const offered = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
+	for name, c := range map[string]struct{ offer, answer, want string }{
+		"VP8":                         {sample(t, "own-offer"), sample(t, "chromium-answer"), "a=rtpmap:96 VP8/90000\r\n"},
+		"H.264":                       {h264(sample(t, "own-offer"), offered), h264(sample(t, "chromium-answer"), offered), "a=fmtp:96 " + offered + "\r\n"},
+		"H.264 in other words":        {h264(sample(t, "own-offer"), offered), h264(sample(t, "chromium-answer"), "profile-level-id=42C00D;packetization-mode=1"), "a=fmtp:96 " + offered + "\r\n"},
+		"H.264 of another profile":    {h264(sample(t, "own-offer"), offered), h264(sample(t, "chromium-answer"), "profile-level-id=4d001f;packetization-mode=1"), "m=video 0 "},
+		"H.264 of another packetiser": {h264(sample(t, "own-offer"), offered), h264(sample(t, "chromium-answer"), "profile-level-id=42e01f"), "m=video 0 "},
+		"VP8 for H.264":               {h264(sample(t, "own-offer"), offered), sample(t, "chromium-answer"), "m=video 0 "},
+		"H.264 for VP8":               {sample(t, "own-offer"), h264(sample(t, "chromium-answer"), offered), "m=video 0 "},
+	} {
+		clean, _, err := cleanAnswer(c.answer, c.offer)
+		if err != nil || !strings.Contains(clean, c.want) {
+			t.Errorf("%s: no %q in\n%s%v", name, c.want, clean, err)
 		}
 	}
 }

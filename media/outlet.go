@@ -49,7 +49,9 @@ func (d *downTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters,
 		}
 	}
 	if chosen.MimeType == "" {
-		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+		// Refused: who cannot decode a video still hears its voice. Without a writer
+		// nothing is forwarded.
+		return webrtc.RTPCodecParameters{}, nil
 	}
 	out := outlet{writer: c.WriteStream(), ssrc: uint32(c.SSRC()), payload: uint8(chosen.PayloadType)}
 	apt := fmt.Sprintf("apt=%d", chosen.PayloadType)

@@ -24,11 +24,15 @@ func cleanAnswer(text, offered string) (clean string, candidates []string, err e
 	}
 	a := &offer{answers: true}
 	for i, m := range d.MediaDescriptions {
+		mid, _ := own.MediaDescriptions[i].Attribute("mid")
+		if _, named := m.Attribute("mid"); !named && m.MediaName.Port.Value == 0 {
+			// Who refuses a section need not name it (RFC 8829 5.3.1).
+			m.Attributes = append(m.Attributes, pionsdp.Attribute{Key: "mid", Value: mid})
+		}
 		s, err := parseSection(m, offeredIn(own.MediaDescriptions[i]))
 		if err != nil {
 			return "", nil, fmt.Errorf("%w: %w", ErrBadAnswer, err)
 		}
-		mid, _ := own.MediaDescriptions[i].Attribute("mid")
 		if s.mid != mid || s.media != own.MediaDescriptions[i].MediaName.Media {
 			return "", nil, fmt.Errorf("%w: section %d is not the one offered", ErrBadAnswer, i)
 		}

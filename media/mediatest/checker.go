@@ -3,11 +3,14 @@ package mediatest
 import (
 	"fmt"
 	"slices"
+
+	"github.com/pion/webrtc/v4"
 )
 
 // Checker follows one received stream. It is for one goroutine.
 type Checker struct {
 	kind    string
+	codec   string // of video, see Generator.Codec
 	started bool
 	low     int64
 	high    int64 // sequence numbers, unwrapped
@@ -84,7 +87,7 @@ func (c *Checker) fault(format string, args ...any) {
 
 // Packet takes one received packet.
 func (c *Checker) Packet(seq uint16, ts uint32, payload []byte) {
-	m, err := Read(c.kind, payload)
+	m, err := read(c.kind, c.codec, payload)
 	if err != nil {
 		c.fault("sequence %d: %v", seq, err)
 		return
@@ -142,9 +145,9 @@ func (c *Checker) timestamps(m Mark, seq uint16, ts uint32, late bool) {
 	}
 }
 
-// pictures: the picture id stays or goes on by one.
+// pictures: the picture id of VP8 stays or goes on by one.
 func (c *Checker) pictures(m Mark, seq uint16, adjacent bool) {
-	if c.kind != Video {
+	if c.kind != Video || codecOf(c.codec).mime != webrtc.MimeTypeVP8 {
 		return
 	}
 	if c.have && adjacent {

@@ -62,6 +62,28 @@ func TestCheckerTakesLatePackets(t *testing.T) {
 	}
 }
 
+// TestCodecs: what a generator makes of each codec begins with a keyframe and is
+// known again, and not as another codec's.
+func TestCodecs(t *testing.T) {
+	for _, c := range videoCodecs {
+		g := NewGenerator(Video, 1)
+		g.Codec = c.mime
+		for i := range 3 {
+			for j, u := range g.Frame() {
+				m, err := read(Video, c.mime, u.Payload)
+				if err != nil || m.Keyframe != (i == 0 && j == 0) {
+					t.Errorf("%s: packet %d of frame %d: %+v %v", c.mime, j, i, m, err)
+				}
+				for _, other := range videoCodecs {
+					if _, _, ok := other.read(u.Payload); ok && other.mime != c.mime && i > 0 && j == 0 {
+						t.Errorf("%s is taken for %s", c.mime, other.mime)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestSource(t *testing.T) {
 	s := NewSource(NewGenerator(Video, 1))
 	s.Push(2)
@@ -73,7 +95,7 @@ func TestSource(t *testing.T) {
 		t.Fatalf("%d packets: %v", n, err)
 	}
 	for i, p := range batch[:n] {
-		m, err := Read(Video, p.Payload())
+		m, err := read(Video, "", p.Payload())
 		if err != nil || int(m.Counter) != i || p.PayloadType() != media.PayloadVP8 || p.Marker != (i%3 == 2) {
 			t.Errorf("packet %d: %+v %v", i, m, err)
 		}

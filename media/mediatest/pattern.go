@@ -27,10 +27,8 @@ const (
 	videoRate = 90000
 	audioRate = 48000
 
-	// The descriptor of RFC 7741: X, I with 15 bits, L; then one byte of the frame.
-	descriptorLen = 5
-	markLen       = 16
-	minPayload    = descriptorLen + 1 + markLen
+	markLen    = 16
+	minPayload = headLen + markLen
 )
 
 // Mark is what a payload says of itself.
@@ -39,7 +37,7 @@ type Mark struct {
 	Counter   uint32 // of packets
 	Timestamp uint32 // as the publisher sent it
 	Keyframe  bool   // the packet begins one
-	Picture   uint16 // of video
+	Picture   uint16 // of VP8 and VP9
 }
 
 // Unit is one packet to be sent.
@@ -54,6 +52,8 @@ type Unit struct {
 type Generator struct {
 	Kind   string
 	Stream uint32
+	// Codec is the MIME type of video, "" that of VP8.
+	Codec string
 	// Size is the length of a payload; PerFrame the packets of a video frame.
 	Size     int
 	PerFrame int
@@ -132,17 +132,8 @@ func (g *Generator) payload(first bool, ts uint32) []byte {
 	b := make([]byte, size)
 	rest := b
 	if g.Kind == Video {
-		b[0] = 0x80
-		if first {
-			b[0] |= 0x10
-		}
-		b[1] = 0xc0
-		binary.BigEndian.PutUint16(b[2:], 0x8000|uint16(g.frame+7*g.Stream)&0x7fff)
-		b[4] = byte(g.frame)
-		if !g.key || !first {
-			b[5] = 0x01
-		}
-		rest = b[descriptorLen+1:]
+		codecOf(g.Codec).put(b, first, g.key, uint16(g.frame+7*g.Stream)&0x7fff)
+		rest = b[headLen:]
 	}
 	binary.BigEndian.PutUint32(rest, g.Stream)
 	binary.BigEndian.PutUint32(rest[4:], g.counter)
@@ -155,20 +146,19 @@ func (g *Generator) payload(first bool, ts uint32) []byte {
 // ErrPayload tells that a payload is not as it was made.
 var ErrPayload = errors.New("mediatest: payload changed")
 
-// Read checks a payload and returns what it says of itself.
-func Read(kind string, payload []byte) (Mark, error) {
+// read checks a payload and returns what it says of itself. codec is that of video.
+func read(kind, codec string, payload []byte) (Mark, error) {
 	var m Mark
 	rest := payload
 	if len(payload) < minPayload {
 		return m, fmt.Errorf("%w: %d bytes", ErrPayload, len(payload))
 	}
 	if kind == Video {
-		if payload[0]&0xef != 0x80 || payload[1] != 0xc0 || payload[2]&0x80 == 0 {
-			return m, fmt.Errorf("%w: descriptor %x", ErrPayload, payload[:descriptorLen])
+		var ok bool
+		if m.Keyframe, m.Picture, ok = codecOf(codec).read(payload); !ok {
+			return m, fmt.Errorf("%w: head %x", ErrPayload, payload[:headLen])
 		}
-		m.Picture = binary.BigEndian.Uint16(payload[2:]) & 0x7fff
-		m.Keyframe = payload[0]&0x10 != 0 && payload[5]&0x01 == 0
-		rest = payload[descriptorLen+1:]
+		rest = payload[headLen:]
 	}
 	m.Stream = binary.BigEndian.Uint32(rest)
 	m.Counter = binary.BigEndian.Uint32(rest[4:])

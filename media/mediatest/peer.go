@@ -19,6 +19,8 @@ type Options struct {
 	Settings func(*webrtc.SettingEngine)
 	// NoRTX leaves the retransmission format out.
 	NoRTX bool
+	// OnlyVP8 leaves all other codecs of video out.
+	OnlyVP8 bool
 	// Interceptors are between the client and the network, the first next to it.
 	Interceptors []interceptor.Factory
 }
@@ -35,22 +37,15 @@ const (
 func newPeer(o Options) (*webrtc.PeerConnection, error) {
 	m := &webrtc.MediaEngine{}
 	feedback := []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "transport-cc"}}
-	err := errors.Join(
-		m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{
-				MimeType: webrtc.MimeTypeOpus, ClockRate: audioRate, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1",
-			}, PayloadType: 109,
-		}, webrtc.RTPCodecTypeAudio),
-		m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: videoRate, RTCPFeedback: feedback},
-			PayloadType:        120,
-		}, webrtc.RTPCodecTypeVideo),
-	)
-	if !o.NoRTX {
-		err = errors.Join(err, m.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeRTX, ClockRate: videoRate, SDPFmtpLine: "apt=120"},
-			PayloadType:        124,
-		}, webrtc.RTPCodecTypeVideo))
+	err := m.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeOpus, ClockRate: audioRate, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1",
+		}, PayloadType: 109,
+	}, webrtc.RTPCodecTypeAudio)
+	for i, c := range videoCodecs {
+		if i == 0 || !o.OnlyVP8 {
+			err = errors.Join(err, c.register(m, feedback, !o.NoRTX))
+		}
 	}
 	for _, uri := range []string{uriMid, uriAudioLevel, uriTransportCC} {
 		err = errors.Join(err, m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeAudio))

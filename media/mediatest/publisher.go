@@ -3,6 +3,7 @@ package mediatest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,12 +11,17 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/talkd/talkd/media"
 )
 
 // PublisherConfig says what a Publisher sends.
 type PublisherConfig struct {
 	Options
 	Audio, Video bool
+	// Codec is the MIME type of the video, if not that of VP8. All are offered, VP8
+	// first.
+	Codec string
 	// Data opens a data channel.
 	Data bool
 	// Stream numbers the publisher; audio and video get numbers of their own.
@@ -28,6 +34,14 @@ type PublisherConfig struct {
 	// Layers above 1 makes video a simulcast with rids l, m and h. Layer i has
 	// Stream*2+1+1000*i as its number.
 	Layers int
+}
+
+// Prefer is what the client says it would rather send than VP8.
+func (c PublisherConfig) Prefer() (p media.Preference) {
+	if _, name, ok := strings.Cut(strings.ToLower(c.Codec), "/"); ok {
+		p.Video = []string{name}
+	}
+	return p
 }
 
 // Publisher is a client that publishes.
@@ -70,7 +84,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		err = p.add(Audio, webrtc.MimeTypeOpus, cfg.Stream*2, cfg)
 	}
 	if cfg.Video && err == nil {
-		err = p.add(Video, webrtc.MimeTypeVP8, cfg.Stream*2+1, cfg)
+		err = p.add(Video, codecOf(cfg.Codec).mime, cfg.Stream*2+1, cfg)
 	}
 	if cfg.Data && err == nil {
 		if p.data, err = pc.CreateDataChannel("status", nil); err == nil {
@@ -87,6 +101,7 @@ func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) e
 	t := &publisherTrack{gen: NewGenerator(kind, stream)}
 	t.value.Store(Extension)
 	if kind == Video {
+		t.gen.Codec = mime
 		t.gen.Uneven = cfg.Uneven
 		if cfg.FrameSize > 0 {
 			t.gen.Size = cfg.FrameSize
@@ -117,7 +132,7 @@ func (p *Publisher) add(kind, mime string, stream uint32, cfg PublisherConfig) e
 	for i := 1; i < layers; i++ {
 		l := &publisherTrack{gen: NewGenerator(kind, stream+uint32(1000*i)), sender: t.sender, mid: t.mid, rid: rids[i]}
 		l.value.Store(Extension)
-		l.gen.Size, l.gen.PerFrame, l.gen.Uneven = t.gen.Size, t.gen.PerFrame, t.gen.Uneven
+		l.gen.Codec, l.gen.Size, l.gen.PerFrame, l.gen.Uneven = t.gen.Codec, t.gen.Size, t.gen.PerFrame, t.gen.Uneven
 		if l.local, err = webrtc.NewTrackLocalStaticRTP(
 			webrtc.RTPCodecCapability{MimeType: mime}, kind, "client", webrtc.WithRTPStreamID(l.rid),
 		); err != nil {

@@ -86,6 +86,7 @@ func (s *Subscriber) track(remote *webrtc.TrackRemote, receiver *webrtc.RTPRecei
 		kind: remote.Kind().String(), stream: remote.StreamID(), remote: remote,
 		checker: NewChecker(remote.Kind().String()), dropped: map[uint16]bool{},
 	}
+	t.checker.codec = remote.Codec().MimeType
 	var want string
 	if want = uriOrientation; t.kind == Audio {
 		want = uriAudioLevel
@@ -208,6 +209,18 @@ func (s *Subscriber) Report(kind string) Report {
 		return t.checker.Report()
 	}
 	return Report{}
+}
+
+// Reports are what came of all tracks of a kind.
+func (s *Subscriber) Reports(kind string) (all []Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tracks {
+		if t.kind == kind {
+			all = append(all, t.checker.Report())
+		}
+	}
+	return all
 }
 
 // Longest is the longest time between two packets of a kind since it was asked

@@ -2,10 +2,13 @@ package relay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/pion/webrtc/v4"
 
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/media/mediatest"
@@ -42,7 +45,12 @@ func (t *testNode) runEngineWith(cfg media.Config) *media.Engine {
 
 func publishClient(ctx context.Context, t *testing.T, e *media.Engine, id media.PubID) (*mediatest.Publisher, *media.Publisher) {
 	t.Helper()
-	c, err := mediatest.NewPublisher(mediatest.PublisherConfig{Audio: true, Video: true, Data: true, Stream: 7 + id.Incarnation})
+	return publishAs(ctx, t, e, id, mediatest.PublisherConfig{Audio: true, Video: true, Data: true, Stream: 7 + id.Incarnation})
+}
+
+func publishAs(ctx context.Context, t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.PublisherConfig) (*mediatest.Publisher, *media.Publisher) {
+	t.Helper()
+	c, err := mediatest.NewPublisher(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +59,7 @@ func publishClient(ctx context.Context, t *testing.T, e *media.Engine, id media.
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, answer, err := e.Publish(ctx, media.PublishRequest{ID: id, Group: "room", Offer: offer})
+	p, answer, err := e.Publish(ctx, media.PublishRequest{ID: id, Group: "room", Offer: offer, Prefer: cfg.Prefer()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +94,38 @@ func subscribeTo(ctx context.Context, t *testing.T, e *media.Engine, pub media.P
 		t.Fatal(err)
 	}
 	return c, s
+}
+
+// TestOtherCodecs: what is neither VP8 nor known to older nodes goes to another node
+// as it goes here: the description of the publication says what it is, and video
+// begins with a keyframe.
+func TestOtherCodecs(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
+	defer cancel()
+	n := newNetwork(t, "edge", "listener")
+	a, b := n.node("edge").runEngine(), n.node("listener").runEngine()
+	for i, codec := range []string{webrtc.MimeTypeH264, webrtc.MimeTypeVP9} {
+		client, p := publishAs(ctx, t, a, media.PubID{Session: store.SessionID(codec), Kind: media.KindVideo},
+			mediatest.PublisherConfig{Video: true, Codec: codec, Stream: uint32(60 + i)})
+		// As it is announced to the other nodes.
+		raw, err := json.Marshal(p.Publication())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pub media.Publication
+		if err := json.Unmarshal(raw, &pub); err != nil {
+			t.Fatal(err)
+		}
+		client.Start()
+		c := subscribeClient(ctx, t, b, pub)
+		r, err := c.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets >= 60 && r.Missing == 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Faults) > 0 || !r.First.Keyframe {
+			t.Errorf("%s: begins with a keyframe: %v, %v", codec, r.First.Keyframe, r.Faults)
+		}
+	}
 }
 
 // A call over two nodes, through real engines and WebRTC clients, while each
