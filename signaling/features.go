@@ -20,6 +20,7 @@ func (c Config) Features() []string {
 		wire.FeatureMCU,
 		wire.FeaturePing,
 		wire.FeatureMove,
+		wire.FeatureOfferCodecs,
 		wire.FeatureRecipientCall,
 		wire.FeatureRedirect,
 		wire.FeatureResumeMedia,

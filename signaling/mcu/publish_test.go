@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/talkd/talkd/media"
 	"github.com/talkd/talkd/signaling/mcu"
 	"github.com/talkd/talkd/signaling/wire"
@@ -80,6 +82,28 @@ func TestPublishBelow(t *testing.T) {
 			s.wantOutcome(s.say(own, m), "ok")
 			if got := s.engine.publisher(t, 0).req.MaxBitrate; got != c.want {
 				t.Errorf("%d allowed, %d wished: %d", c.allowed, c.wished, got)
+			}
+		})
+	}
+}
+
+// TestPublishPrefers: the wishes of an offer reach the engine in their order.
+func TestPublishPrefers(t *testing.T) {
+	for _, c := range []struct {
+		audio, video, vp9, h264 string
+		want                    media.Preference
+	}{
+		{want: media.Preference{}},
+		{audio: "opus", video: "vp9,vp8,h264", vp9: "2", h264: "42e01f",
+			want: media.Preference{Audio: []string{"opus"}, Video: []string{"vp9", "vp8", "h264"}, VP9Profile: "2", H264Profile: "42e01f"}},
+		{audio: ",", video: " h264 , ,av1", want: media.Preference{Video: []string{"h264", "av1"}}},
+	} {
+		run(t, mcu.Config{}, func(t *testing.T, s *stage) {
+			m := offer("video", "1")
+			m.AudioCodec, m.VideoCodec, m.VP9Profile, m.H264Profile = c.audio, c.video, c.vp9, c.h264
+			s.wantOutcome(s.say(own, m), "ok")
+			if diff := cmp.Diff(c.want, s.engine.publisher(t, 0).req.Prefer); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
 			}
 		})
 	}

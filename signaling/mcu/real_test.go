@@ -223,6 +223,12 @@ func (c *client) must(err error) {
 // publish sends audio until its connection is closed, and says hello on the
 // data channel.
 func (c *client) publish(sid string) {
+	opus := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
+	c.publishAs(description(wire.MediaOffer, "video", sid, ""), opus, send)
+}
+
+// publishAs offers by a message that lacks the description only.
+func (c *client) publishAs(m wire.MediaMessage, codec webrtc.RTPCodecCapability, send sender) {
 	c.in <- heard{do: func() {
 		if c.publishing != nil {
 			c.must(c.publishing.Close())
@@ -230,23 +236,42 @@ func (c *client) publish(sid string) {
 		pc, err := c.api.NewPeerConnection(webrtc.Configuration{})
 		c.must(err)
 		c.publishing = pc
-		track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, "a", "s")
+		track, err := webrtc.NewTrackLocalStaticRTP(codec, "a", "s")
 		c.must(err)
 		_, err = pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 		c.must(err)
 		channel, err := pc.CreateDataChannel("status", nil)
 		c.must(err)
-		pc.OnICECandidate(c.sayCandidate(c.id, func() string { return sid }))
+		pc.OnICECandidate(c.sayCandidate(c.id, func() string { return m.SID }))
 		pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
 			if s == webrtc.PeerConnectionStateConnected {
-				go send(pc, track, channel, sid)
+				go send(pc, track, channel, m.SID)
 			}
 		})
 		sdp, err := pc.CreateOffer(nil)
 		c.must(err)
 		c.must(pc.SetLocalDescription(sdp))
-		c.say(c.id, description(wire.MediaOffer, "video", sid, sdp.SDP))
+		m.Payload.SDP = sdp.SDP
+		c.say(c.id, m)
 	}}
+}
+
+// sender sends as long as its connection lasts.
+type sender func(*webrtc.PeerConnection, *webrtc.TrackLocalStaticRTP, *webrtc.DataChannel, string)
+
+// film sends a slice every 20 ms, each tenth with the parameters of a sequence
+// (RFC 6184): a picture to begin with.
+func film(pc *webrtc.PeerConnection, track *webrtc.TrackLocalStaticRTP, _ *webrtc.DataChannel, _ string) {
+	for seq := uint16(0); pc.ConnectionState() == webrtc.PeerConnectionStateConnected; seq++ {
+		p := &rtp.Packet{Header: rtp.Header{Version: 2, Marker: true, SequenceNumber: seq, Timestamp: uint32(seq) * 1800}, Payload: []byte{0x41, 0x9a, byte(seq)}}
+		if seq%10 == 9 {
+			p.Payload = []byte{0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0xce, 0, 2, 0x65, 0x88}
+		}
+		if track.WriteRTP(p) != nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // the rhythm of a camera
+	}
 }
 
 // send writes a packet every 20 ms, whose payload is the sid.
@@ -321,6 +346,32 @@ func await[T any](t *testing.T, c <-chan T, what string, match func(T) bool) T {
 			t.Fatalf("no %s", what)
 		}
 	}
+}
+
+// TestOfferCodecs: an offer's wish for H.264 is fulfilled, and who listens is sent it
+// from a picture to begin with. A wish that nobody here can fulfil changes nothing.
+func TestOfferCodecs(t *testing.T) {
+	h := newHall(t)
+	talker, listener := h.enter("talker"), h.enter("listener")
+	listener.say(talker.id, requestOffer("video", ""))
+	m := description(wire.MediaOffer, "video", "1", "")
+	m.VideoCodec, m.H264Profile = "h265,h264,vp8", "42e01f"
+	talker.publishAs(m, webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264, ClockRate: 90000}, film)
+	await(t, listener.offers, "offer", func(string) bool { return true })
+	first := await(t, listener.packets, "packet", func(*rtp.Packet) bool { return true })
+	if first.Payload[0] != 0x78 {
+		t.Errorf("video begins with %x", first.Payload)
+	}
+	pubs := talker.desk.Published()
+	if len(pubs) != 1 || pubs[0].Tracks[0].Codec.MimeType != webrtc.MimeTypeH264 {
+		t.Errorf("published %+v", pubs)
+	}
+
+	m = description(wire.MediaOffer, "video", "2", "")
+	m.AudioCodec, m.VideoCodec = "isac32", "h265"
+	opus := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
+	talker.publishAs(m, opus, send)
+	await(t, listener.packets, "packet of Opus", func(p *rtp.Packet) bool { return string(p.Payload) == "2" })
 }
 
 // One publishes, another listens, with real connections: media and data-channel

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/talkd/talkd/media"
@@ -66,6 +67,7 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 		Group:       d.groupNow(),
 		MaxBitrate:  lowest(d.cfg.MaxBitrate(u.kind), m.Bitrate),
 		Offer:       m.Payload.SDP,
+		Prefer:      preferred(m),
 		OnCandidate: onCandidate,
 		OnClose:     onClose,
 	})
@@ -94,6 +96,24 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 		d.close(old.publisher, old)
 	}
 	return nil
+}
+
+// preferred are the codecs that an offer wishes for.
+func preferred(m *wire.MediaMessage) media.Preference {
+	return media.Preference{
+		Audio: list(m.AudioCodec), Video: list(m.VideoCodec),
+		VP9Profile: m.VP9Profile, H264Profile: m.H264Profile,
+	}
+}
+
+// list takes apart what has commas between.
+func list(names string) (all []string) {
+	for name := range strings.SplitSeq(names, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // lowest of what an instance allows and what the client wishes; 0 is no limit.

@@ -46,6 +46,7 @@ const (
 	FeatureJoinFeatures          = "join-features"
 	FeatureMCU                   = "mcu"
 	FeatureMove                  = "move"
+	FeatureOfferCodecs           = "offer-codecs"
 	FeatureRecipientCall         = "recipient-call"
 	FeaturePing                  = "ping"
 	FeatureRedirect              = "redirect"

@@ -41,6 +41,12 @@ type MediaMessage struct {
 	// Bitrate goes with an offer: the publisher wants to stay below it, in bits per
 	// second.
 	Bitrate int `json:"bitrate,omitempty"`
+	// So does what it would rather send than Opus and VP8: names of codecs with
+	// commas between them, the best first, and which profiles of them.
+	AudioCodec  string `json:"audiocodec,omitempty"`
+	VideoCodec  string `json:"videocodec,omitempty"`
+	VP9Profile  string `json:"vp9profile,omitempty"`
+	H264Profile string `json:"h264profile,omitempty"`
 }
 
 // MediaPayload has the fields of all types. Type and SDP go with offer and
@@ -68,6 +74,7 @@ const (
 	maxMid       = 64
 	maxCandidate = 1024
 	maxLayer     = 15
+	maxCodecs    = 255
 )
 
 // DecodeMedia reads the data of a message if they are about media. For all other
@@ -119,6 +126,11 @@ func (m *MediaMessage) validate() error {
 	case MediaOffer, MediaAnswer:
 		if m.Payload == nil || m.Payload.SDP == "" {
 			return ErrNoSDP
+		}
+		for _, s := range []string{m.AudioCodec, m.VideoCodec, m.VP9Profile, m.H264Profile} {
+			if err := checkText("codecs", s, 0, maxCodecs); err != nil {
+				return err
+			}
 		}
 	case MediaCandidate:
 		if m.Payload == nil || m.Payload.Candidate == nil {
