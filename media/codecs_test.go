@@ -26,15 +26,19 @@ func TestCodecs(t *testing.T) {
 				t.Fatalf("published as %+v", track.Codec)
 			}
 			sender.Start()
-			lossy, s := subscribe(t, e, mediatest.SubscriberConfig{
+			lossy, _ := subscribe(t, e, mediatest.SubscriberConfig{
 				Drop: func(kind string, seq uint16) bool { return kind == media.Video && seq%10 == 3 },
 			}, false, p.Publication())
+			// Also what was lost.
 			first := wait(t, lossy, media.Video, packets(60))
+			for _, fault := range first.Faults {
+				t.Error(fault)
+			}
 			if !first.First.Keyframe {
 				t.Error("video does not begin with a keyframe")
 			}
 			asked := sender.Keyframes()
-			late, _ := subscribe(t, e, mediatest.SubscriberConfig{}, false, p.Publication())
+			late, s := subscribe(t, e, mediatest.SubscriberConfig{}, false, p.Publication())
 			r := wait(t, late, media.Video, packets(20))
 			clean(t, r)
 			if !r.First.Keyframe || sender.Keyframes() == asked {
@@ -47,10 +51,7 @@ func TestCodecs(t *testing.T) {
 			if err := s.Rebind(q.Publication()); err != nil {
 				t.Fatal(err)
 			}
-			r = wait(t, lossy, media.Video, func(r mediatest.Report) bool { return len(r.Streams) == 2 && r.Missing == 0 })
-			for _, fault := range r.Faults {
-				t.Error(fault)
-			}
+			clean(t, wait(t, late, media.Video, func(r mediatest.Report) bool { return len(r.Streams) == 2 && r.Missing == 0 }))
 			cfg.Codec = ""
 			_, other := publish(t, e, pubID("a", 3), cfg)
 			if err := s.Rebind(other.Publication()); !errors.Is(err, media.ErrIncompatible) {

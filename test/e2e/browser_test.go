@@ -72,7 +72,7 @@ func politely(cmd *exec.Cmd) {
 
 // collect keeps every connection a page makes, so that a test can read the
 // browser's own statistics, its last socket, and who is told to come to or go
-// from the room.
+// from the room. Where the page's address wishes for a codec, so do its offers.
 const collect = `(() => {
   const Real = window.RTCPeerConnection;
   window.testConnections = [];
@@ -80,6 +80,7 @@ const collect = `(() => {
     constructor(...args) { super(...args); window.testConnections.push(this); }
   };
   const Socket = window.WebSocket;
+  const videocodec = new URLSearchParams(location.search).get('videocodec');
   window.testEvents = [];
   window.WebSocket = class extends Socket {
     constructor(...args) {
@@ -91,6 +92,12 @@ const collect = `(() => {
         for (const j of event.join ?? []) window.testEvents.push('join ' + j.sessionid);
         for (const id of event.leave ?? []) window.testEvents.push('leave ' + id);
       });
+    }
+    send(text) {
+      const m = videocodec && JSON.parse(text);
+      if (m?.message?.data?.type !== 'offer') return super.send(text);
+      m.message.data.videocodec = videocodec;
+      super.send(JSON.stringify(m));
     }
   };
 })();`
@@ -105,7 +112,7 @@ const inbound = `(async () => {
     for (const s of report.values()) if (s.type === 'transport') cipher = s.srtpCipher || '';
     for (const s of report.values()) {
       if (s.type !== 'inbound-rtp') continue;
-      out.push({connection, state: pc.connectionState, kind: s.kind, frames: s.framesDecoded || 0, width: s.frameWidth || 0,
+      out.push({connection, state: pc.connectionState, kind: s.kind, codec: report.get(s.codecId)?.mimeType || '', frames: s.framesDecoded || 0, width: s.frameWidth || 0,
         packets: s.packetsReceived || 0, lost: s.packetsLost || 0, energy: s.totalAudioEnergy || 0, cipher});
     }
   }
@@ -117,6 +124,7 @@ type stream struct {
 	Connection int
 	State      string
 	Kind       string
+	Codec      string
 	Frames     int
 	Width      int
 	Packets    int

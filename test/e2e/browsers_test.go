@@ -37,6 +37,27 @@ const protection = `(async () => {
 // protected is that of one connection. FEFD is DTLS 1.2.
 type protected struct{ Version, DTLS, SRTP string }
 
+// TestCodecsOfChromium: two wish for other codecs than VP8, at two nodes, and see and
+// hear each other.
+func TestCodecsOfChromium(t *testing.T) {
+	b := browser(t)
+	c := startCluster(t, 2)
+	token := c.conversation(c.nodes[0], "Two codecs")
+	page := func(i int, codec string) string {
+		return c.nodes[i].HTTP + "/call/" + token + "?redirect=0&videocodec=" + codec
+	}
+	ada := joinAsGuest(t, b, "Ada", page(0, "vp9"))
+	ben := joinAsGuest(t, b, "Ben", page(1, "h265,h264"))
+	for p, want := range map[*person]string{ada: "video/H264", ben: "video/VP9"} {
+		awaitStreams(t, p, 1)
+		for _, s := range receiving(p, "video") {
+			if s.Codec != want {
+				t.Errorf("%s gets %s, want %s", p, s.Codec, want)
+			}
+		}
+	}
+}
+
 // TestFirefoxAndChromium: they see and hear each other, at two nodes. Media are
 // protected by AES-256-GCM with both, and each size of Firefox's simulcast can be
 // chosen.
