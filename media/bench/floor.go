@@ -120,7 +120,8 @@ func (l *lane) flush() error {
 }
 
 // relay forwards what a publisher sends, burst by burst: it knows how long they are, and
-// waits for all of one, which nobody else can.
+// waits for all of one, which nobody else can. That wakes it for each packet, and pays
+// when there are several receivers.
 func (l *lane) relay(k sealing, burst int) error {
 	in, iov, packets := make([]message, burst), make([]unix.Iovec, burst), make([][]byte, burst)
 	buf := make([]byte, burst*media.MaxPacket)
@@ -131,7 +132,11 @@ func (l *lane) relay(k sealing, burst int) error {
 	}
 	var last uint32 // roll-over counter and sequence number of the last packet
 	for {
-		n, err := messages(unix.SYS_RECVMMSG, l.fd, in, 0)
+		flags := uintptr(0)
+		if len(*l.flows.Load()) == 1 {
+			flags = unix.MSG_WAITFORONE
+		}
+		n, err := messages(unix.SYS_RECVMMSG, l.fd, in, flags)
 		if err != nil {
 			return err
 		}
