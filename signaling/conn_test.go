@@ -42,11 +42,10 @@ func (faultyWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("a fau
 // faulty is a carrier of what our code cannot deal with.
 type faulty struct{ carrier }
 
-func (faulty) read(context.Context) ([]byte, error)                     { panic("a fault") }
-func (faulty) write(_ context.Context, f [][]byte, _ bool) (int, error) { return len(f), nil }
-func (faulty) try(f [][]byte, _ bool) (int, error)                      { return len(f), nil }
-func (faulty) cut()                                                     {}
-func (faulty) unheard() [][]byte                                        { return nil }
+func (faulty) read(context.Context) ([]byte, error) { panic("a fault") }
+func (faulty) try(f [][]byte, _ bool) (int, error)  { return len(f), nil }
+func (faulty) cut()                                 {}
+func (faulty) unheard() [][]byte                    { return nil }
 
 // TestConnectionFails: the node lives on, and the session waits for its client.
 func TestConnectionFails(t *testing.T) {

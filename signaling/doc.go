@@ -17,9 +17,10 @@
 //	client ─ws─ conn ─ Session ─ Link ─wss─ the other server
 //
 // Edge and home are roles of every node; on a single node the frames are handed
-// over directly. Goroutines: a conn has a reader, and a writer while there is
-// something to write; a room (home side) and a peer have one each, a peer's stream one more
-// to receive and one that watches it; a front has one at its near end, three at
-// its far end. A replica has none: whoever brings an event applies it. Run waits
+// over directly. Goroutines: a conn has a reader, and a writer while its client
+// has to be waited for (a few write to all others); a room (home side) and a peer
+// have one each, a peer's stream one more to receive and one that watches it; a
+// front has one at its near end, three at its far end. A replica has none: whoever
+// brings an event applies it. Run waits
 // for all of them.
 package signaling
