@@ -100,7 +100,8 @@ func (o *outlet) writing() bool {
 // writeFrames sends messages at once: a system call costs much more than to copy
 // them. It tells how many have gone out whole, and keeps those of a session until
 // they are acknowledged. What the connection says itself comes before its session,
-// or after the end of it, when nobody comes back for anything.
+// or after the end of it, when nobody comes back for anything. Without a message only
+// what has been begun goes out.
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -143,9 +144,11 @@ func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 // keepLocked keeps what has gone out of frames which begin at that byte, and tells how
 // many have.
 func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
-	if ofSession {
+	switch {
+	case len(frames) == 0:
+	case ofSession:
 		o.unheard.askSometimes()
-	} else {
+	default:
 		o.unheard.frames = nil
 	}
 	out := o.unheard.written + int64(len(o.begun))

@@ -60,12 +60,12 @@ func (s socket) write(_ context.Context, frames [][]byte, ofSession bool) (int, 
 	return s.out.writeFrames(frames, ofSession)
 }
 
-// ping takes it for an answer as well that what was written before is still on its way and
-// arrives: the ping has to wait behind all that.
 func (s socket) try(frames [][]byte, ofSession bool) (int, error) {
 	return s.out.tryFrames(frames, ofSession)
 }
 
+// ping takes it for an answer as well that what was written before is still on its way and
+// arrives: the ping has to wait behind all that.
 func (s socket) ping(ctx context.Context) error {
 	if s.out.writing() {
 		return nil // who takes nothing of that is given up by the one who writes

@@ -137,6 +137,24 @@ func TestUnheardWhileWriting(t *testing.T) {
 	}
 }
 
+// TestUnheardRest: who only brings to its end what has been begun, as a writer does that
+// looks once more, or before the connection ends, gives up nothing of the session.
+func TestUnheardRest(t *testing.T) {
+	o, there := overTCP(t)
+	_ = there.Close()
+	if _, err := o.Read(make([]byte, 1)); err == nil {
+		t.Fatal("there is something to read")
+	}
+	frames := numbered(0, 3, 300)
+	mustWrite(t, o, frames) // which the dead socket takes
+	if n, err := o.writeFrames(nil, false); n != 0 || err != nil {
+		t.Errorf("%d of no frames: %v", n, err)
+	}
+	if got := o.takeUnheard(); !slices.EqualFunc(got, frames, slices.Equal) {
+		t.Errorf("%q have come back", got)
+	}
+}
+
 // TestUnheardForgotten: nothing is kept of what has been acknowledged, little while
 // much is said, and the kernel is not asked each time.
 func TestUnheardForgotten(t *testing.T) {
