@@ -37,12 +37,11 @@ func TestCodecs(t *testing.T) {
 			if !first.First.Keyframe {
 				t.Error("video does not begin with a keyframe")
 			}
-			asked := sender.Keyframes()
 			late, s := subscribe(t, e, mediatest.SubscriberConfig{}, false, p.Publication())
 			r := wait(t, late, media.Video, packets(20))
 			clean(t, r)
-			if !r.First.Keyframe || sender.Keyframes() == asked {
-				t.Error("who comes later does not begin with a keyframe that was asked for")
+			if !r.First.Keyframe {
+				t.Error("who comes later does not begin with a keyframe")
 			}
 
 			cfg.Stream++
