@@ -164,7 +164,7 @@ func TestUnheardWakesNobody(t *testing.T) {
 	for i := range subscribers {
 		tracks = append(tracks, listening(t, f, negotiated{ssrc: 7}, i+1))
 	}
-	s := newTrackSource(&section{kind: Audio}, func() { t.Error("dropped") })
+	s := newTrackSource(&section{kind: Audio, format: usual(Audio)}, func() { t.Error("dropped") })
 	s.feed(l)
 	now := time.Now()
 	speak := func(packets, mine, other int) {
