@@ -199,8 +199,10 @@ func full(t *testing.T, size int) (o *outlet, there net.Conn, frames [][]byte) {
 // else.
 func TestTry(t *testing.T) {
 	o, there, frames := full(t, 993)
-	if n, err := o.tryFrames(frames, true); n != 0 || !errors.Is(err, errPatience) {
-		t.Fatalf("%d more frames were taken: %v", n, err)
+	// The client's kernel may have made room meanwhile.
+	again, err := o.tryFrames(frames, true)
+	if !errors.Is(err, errPatience) {
+		t.Fatalf("%d more frames were taken: %v", again, err)
 	}
 	const ping, more = "a ping of the library", 10
 	go func() {
@@ -212,7 +214,7 @@ func TestTry(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	want := slices.Concat(*o.framed(nil, frames), []byte(ping), *o.framed(nil, frames[:more]))
+	want := slices.Concat(*o.framed(nil, frames), *o.framed(nil, frames[:again]), []byte(ping), *o.framed(nil, frames[:more]))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(there, got); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("what came is not what was written: %v", err)
