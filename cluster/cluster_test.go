@@ -33,6 +33,30 @@ func place(t *testing.T, n *clustertest.Node, r store.RoomID) store.Home {
 	return home
 }
 
+func TestFind(t *testing.T) { virtual(t, find) }
+
+// Any node finds the home of a room, and none decides on one by that.
+func find(t *testing.T) {
+	k := clustertest.Start(t, 3)
+	leader := k.AwaitLeader()
+	home := place(t, leader, room(1))
+	for i := range 3 {
+		n := k.Node(i)
+		if got, err := n.Find(within(t), room(1)); err != nil || got != home {
+			t.Errorf("%s: %+v: %v; placed %+v", n.ID, got, err, home)
+		}
+		if got, err := n.Find(within(t), room(2)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s finds %+v: %v", n.ID, got, err)
+		}
+		if _, ok := n.Lookup(room(2)); ok {
+			t.Errorf("%s: asking placed the room", n.ID)
+		}
+		if _, err := n.Find(within(t), store.RoomID{}); err == nil {
+			t.Errorf("%s finds a room without a name", n.ID)
+		}
+	}
+}
+
 func TestOneNodeIsACluster(t *testing.T) { virtual(t, oneNodeIsACluster) }
 
 func oneNodeIsACluster(t *testing.T) {

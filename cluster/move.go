@@ -50,7 +50,7 @@ func (c *Cluster) serveMove(ctx context.Context, q *clusterpb.MoveRequest) *clus
 		home, ok := c.state.Home(room)
 		switch {
 		case !ok:
-			return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_FOUND, Detail: "room " + room.String() + " has no home"}
+			return notFound(room)
 		case home.Node == to:
 			return c.placed(home, c.replica.index())
 		}

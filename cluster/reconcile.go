@@ -6,6 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
 	"github.com/talkd/talkd/store"
 )
@@ -105,6 +108,44 @@ func (c *Cluster) Place(ctx context.Context, room store.RoomID, hint Hint) (stor
 		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.PlaceReply, error) {
 			return l.Place(ctx, request)
 		})
+}
+
+// Find gives a room's home, also where this node has not heard of it yet: the leader
+// knows. It decides nothing, and gives store.ErrNotFound for a room without a home.
+func (c *Cluster) Find(ctx context.Context, room store.RoomID) (store.Home, error) {
+	if err := room.Validate(); err != nil {
+		return store.Home{}, err
+	}
+	if home, ok := c.Lookup(room); ok {
+		return home, nil
+	}
+	request := &clusterpb.PlaceRequest{Backend: string(room.Backend), Room: room.Name}
+	return c.homeFromLeader(ctx,
+		func(context.Context) *clusterpb.PlaceReply { return c.serveHome(request) },
+		func(ctx context.Context, l clusterpb.ClusterClient) (*clusterpb.PlaceReply, error) {
+			reply, err := l.Home(ctx, request)
+			if status.Code(err) == codes.Unimplemented {
+				return notFound(room), nil // its version does not tell
+			}
+			return reply, err
+		})
+}
+
+// serveHome is the leader's side.
+func (c *Cluster) serveHome(q *clusterpb.PlaceRequest) *clusterpb.PlaceReply {
+	if !c.leading.acts() {
+		return c.notLeader()
+	}
+	room := store.RoomID{Backend: store.BackendID(q.GetBackend()), Name: q.GetRoom()}
+	home, ok := c.state.Home(room)
+	if !ok {
+		return notFound(room)
+	}
+	return c.placed(home, c.replica.index())
+}
+
+func notFound(room store.RoomID) *clusterpb.PlaceReply {
+	return &clusterpb.PlaceReply{Status: clusterpb.Status_STATUS_NOT_FOUND, Detail: "room " + room.String() + " has no home"}
 }
 
 // homeFromLeader asks the leader for a home, and waits until this node knows

@@ -47,6 +47,14 @@ func (s *server) Place(ctx context.Context, q *clusterpb.PlaceRequest) (*cluster
 	return s.c.servePlace(ctx, q), nil
 }
 
+// Home tells the home of a room.
+func (s *server) Home(ctx context.Context, q *clusterpb.PlaceRequest) (*clusterpb.PlaceReply, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	return s.c.serveHome(q), nil
+}
+
 // Move changes the home of a room.
 func (s *server) Move(ctx context.Context, q *clusterpb.MoveRequest) (*clusterpb.PlaceReply, error) {
 	if _, err := s.member(ctx); err != nil {

@@ -113,7 +113,7 @@ func (h *Hub) notifyRoom(ctx context.Context, id store.RoomID, req backend.Reque
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
 	for {
-		home, ok := h.deps.Places.Lookup(id)
+		home, ok := h.findHome(ctx, id)
 		if !ok {
 			if req.Type == backend.TypeInCall && !req.InCall.All && len(req.InCall.Changed) > 0 {
 				return nil, ErrNoSession
@@ -134,6 +134,22 @@ func (h *Hub) notifyRoom(ctx context.Context, id store.RoomID, req backend.Reque
 		case <-time.After(joinRetry):
 		}
 	}
+}
+
+// findTimeout is how long the cluster is asked for a home, and so how long a Nextcloud
+// waits while there is no leader. It is longer than an election takes.
+const findTimeout = 2 * time.Second
+
+// findHome looks for the home of a room. One that was decided on a moment ago this node
+// may not have heard of, and what the backend says is for those who are there.
+func (h *Hub) findHome(ctx context.Context, id store.RoomID) (store.Home, bool) {
+	if home, ok := h.deps.Places.Lookup(id); ok {
+		return home, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	home, err := h.deps.Places.Find(ctx, id)
+	return home, err == nil
 }
 
 // notifyHere tells a room whose home is this node.

@@ -254,6 +254,25 @@ func TestRoomLists(t *testing.T) {
 	}
 }
 
+// TestNotifyBeforeTheHomeIsKnown: the room hears what comes to a node that has not been
+// told yet where its home is.
+func TestNotifyBeforeTheHomeIsKnown(t *testing.T) {
+	c := newCluster(t, 2)
+	people(c)
+	c.pin("room", c.nodes[0])
+	alice := c.enter(c.nodes[0], "alice")
+	room, late := c.room("room"), c.nodes[1]
+	eventually(t, "the home is known", func() bool { _, ok := late.Lookup(room); return ok })
+	c.mu.Lock()
+	delete(late.view, room)
+	c.mu.Unlock()
+	c.nextcloud.Message(late.url(), "room", "hello")
+	alice.ExpectEvent(wire.TargetRoom, wire.EventMessage)
+	if _, ok := late.Lookup(room); ok {
+		t.Error("the node was told meanwhile")
+	}
+}
+
 // TestNotifyWithoutHome: nobody is there to be told, and nothing is placed.
 func TestNotifyWithoutHome(t *testing.T) {
 	c := newCluster(t, 2)

@@ -347,6 +347,16 @@ func (n *testNode) Lookup(room store.RoomID) (store.Home, bool) {
 	return h, ok
 }
 
+func (n *testNode) Find(_ context.Context, room store.RoomID) (store.Home, error) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	h, ok := n.c.homes[room]
+	if !ok {
+		return h, store.ErrNotFound
+	}
+	return h, nil
+}
+
 func (n *testNode) Place(_ context.Context, room store.RoomID) (store.Home, error) {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()

@@ -21,6 +21,9 @@ func (alone) Lookup(store.RoomID) (store.Home, bool) { return store.Home{Node: "
 func (alone) Place(context.Context, store.RoomID) (store.Home, error) {
 	return store.Home{Node: "n1", Epoch: 1}, nil
 }
+func (alone) Find(context.Context, store.RoomID) (store.Home, error) {
+	return store.Home{}, store.ErrNotFound
+}
 func (alone) Release(context.Context, store.RoomID, uint64) error { return nil }
 func (alone) Admit() error                                        { return nil }
 func (alone) Acts(store.RoomID, uint64) bool                      { return true }

@@ -118,6 +118,9 @@ func remoteAddr(r *http.Request) netip.Addr {
 type Places interface {
 	// Lookup reads what this node knows, without asking anybody.
 	Lookup(store.RoomID) (store.Home, bool)
+	// Find asks the cluster for a home that this node may not have heard of yet; an
+	// error if there is none.
+	Find(context.Context, store.RoomID) (store.Home, error)
 	// Place gives the home of a room, and lets the cluster decide on one if
 	// there is none.
 	Place(context.Context, store.RoomID) (store.Home, error)

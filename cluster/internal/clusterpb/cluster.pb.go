@@ -1773,10 +1773,11 @@ const file_cluster_internal_clusterpb_cluster_proto_rawDesc = "" +
 	"\x12\x12\n" +
 	"\x0eSTATUS_REFUSED\x10\x14\x12\x17\n" +
 	"\x13STATUS_NO_SUCH_NODE\x10\x15\x12\x16\n" +
-	"\x12STATUS_ROLLED_BACK\x10\x162\xe7\x05\n" +
+	"\x12STATUS_ROLLED_BACK\x10\x162\xad\x06\n" +
 	"\aCluster\x12K\n" +
 	"\aPropose\x12 .talkd.cluster.v1.ProposeRequest\x1a\x1e.talkd.cluster.v1.ProposeReply\x12E\n" +
-	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
+	"\x05Place\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12D\n" +
+	"\x04Home\x12\x1e.talkd.cluster.v1.PlaceRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12C\n" +
 	"\x04Move\x12\x1d.talkd.cluster.v1.MoveRequest\x1a\x1c.talkd.cluster.v1.PlaceReply\x12K\n" +
 	"\aApplied\x12 .talkd.cluster.v1.AppliedRequest\x1a\x1e.talkd.cluster.v1.AppliedReply\x12N\n" +
 	"\bAnnounce\x12!.talkd.cluster.v1.AnnounceRequest\x1a\x1f.talkd.cluster.v1.AnnounceReply\x12E\n" +
@@ -1843,26 +1844,28 @@ var file_cluster_internal_clusterpb_cluster_proto_depIdxs = []int32{
 	0,  // 11: talkd.cluster.v1.RotateReply.status:type_name -> talkd.cluster.v1.Status
 	1,  // 12: talkd.cluster.v1.Cluster.Propose:input_type -> talkd.cluster.v1.ProposeRequest
 	3,  // 13: talkd.cluster.v1.Cluster.Place:input_type -> talkd.cluster.v1.PlaceRequest
-	4,  // 14: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
-	5,  // 15: talkd.cluster.v1.Cluster.Applied:input_type -> talkd.cluster.v1.AppliedRequest
-	8,  // 16: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
-	11, // 17: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
-	16, // 18: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
-	21, // 19: talkd.cluster.v1.Cluster.Keys:input_type -> talkd.cluster.v1.KeysRequest
-	23, // 20: talkd.cluster.v1.Cluster.Rotate:input_type -> talkd.cluster.v1.RotateRequest
-	14, // 21: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
-	2,  // 22: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
-	7,  // 23: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
-	7,  // 24: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
-	6,  // 25: talkd.cluster.v1.Cluster.Applied:output_type -> talkd.cluster.v1.AppliedReply
-	9,  // 26: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
-	12, // 27: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
-	17, // 28: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
-	22, // 29: talkd.cluster.v1.Cluster.Keys:output_type -> talkd.cluster.v1.KeysReply
-	24, // 30: talkd.cluster.v1.Cluster.Rotate:output_type -> talkd.cluster.v1.RotateReply
-	15, // 31: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
-	22, // [22:32] is the sub-list for method output_type
-	12, // [12:22] is the sub-list for method input_type
+	3,  // 14: talkd.cluster.v1.Cluster.Home:input_type -> talkd.cluster.v1.PlaceRequest
+	4,  // 15: talkd.cluster.v1.Cluster.Move:input_type -> talkd.cluster.v1.MoveRequest
+	5,  // 16: talkd.cluster.v1.Cluster.Applied:input_type -> talkd.cluster.v1.AppliedRequest
+	8,  // 17: talkd.cluster.v1.Cluster.Announce:input_type -> talkd.cluster.v1.AnnounceRequest
+	11, // 18: talkd.cluster.v1.Cluster.Renew:input_type -> talkd.cluster.v1.RenewRequest
+	16, // 19: talkd.cluster.v1.Cluster.Watch:input_type -> talkd.cluster.v1.WatchRequest
+	21, // 20: talkd.cluster.v1.Cluster.Keys:input_type -> talkd.cluster.v1.KeysRequest
+	23, // 21: talkd.cluster.v1.Cluster.Rotate:input_type -> talkd.cluster.v1.RotateRequest
+	14, // 22: talkd.cluster.v1.Cluster.Remove:input_type -> talkd.cluster.v1.RemoveRequest
+	2,  // 23: talkd.cluster.v1.Cluster.Propose:output_type -> talkd.cluster.v1.ProposeReply
+	7,  // 24: talkd.cluster.v1.Cluster.Place:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 25: talkd.cluster.v1.Cluster.Home:output_type -> talkd.cluster.v1.PlaceReply
+	7,  // 26: talkd.cluster.v1.Cluster.Move:output_type -> talkd.cluster.v1.PlaceReply
+	6,  // 27: talkd.cluster.v1.Cluster.Applied:output_type -> talkd.cluster.v1.AppliedReply
+	9,  // 28: talkd.cluster.v1.Cluster.Announce:output_type -> talkd.cluster.v1.AnnounceReply
+	12, // 29: talkd.cluster.v1.Cluster.Renew:output_type -> talkd.cluster.v1.RenewReply
+	17, // 30: talkd.cluster.v1.Cluster.Watch:output_type -> talkd.cluster.v1.WatchReply
+	22, // 31: talkd.cluster.v1.Cluster.Keys:output_type -> talkd.cluster.v1.KeysReply
+	24, // 32: talkd.cluster.v1.Cluster.Rotate:output_type -> talkd.cluster.v1.RotateReply
+	15, // 33: talkd.cluster.v1.Cluster.Remove:output_type -> talkd.cluster.v1.RemoveReply
+	23, // [23:34] is the sub-list for method output_type
+	12, // [12:23] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Cluster_Propose_FullMethodName  = "/talkd.cluster.v1.Cluster/Propose"
 	Cluster_Place_FullMethodName    = "/talkd.cluster.v1.Cluster/Place"
+	Cluster_Home_FullMethodName     = "/talkd.cluster.v1.Cluster/Home"
 	Cluster_Move_FullMethodName     = "/talkd.cluster.v1.Cluster/Move"
 	Cluster_Applied_FullMethodName  = "/talkd.cluster.v1.Cluster/Applied"
 	Cluster_Announce_FullMethodName = "/talkd.cluster.v1.Cluster/Announce"
@@ -43,6 +44,8 @@ type ClusterClient interface {
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeReply, error)
 	// Place gives the home of a room, and decides on one if there is none.
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error)
+	// Home gives the home of a room, and decides nothing.
+	Home(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*PlaceReply, error)
 	// Applied answers when the called node has applied an entry of the log: a
@@ -88,6 +91,16 @@ func (c *clusterClient) Place(ctx context.Context, in *PlaceRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlaceReply)
 	err := c.cc.Invoke(ctx, Cluster_Place_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) Home(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceReply)
+	err := c.cc.Invoke(ctx, Cluster_Home_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +208,8 @@ type ClusterServer interface {
 	Propose(context.Context, *ProposeRequest) (*ProposeReply, error)
 	// Place gives the home of a room, and decides on one if there is none.
 	Place(context.Context, *PlaceRequest) (*PlaceReply, error)
+	// Home gives the home of a room, and decides nothing.
+	Home(context.Context, *PlaceRequest) (*PlaceReply, error)
 	// Move makes a node the home of a room that has one.
 	Move(context.Context, *MoveRequest) (*PlaceReply, error)
 	// Applied answers when the called node has applied an entry of the log: a
@@ -231,6 +246,9 @@ func (UnimplementedClusterServer) Propose(context.Context, *ProposeRequest) (*Pr
 }
 func (UnimplementedClusterServer) Place(context.Context, *PlaceRequest) (*PlaceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Place not implemented")
+}
+func (UnimplementedClusterServer) Home(context.Context, *PlaceRequest) (*PlaceReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Home not implemented")
 }
 func (UnimplementedClusterServer) Move(context.Context, *MoveRequest) (*PlaceReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Move not implemented")
@@ -309,6 +327,24 @@ func _Cluster_Place_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ClusterServer).Place(ctx, req.(*PlaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_Home_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).Home(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_Home_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).Home(ctx, req.(*PlaceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -464,6 +500,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Place",
 			Handler:    _Cluster_Place_Handler,
+		},
+		{
+			MethodName: "Home",
+			Handler:    _Cluster_Home_Handler,
 		},
 		{
 			MethodName: "Move",
