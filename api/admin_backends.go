@@ -28,6 +28,7 @@ const (
 type BackendView struct {
 	ID               string     `json:"id"`
 	URL              string     `json:"url"`
+	MoreURLs         []string   `json:"more_urls,omitempty"` // under which it is reached as well
 	Source           string     `json:"source"`
 	Sessions         int        `json:"sessions"` // in the cluster
 	MaxSessions      int        `json:"max_sessions"`
@@ -39,11 +40,12 @@ type BackendView struct {
 // NewBackend is a Nextcloud that is to be served. Without a Secret one that is
 // known keeps its own.
 type NewBackend struct {
-	URL              string `json:"url"`
-	Secret           string `json:"secret"`
-	MaxSessions      int    `json:"max_sessions"`
-	MaxVideoBitrate  int    `json:"max_video_bitrate"`
-	MaxScreenBitrate int    `json:"max_screen_bitrate"`
+	URL              string   `json:"url"`
+	MoreURLs         []string `json:"more_urls"`
+	Secret           string   `json:"secret"`
+	MaxSessions      int      `json:"max_sessions"`
+	MaxVideoBitrate  int      `json:"max_video_bitrate"`
+	MaxScreenBitrate int      `json:"max_screen_bitrate"`
 }
 
 func (a *Admin) listBackends(*http.Request) (any, error) {

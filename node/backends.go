@@ -77,23 +77,35 @@ type backendEntry struct {
 	added    time.Time // zero: by the configuration file
 }
 
+func (e backendEntry) urls() []string {
+	return append([]string{e.instance.URL}, e.instance.MoreURLs...)
+}
+
+// entries are all of them. A URL that operators have added is not of one in the file.
 func (b *backendBook) entries() []backendEntry {
-	byID := make(map[store.BackendID]backendEntry)
-	for _, in := range b.configured {
-		if id, err := backend.IDOf(in.URL); err == nil {
-			byID[id] = backendEntry{id: id, instance: in}
+	var list []backendEntry
+	taken := make(map[store.BackendID]bool) // by what the URLs would name
+	add := func(in backend.Instance, added time.Time) {
+		id, err := backend.IDOf(in.URL)
+		if err != nil || taken[id] {
+			return
 		}
+		taken[id] = true
+		in.MoreURLs = slices.DeleteFunc(slices.Clone(in.MoreURLs), func(url string) bool {
+			other, err := backend.IDOf(url)
+			gone := err != nil || taken[other]
+			taken[other] = true
+			return gone
+		})
+		list = append(list, backendEntry{id, in, added})
 	}
 	for _, a := range b.cluster.Backends() {
-		if id, err := backend.IDOf(a.URL); err == nil {
-			byID[id] = backendEntry{id, backend.Instance{URL: a.URL, Secret: a.Secret, Limits: backend.Limits{
-				Sessions: a.MaxSessions, MaxStreamBitrate: a.MaxVideoBitrate, MaxScreenBitrate: a.MaxScreenBitrate,
-			}}, a.Added}
-		}
+		add(backend.Instance{URL: a.URL, MoreURLs: a.MoreURLs, Secret: a.Secret, Limits: backend.Limits{
+			Sessions: a.MaxSessions, MaxStreamBitrate: a.MaxVideoBitrate, MaxScreenBitrate: a.MaxScreenBitrate,
+		}}, a.Added)
 	}
-	var list []backendEntry
-	for _, e := range byID {
-		list = append(list, e)
+	for _, in := range b.configured {
+		add(in, time.Time{})
 	}
 	slices.SortFunc(list, func(x, y backendEntry) int { return cmp.Compare(x.instance.URL, y.instance.URL) })
 	return list
@@ -120,7 +132,7 @@ func (b *backendBook) Backends() []api.BackendView {
 func (b *backendBook) view(e backendEntry) api.BackendView {
 	most := e.instance.Limits
 	v := api.BackendView{
-		ID: string(e.id), URL: e.instance.URL, Source: api.BackendOfFile, Sessions: b.sessions(e.id),
+		ID: string(e.id), URL: e.instance.URL, MoreURLs: e.instance.MoreURLs, Source: api.BackendOfFile, Sessions: b.sessions(e.id),
 		MaxSessions: most.Sessions, MaxVideoBitrate: most.MaxStreamBitrate, MaxScreenBitrate: most.MaxScreenBitrate,
 	}
 	if !e.added.IsZero() {
@@ -132,13 +144,9 @@ func (b *backendBook) view(e backendEntry) api.BackendView {
 // PutBackend serves a Nextcloud on all nodes, or changes what is known of it.
 // Without a secret one that is known keeps its own.
 func (b *backendBook) PutBackend(ctx context.Context, n api.NewBackend) (api.BackendView, error) {
-	normal, err := backend.Normalise(n.URL)
+	urls, id, err := b.urlsOf(n)
 	if err != nil {
-		return api.BackendView{}, fmt.Errorf("%w: url: %w", store.ErrInvalid, err)
-	}
-	id, err := backend.IDOf(normal)
-	if err != nil {
-		return api.BackendView{}, fmt.Errorf("%w: url: %w", store.ErrInvalid, err)
+		return api.BackendView{}, err
 	}
 	if n.Secret == "" {
 		e, known := b.find(id)
@@ -147,11 +155,11 @@ func (b *backendBook) PutBackend(ctx context.Context, n api.NewBackend) (api.Bac
 		}
 		n.Secret = e.instance.Secret
 	}
-	if err := (config.Backend{URL: normal, Secret: n.Secret}).Validate(); err != nil {
+	if err := (config.Backend{URL: urls[0], MoreURLs: urls[1:], Secret: n.Secret}).Validate(); err != nil {
 		return api.BackendView{}, fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}
 	err = b.decide(ctx, store.NewPutBackend(time.Now(), store.Backend{
-		URL: normal, Secret: n.Secret, MaxSessions: n.MaxSessions, MaxVideoBitrate: n.MaxVideoBitrate, MaxScreenBitrate: n.MaxScreenBitrate,
+		URL: urls[0], MoreURLs: urls[1:], Secret: n.Secret, MaxSessions: n.MaxSessions, MaxVideoBitrate: n.MaxVideoBitrate, MaxScreenBitrate: n.MaxScreenBitrate,
 	}))
 	if err != nil {
 		return api.BackendView{}, err
@@ -159,6 +167,28 @@ func (b *backendBook) PutBackend(ctx context.Context, n api.NewBackend) (api.Bac
 	b.serve()
 	e, _ := b.find(id)
 	return b.view(e), nil
+}
+
+// urlsOf are the URLs of a Nextcloud as all nodes write them, and the id that the first
+// one gives it. None of them may be of another one, which would be torn apart.
+func (b *backendBook) urlsOf(n api.NewBackend) (urls []string, id store.BackendID, err error) {
+	if id, err = backend.IDOf(n.URL); err != nil {
+		return nil, "", fmt.Errorf("%w: url: %w", store.ErrInvalid, err)
+	}
+	for _, text := range append([]string{n.URL}, n.MoreURLs...) {
+		url, err := backend.Normalise(text)
+		if err != nil {
+			return nil, "", fmt.Errorf("%w: url: %w", store.ErrInvalid, err)
+		}
+		other, err := b.registry.Resolve(url)
+		if err == nil && other != id && b.registry.URL(other, url) == url+"/" {
+			return nil, "", fmt.Errorf("%w: url: %s is one of %s, which is served already", store.ErrInvalid, url, b.registry.URL(other, ""))
+		}
+		if !slices.Contains(urls, url) {
+			urls = append(urls, url)
+		}
+	}
+	return urls, id, nil
 }
 
 // RemoveBackend serves a Nextcloud no more; who is in stays until they leave.
@@ -191,6 +221,8 @@ func (b *backendBook) decide(ctx context.Context, c store.Command) error {
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return api.ErrNoBackend
+	case errors.Is(err, store.ErrExists):
+		return fmt.Errorf("%w: another Nextcloud has one of these URLs", api.ErrRefused)
 	case errors.Is(err, store.ErrLimit):
 		return fmt.Errorf("%w: there are %d already", api.ErrRefused, store.MaxBackends)
 	case errors.Is(err, cluster.ErrUnsupported):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,62 @@ func TestBackendBook(t *testing.T) {
 	}
 	if err := b.RemoveBackend(t.Context(), v.ID); !errors.Is(err, api.ErrNoBackend) {
 		t.Errorf("removed twice: %v", err)
+	}
+}
+
+// TestBackendBookURLs: a Nextcloud of several URLs is one, with those that were named
+// last, and none of them is of another one.
+func TestBackendBookURLs(t *testing.T) {
+	b, _ := newBackendBook(t, backend.Instance{URL: "https://file.example", MoreURLs: []string{"https://file.example.net"}, Secret: "of the file"})
+	put := func(urls ...string) (api.BackendView, error) {
+		return b.PutBackend(t.Context(), api.NewBackend{URL: urls[0], MoreURLs: urls[1:], Secret: "of the operator"})
+	}
+	v, err := put("https://cloud.example", "https://Cloud.example.net/", "https://cloud.example")
+	if err != nil || !slices.Equal(v.MoreURLs, []string{"https://cloud.example.net"}) {
+		t.Fatalf("added: %+v, %v", v, err)
+	}
+	if id, err := b.registry.Resolve("https://cloud.example.net/index.php"); err != nil || string(id) != v.ID {
+		t.Errorf("by the second URL: %s, %v", id, err)
+	}
+	for _, urls := range [][]string{
+		{"https://cloud.example.net"}, {"https://other.example", "https://cloud.example"}, {"https://file.example.net"}, {"https://cloud.example", "http://plain.example"},
+	} {
+		if _, err := put(urls...); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%v: %v", urls, err)
+		}
+	}
+	if v, err = put("https://cloud.example"); err != nil || len(v.MoreURLs) != 0 {
+		t.Errorf("with one again: %+v, %v", v, err)
+	}
+	if _, err := put("https://file.example", "https://file.example.org"); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.registry.Resolve("https://file.example.net"); err == nil {
+		t.Error("a URL of the file alone is served")
+	}
+}
+
+// TestBackendBookApart: what the file of a node says of a URL that operators have added
+// for all nodes does not count, whichever came first.
+func TestBackendBookApart(t *testing.T) {
+	b, d := newBackendBook(t,
+		backend.Instance{URL: "https://one.example", MoreURLs: []string{"https://both.example"}, Secret: "1"},
+		backend.Instance{URL: "https://two.example", Secret: "2"})
+	_, err := d.Propose(t.Context(), store.NewPutBackend(time.Now(), store.Backend{
+		URL: "https://both.example", MoreURLs: []string{"https://two.example"}, Secret: "3",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serve()
+	want, _ := backend.IDOf("https://both.example")
+	for _, url := range []string{"https://both.example", "https://two.example"} {
+		if id, err := b.registry.Resolve(url); err != nil || id != want {
+			t.Errorf("%s is %s, %v", url, id, err)
+		}
+	}
+	if b.registry.Len() != 2 {
+		t.Errorf("%d are served", b.registry.Len())
 	}
 }
 

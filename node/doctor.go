@@ -19,11 +19,22 @@ func (n *Node) examine(ctx context.Context) *inspect.ExamineReply {
 	if !n.has(store.RoleSignaling) {
 		return reply
 	}
-	entries := n.nextclouds.entries()
-	found := make([][]doctor.Finding, len(entries))
+	type target struct {
+		id  store.BackendID
+		url string
+	}
+	var targets []target
+	for _, e := range n.nextclouds.entries() {
+		for _, url := range e.urls() {
+			targets = append(targets, target{e.id, url})
+		}
+	}
+	found := make([][]doctor.Finding, len(targets))
 	var wg sync.WaitGroup
-	for i, e := range entries {
-		wg.Go(func() { found[i] = doctor.Nextcloud(e.instance.URL, n.backends.Examine(ctx, e.id)) })
+	for i, t := range targets {
+		wg.Go(func() {
+			found[i] = doctor.Nextcloud(t.url, n.backends.Examine(ctx, t.id, n.nextclouds.registry.Via(t.url)))
+		})
 	}
 	wg.Wait()
 	for _, f := range slices.Concat(found...) {

@@ -23,7 +23,7 @@ import (
 func (n *Node) openSignaling() error {
 	instances := make([]backend.Instance, len(n.cfg.Signaling.Backends))
 	for i, b := range n.cfg.Signaling.Backends {
-		instances[i] = backend.Instance{URL: b.URL, Secret: b.Secret, Limits: backend.Limits{
+		instances[i] = backend.Instance{URL: b.URL, MoreURLs: b.MoreURLs, Secret: b.Secret, Limits: backend.Limits{
 			Sessions: b.MaxSessions, MaxStreamBitrate: b.MaxVideoBitrate, MaxScreenBitrate: b.MaxScreenBitrate,
 		}}
 	}

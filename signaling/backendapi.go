@@ -59,6 +59,7 @@ func (h *Hub) takeBackendRequest(w http.ResponseWriter, r *http.Request) (status
 	case err != nil:
 		return http.StatusBadRequest, nil, err
 	case req.Type == backend.TypeDialout:
+		req.Dialout.Via = h.deps.Registry.Via(r.Header.Get(backend.HeaderBackend))
 		return h.takeDialout(r.Context(), id, req.Dialout)
 	}
 	err = h.Notify(r.Context(), id, req)

@@ -137,7 +137,7 @@ func (s *Session) dial(ctx context.Context, room store.RoomID, d *backend.Dialou
 		delete(s.dialouts, id)
 	}()
 	s.say(wire.DialoutMessage(id, wire.DialoutRequest{
-		RoomID: room.Name, Backend: s.hub.urlOf(room.Backend), Request: wire.DialNumber{Number: d.Number, Options: d.Options},
+		RoomID: room.Name, Backend: s.hub.urlOf(room.Backend, d.Via), Request: wire.DialNumber{Number: d.Number, Options: d.Options},
 	}))
 	select {
 	case a := <-answered:
@@ -194,12 +194,12 @@ func (h *Hub) tellCall(ctx context.Context, room store.RoomID, s *wire.CallStatu
 	return h.Notify(ctx, room, backend.Request{Type: backend.TypeTransient, Transient: t})
 }
 
-// urlOf is the base URL of a backend.
-func (h *Hub) urlOf(id store.BackendID) string {
+// urlOf is the base URL of a backend by which somebody came.
+func (h *Hub) urlOf(id store.BackendID, via string) string {
 	if id == store.Embedded || h.deps.Registry == nil {
 		return h.cfg.PublicURL + "/"
 	}
-	return h.deps.Registry.URL(id)
+	return h.deps.Registry.URL(id, via)
 }
 
 // dialThere lets another node do it that has a client which can.
@@ -212,7 +212,7 @@ func (h *Hub) dialThere(ctx context.Context, room store.RoomID, d *backend.Dialo
 	if err != nil {
 		return "", err
 	}
-	reply, err := client.Dialout(ctx, &signalpb.DialoutQuestion{Room: roomOf(room), Number: d.Number, Options: d.Options})
+	reply, err := client.Dialout(ctx, &signalpb.DialoutQuestion{Room: roomOf(room), Number: d.Number, Options: d.Options, Via: d.Via})
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrDetached, err)
 	}
@@ -289,7 +289,7 @@ func (s *service) Dialout(ctx context.Context, q *signalpb.DialoutQuestion) (*si
 	var callID string
 	var err error = &wire.Error{Code: codeNoClient, Message: "the client has gone"}
 	if session != nil {
-		callID, err = session.dial(ctx, room, &backend.Dialout{Number: q.GetNumber(), Options: q.GetOptions()})
+		callID, err = session.dial(ctx, room, &backend.Dialout{Number: q.GetNumber(), Options: q.GetOptions(), Via: q.GetVia()})
 	}
 	if err == nil {
 		return &signalpb.DialoutReply{Found: true, CallId: callID}, nil

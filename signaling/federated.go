@@ -34,7 +34,7 @@ func (s *Session) enterFar(ctx context.Context, m *wire.ClientMessage) error {
 		return wire.ErrNotAllowed
 	}
 	seat := federation.Seat{
-		Session: s.id, Features: s.who.features, Cloud: s.hub.urlOf(s.who.backend),
+		Session: s.id, Features: s.who.features, Cloud: s.hub.urlOf(s.who.backend, s.who.via),
 		Room: m.Room.RoomID, RoomSession: m.Room.SessionID, Far: *m.Room.Federation,
 	}
 	switch old := s.currentLink(); {

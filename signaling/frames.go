@@ -134,6 +134,7 @@ func cloneMember(m *signalpb.Member) *signalpb.Member {
 		Session: m.GetSession(), Edge: m.GetEdge(), Incarnation: m.GetIncarnation(), UserId: m.GetUserId(), User: m.GetUser(),
 		RoomSession: m.GetRoomSession(), Features: m.GetFeatures(), InCall: m.GetInCall(), Public: m.GetPublic(), Replaces: m.GetReplaces(),
 		Number: m.GetNumber(), HasPermissions: m.GetHasPermissions(), Permissions: m.GetPermissions(), Internal: m.GetInternal(), Federated: m.GetFederated(),
+		Via: m.GetVia(),
 	}
 	if v := m.GetVirtual(); v != nil {
 		clone.Virtual = &signalpb.Virtual{Owner: v.GetOwner(), Flags: v.GetFlags(), ActorId: v.GetActorId(), ActorType: v.GetActorType()}

@@ -69,7 +69,8 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 	if err := h.mayTake(id); err != nil {
 		return err
 	}
-	who, err := h.authenticate(ctx, id, m.Hello)
+	via := h.viaOf(id, m.Hello.Auth.URL)
+	who, err := h.authenticate(ctx, id, via, m.Hello)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 		return err
 	}
 	s := h.newSession(sid, identity{
-		backend: id, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now(),
+		backend: id, via: via, userID: who.UserID, guestID: who.GuestID, user: who.User, features: m.Hello.Features, since: time.Now(),
 		federated: m.Hello.Auth.Kind() == wire.AuthFederation,
 	}, 1)
 	s.newcomer = true
@@ -86,7 +87,7 @@ func (h *Hub) welcomeClient(ctx context.Context, c *conn, m *wire.ClientMessage)
 }
 
 // authenticate asks the backend, or with hello 2.0 only whether it has signed.
-func (h *Hub) authenticate(ctx context.Context, id store.BackendID, hello *wire.Hello) (backend.AuthResponse, error) {
+func (h *Hub) authenticate(ctx context.Context, id store.BackendID, via string, hello *wire.Hello) (backend.AuthResponse, error) {
 	switch {
 	case id == store.Embedded && hello.Version != wire.Version:
 		return backend.AuthResponse{}, fmt.Errorf("%w: by this backend", wire.ErrHelloVersion)
@@ -100,9 +101,9 @@ func (h *Hub) authenticate(ctx context.Context, id store.BackendID, hello *wire.
 		if err != nil {
 			return backend.AuthResponse{}, err
 		}
-		return h.deps.Backends.AuthenticateToken(ctx, id, token)
+		return h.deps.Backends.AuthenticateToken(ctx, id, via, token)
 	}
-	return h.deps.Backends.Authenticate(ctx, id, hello.Auth.Params)
+	return h.deps.Backends.Authenticate(ctx, id, via, hello.Auth.Params)
 }
 
 // start puts a new session into the index and gives it to the connection. If it
@@ -155,4 +156,12 @@ func (h *Hub) backendOf(authURL string) (store.BackendID, error) {
 		return "", wire.ErrInvalidBackend
 	}
 	return h.deps.Backends.Resolve(authURL)
+}
+
+// viaOf is by which URL of a Nextcloud somebody has come, for the questions about them.
+func (h *Hub) viaOf(of store.BackendID, url string) string {
+	if of == store.Embedded {
+		return ""
+	}
+	return h.deps.Registry.Via(url)
 }

@@ -55,7 +55,7 @@ func (h *Hub) welcomeInternal(c *conn, m *wire.ClientMessage) error {
 	if err != nil {
 		return err
 	}
-	s := h.newSession(sid, identity{backend: of, internal: true, features: m.Hello.Features, since: time.Now()}, 1)
+	s := h.newSession(sid, identity{backend: of, via: h.viaOf(of, auth.Backend), internal: true, features: m.Hello.Features, since: time.Now()}, 1)
 	if !s.rulesInCall() {
 		s.own.inCall.Store(internalInCall)
 	}

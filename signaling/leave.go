@@ -34,7 +34,7 @@ func (h *Hub) leaveLater(r backend.RoomRequest, until time.Time) {
 	h.background(func() {
 		ctx, cancel := context.WithDeadline(h.ctx, until)
 		defer cancel()
-		answers := h.deps.Backends.Await(ctx, of)
+		answers := h.deps.Backends.Await(ctx, of, r.Via)
 		h.waitsToLeave(of, -1)
 		if !answers {
 			return

@@ -212,6 +212,7 @@ func (s *Session) handoverReply() *signalpb.HandoverReply {
 		Backend:     string(s.who.backend),
 		Incarnation: s.incarnation,
 		Features:    s.who.features,
+		Via:         s.who.via,
 	}
 }
 

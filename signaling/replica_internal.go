@@ -29,11 +29,11 @@ func (r *replica) restateLocked(id store.SessionID) {
 func (s *Session) stated(m *signalpb.Member) *signalpb.Member {
 	inCall, flags := s.own.inCall.Load(), s.own.flags.Load()
 	unheard := statesItself(m) && (m.GetInCall() != inCall || m.GetVirtual().GetFlags() != flags)
-	if !unheard && m.GetFederated() == s.who.federated {
+	if !unheard && m.GetFederated() == s.who.federated && m.GetVia() == s.who.via {
 		return m
 	}
 	m = cloneMember(m)
-	m.Federated = s.who.federated // an older home has not passed that on
+	m.Federated, m.Via = s.who.federated, s.who.via // an older home has not passed that on
 	if !unheard {
 		return m
 	}

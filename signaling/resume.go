@@ -71,7 +71,7 @@ func (h *Hub) resumeID(of *Session) string {
 	whole := &signalpb.Resume{
 		Session: t.GetSession(), Key: t.GetKey(), Node: t.GetNode(), Life: t.GetLife(), Incarnation: t.GetIncarnation(),
 		Complete: true, Authenticated: of.who.since.Unix(), Backend: string(of.who.backend),
-		UserId: of.who.userID, GuestId: of.who.guestID, Features: of.who.features,
+		UserId: of.who.userID, GuestId: of.who.guestID, Features: of.who.features, Via: of.who.via,
 	}
 	if len(of.who.user) <= maxResumeUser {
 		whole.User = of.who.user
@@ -203,6 +203,7 @@ func (h *Hub) rebuild(c *conn, m *wire.ClientMessage, t *signalpb.Resume) error 
 	s := h.newSession(id, identity{
 		backend:  store.BackendID(t.GetBackend()),
 		userID:   t.GetUserId(),
+		via:      t.GetVia(),
 		guestID:  t.GetGuestId(),
 		user:     t.GetUser(),
 		features: features,

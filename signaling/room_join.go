@@ -64,7 +64,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 	var entry backend.RoomResponse
 	if !s.who.internal {
 		var err error
-		request := backend.RoomRequest{Room: id, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
+		request := backend.RoomRequest{Room: id, Via: s.who.via, UserID: s.who.userID, GuestID: s.who.guestID, SessionID: m.Room.SessionID}
 		if s.who.federated {
 			request.Actor = federatedActor(s.who.userID)
 		}
@@ -94,6 +94,7 @@ func (s *Session) enter(ctx context.Context, m *wire.ClientMessage) error {
 		HasPermissions: entry.Permissions != nil,
 		Permissions:    entry.Permissions,
 		Federated:      s.who.federated,
+		Via:            s.who.via,
 	}
 	if s.who.internal {
 		member.Internal, member.InCall = true, s.own.inCall.Load()
@@ -251,7 +252,7 @@ func (h *Hub) callback(of store.BackendID, ask func(context.Context) error) bool
 
 // tellLeft tells the backend that somebody left the room.
 func (h *Hub) tellLeft(room store.RoomID, m *signalpb.Member) {
-	r := backend.RoomRequest{Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actorOf(m)}
+	r := backend.RoomRequest{Room: room, Via: m.GetVia(), UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actorOf(m)}
 	switch {
 	case m.GetInternal(), m.GetVirtual() != nil && room.Backend == store.Embedded:
 		// It has never been told that they came.

@@ -96,15 +96,18 @@ func (r *room) ping(now time.Time) {
 		return
 	}
 	r.pinged = now
-	var entries []backend.PingEntry
+	entries := make(map[string][]backend.PingEntry) // by the URL that they came by
 	for _, m := range r.members {
 		if m.GetRoomSession() != "" {
-			entries = append(entries, backend.PingEntry{UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())})
+			entries[m.GetVia()] = append(entries[m.GetVia()], backend.PingEntry{UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession())})
 		}
 	}
 	if len(entries) > 0 {
 		r.pinging = r.hub.callback(r.id.Backend, func(ctx context.Context) error {
-			err := r.hub.deps.Backends.Ping(ctx, r.id, entries)
+			var err error
+			for via, some := range entries {
+				err = errors.Join(err, r.hub.deps.Backends.Ping(ctx, r.id, via, some))
+			}
 			_ = r.inbox.post(func() { r.pinging = false }) // closed: there is no next one
 			return err
 		})

@@ -21,6 +21,7 @@ import (
 // itself.
 type identity struct {
 	backend  store.BackendID
+	via      string // by which URL of the backend the client came; empty: its first
 	userID   string
 	guestID  string          // which guest it is, if the backend can tell
 	user     json.RawMessage // shown to the others; nil for guests

@@ -87,7 +87,7 @@ func (s *Session) newVirtual(a *wire.AddSession) (*Session, error) {
 	case len(s.virtual) >= maxVirtual, s.adding.n >= maxVirtual:
 		return nil, wire.ErrSessionLimit
 	}
-	v := s.hub.newSession(sid, identity{backend: s.who.backend, userID: a.UserID, user: a.User, since: time.Now()}, 1)
+	v := s.hub.newSession(sid, identity{backend: s.who.backend, via: s.who.via, userID: a.UserID, user: a.User, since: time.Now()}, 1)
 	v.as = &virtual{owner: s, name: a.SessionID}
 	if o := a.Options; o != nil && o.ActorID != "" && o.ActorType != "" {
 		v.as.actor = backend.Actor{ID: o.ActorID, Type: o.ActorType}
@@ -122,6 +122,7 @@ func (v *Session) enterVirtual(ctx context.Context, room store.RoomID) error {
 			ActorId: v.as.actor.ID, ActorType: v.as.actor.Type,
 		},
 		Incarnation: v.incarnation,
+		Via:         v.who.via,
 	}
 	if v.as.actor.ID != "" {
 		m.RoomSession = string(v.id) // the backend knows it by this
@@ -161,7 +162,7 @@ func (h *Hub) tellVirtual(ctx context.Context, room store.RoomID, m *signalpb.Me
 	if actor := actorOf(m); actor.ID != "" {
 		flags := backend.Flags(m.GetInCall())
 		_, err := h.deps.Backends.JoinRoom(ctx, backend.RoomRequest{
-			Room: room, UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actor, InCall: &flags,
+			Room: room, Via: m.GetVia(), UserID: m.GetUserId(), SessionID: wire.RoomSessionID(m.GetRoomSession()), Actor: actor, InCall: &flags,
 		})
 		return err
 	}
@@ -176,7 +177,7 @@ func actorOf(m *signalpb.Member) backend.Actor {
 }
 
 func sessionRequest(room store.RoomID, m *signalpb.Member) backend.SessionRequest {
-	return backend.SessionRequest{Room: room, SessionID: store.SessionID(m.GetSession()), UserID: m.GetUserId(), User: m.GetUser()}
+	return backend.SessionRequest{Room: room, Via: m.GetVia(), SessionID: store.SessionID(m.GetSession()), UserID: m.GetUserId(), User: m.GetUser()}
 }
 
 // ownEntry is the entry of participants/update for a member of whom no backend tells. A

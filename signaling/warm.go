@@ -58,6 +58,7 @@ func identityOf(t ticket, from *signalpb.HandoverReply, features []string) (iden
 	return identity{
 		backend:  t.Room.Backend,
 		userID:   from.GetUserId(),
+		via:      from.GetVia(),
 		guestID:  from.GetGuestId(),
 		user:     from.GetUser(),
 		features: features,

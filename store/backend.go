@@ -13,14 +13,17 @@ import (
 const (
 	MaxBackends      = 256
 	MaxBackendURL    = 2048
+	MaxMoreURLs      = 15 // of a backend, besides the first
 	MaxBackendSecret = 512
 )
 
 // Backend is a Nextcloud that the cluster serves since an operator has said so.
 // Those of the configuration files are beside it.
 type Backend struct {
-	URL    string `json:"url"` // the same text for the same Nextcloud, by whoever adds it
-	Secret string `json:"secret"`
+	URL string `json:"url"` // the same text for the same Nextcloud, by whoever adds it
+	// MoreURLs are those under which it is reached as well.
+	MoreURLs []string `json:"more_urls,omitempty"`
+	Secret   string   `json:"secret"`
 	// Limits of its people; 0: none of its own. Bitrates are in bits per second.
 	MaxSessions      int       `json:"max_sessions,omitempty"`
 	MaxVideoBitrate  int       `json:"max_video_bitrate,omitempty"`
@@ -30,8 +33,13 @@ type Backend struct {
 
 // Validate checks a backend that comes from outside.
 func (b Backend) Validate() error {
-	if err := checkText("backend URL", b.URL, 1, MaxBackendURL); err != nil {
-		return err
+	if len(b.MoreURLs) > MaxMoreURLs {
+		return fmt.Errorf("%w: more than %d URLs of a backend", ErrInvalid, MaxMoreURLs+1)
+	}
+	for _, url := range b.urls() {
+		if err := checkText("backend URL", url, 1, MaxBackendURL); err != nil {
+			return err
+		}
 	}
 	if err := checkText("backend secret", b.Secret, 1, MaxBackendSecret); err != nil {
 		return err
@@ -41,6 +49,8 @@ func (b Backend) Validate() error {
 	}
 	return nil
 }
+
+func (b Backend) urls() []string { return append([]string{b.URL}, b.MoreURLs...) }
 
 // String leaves the secret out.
 func (b Backend) String() string { return b.URL }
@@ -66,10 +76,18 @@ type putBackend struct {
 	Backend Backend `json:"backend"`
 }
 
+// moreURLsSince is the command version that brought backends of several URLs. With one
+// URL nodes of the version before are told as well.
+const moreURLsSince = 3
+
 // NewPutBackend serves a Nextcloud, or changes what is known of it.
 func NewPutBackend(at time.Time, b Backend) Command {
 	b.Added = storedTime(at)
-	return newCommand(OpPutBackend, at, &putBackend{Backend: b})
+	c := newCommand(OpPutBackend, at, &putBackend{Backend: b})
+	if len(b.MoreURLs) > 0 {
+		c.Version = moreURLsSince
+	}
+	return c
 }
 
 func (o *putBackend) validate() error { return o.Backend.Validate() }
@@ -79,12 +97,25 @@ func (o *putBackend) applyMemory(m *memory, at time.Time) (Result, []Event, erro
 	if !known && len(m.backends) >= MaxBackends {
 		return Result{}, nil, fmt.Errorf("%w: backends", ErrLimit)
 	}
+	if m.takenURL(o.Backend) {
+		return Result{}, nil, fmt.Errorf("%w: a URL of another backend", ErrExists)
+	}
 	o.Backend.Added = at
 	if known {
 		o.Backend.Added = old.Added
 	}
 	m.backends[o.Backend.URL] = o.Backend
 	return Result{}, []Event{{Kind: EventBackendsChanged}}, nil
+}
+
+// takenURL tells whether a URL of b is one of another backend.
+func (m *memory) takenURL(b Backend) bool {
+	for _, other := range m.backends {
+		if other.URL != b.URL && slices.ContainsFunc(other.urls(), func(url string) bool { return slices.Contains(b.urls(), url) }) {
+			return true
+		}
+	}
+	return false
 }
 
 type removeBackend struct {

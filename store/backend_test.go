@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,5 +32,38 @@ func TestBackends(t *testing.T) {
 		if NewPutBackend(t0, b).Err() == nil {
 			t.Errorf("taken: %#v", b)
 		}
+	}
+}
+
+// A backend of several URLs needs nodes that know of such, one with one URL does not;
+// no URL is of two.
+func TestBackendURLs(t *testing.T) {
+	l := newLog(t)
+	several := testBackend("https://a.example")
+	if v := NewPutBackend(t0, several).Version; v != 2 {
+		t.Errorf("one URL is of version %d", v)
+	}
+	several.MoreURLs = []string{"https://b.example", "https://c.example"}
+	if v := NewPutBackend(t0, several).Version; v != 3 {
+		t.Errorf("several URLs are of version %d", v)
+	}
+	l.apply(NewPutBackend(t0, several))
+	l.refused(ErrExists, NewPutBackend(t0, testBackend("https://c.example")))
+	other := testBackend("https://d.example")
+	other.MoreURLs = []string{"https://a.example"}
+	l.refused(ErrExists, NewPutBackend(t0, other))
+	restored := newImage(1, l.mem).memory(l.mem.homes)
+	if got := restored.backends["https://a.example"]; !slices.Equal(got.MoreURLs, several.MoreURLs) {
+		t.Errorf("of the snapshot: %v", got.MoreURLs)
+	}
+	several.MoreURLs = nil
+	l.apply(NewPutBackend(t0, several))
+	l.apply(NewPutBackend(t0, testBackend("https://c.example")))
+	several.MoreURLs = make([]string, MaxMoreURLs+1)
+	for i := range several.MoreURLs {
+		several.MoreURLs[i] = fmt.Sprintf("https://%d.example", i)
+	}
+	if NewPutBackend(t0, several).Err() == nil {
+		t.Error("too many URLs are taken")
 	}
 }

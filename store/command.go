@@ -13,7 +13,7 @@ import (
 // op, a new field of an op, a new meaning of either, and a limit that is drawn
 // elsewhere need a higher one: a binary that knew the version but not the
 // change would apply something else.
-const CommandVersion uint16 = 2
+const CommandVersion uint16 = 3
 
 // MaxCommand bounds an encoded command.
 const MaxCommand = 1 << 20

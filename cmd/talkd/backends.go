@@ -14,18 +14,19 @@ import (
 	"github.com/talkd/talkd/signaling/backend"
 )
 
-const backendWords = "add URL | list | remove URL"
+const backendWords = "add URL[,URL…] | list | remove URL"
 
 // backendList is the answer to GET /admin/v1/backends.
 type backendList struct {
 	Backends []struct {
-		ID               string `json:"id"`
-		URL              string `json:"url"`
-		Source           string `json:"source"`
-		Sessions         int    `json:"sessions"`
-		MaxSessions      int    `json:"max_sessions"`
-		MaxVideoBitrate  int    `json:"max_video_bitrate"`
-		MaxScreenBitrate int    `json:"max_screen_bitrate"`
+		ID               string   `json:"id"`
+		URL              string   `json:"url"`
+		MoreURLs         []string `json:"more_urls"`
+		Source           string   `json:"source"`
+		Sessions         int      `json:"sessions"`
+		MaxSessions      int      `json:"max_sessions"`
+		MaxVideoBitrate  int      `json:"max_video_bitrate"`
+		MaxScreenBitrate int      `json:"max_screen_bitrate"`
 	} `json:"backends"`
 }
 
@@ -58,7 +59,7 @@ func backendCommand(ctx context.Context, args []string, out, log io.Writer) erro
 		if err != nil {
 			return err
 		}
-		return c.addBackend(ctx, operands[0], *secretFile, map[string]any{
+		return c.addBackend(ctx, strings.Split(operands[0], ","), *secretFile, map[string]any{
 			"max_sessions": *sessions, "max_video_bitrate": *video, "max_screen_bitrate": *screen,
 		}, out)
 	case "list":
@@ -72,7 +73,8 @@ func backendCommand(ctx context.Context, args []string, out, log io.Writer) erro
 		return table(out, func(w io.Writer) {
 			fmt.Fprintln(w, "NEXTCLOUD\tID\tFROM\tSESSIONS\tOF\tVIDEO BIT/S\tSCREEN BIT/S")
 			for _, b := range l.Backends {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", b.URL, b.ID, b.Source, b.Sessions, limit(b.MaxSessions), limit(b.MaxVideoBitrate), limit(b.MaxScreenBitrate))
+				urls := strings.Join(append([]string{b.URL}, b.MoreURLs...), ",")
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", urls, b.ID, b.Source, b.Sessions, limit(b.MaxSessions), limit(b.MaxVideoBitrate), limit(b.MaxScreenBitrate))
 			}
 		})
 	case "remove":
@@ -95,11 +97,12 @@ func backendCommand(ctx context.Context, args []string, out, log io.Writer) erro
 	}
 }
 
-// addBackend adds a Nextcloud or changes its limits. A secret that is made is
+// addBackend adds a Nextcloud, or changes its other URLs and its limits: it has those that
+// are given. A secret that is made is
 // printed, to be entered there: a command line can be read by everybody on the
 // machine, so that none is taken from it.
-func (c *adminClient) addBackend(ctx context.Context, url, secretFile string, body map[string]any, out io.Writer) error {
-	body["url"] = url
+func (c *adminClient) addBackend(ctx context.Context, urls []string, secretFile string, body map[string]any, out io.Writer) error {
+	body["url"], body["more_urls"] = urls[0], urls[1:]
 	made := ""
 	if secretFile != "" {
 		b, err := os.ReadFile(secretFile)
@@ -112,7 +115,7 @@ func (c *adminClient) addBackend(ctx context.Context, url, secretFile string, bo
 		if err := c.get(ctx, "/admin/v1/backends", &l); err != nil {
 			return err
 		}
-		if _, known := l.find(url); !known {
+		if _, known := l.find(urls[0]); !known {
 			made = newSecret()
 			body["secret"] = made
 		}
@@ -133,10 +136,10 @@ func (c *adminClient) addBackend(ctx context.Context, url, secretFile string, bo
 		return printJSON(out, view)
 	}
 	if made == "" {
-		_, err := fmt.Fprintf(out, "%s is served by all nodes\n", url)
+		_, err := fmt.Fprintf(out, "%s is served by all nodes\n", strings.Join(urls, ","))
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s is served by all nodes. Enter this secret there, in the settings of Talk, high-performance backend:\n%s\n", url, made)
+	_, err = fmt.Fprintf(out, "%s is served by all nodes. Enter this secret there, in the settings of Talk, high-performance backend:\n%s\n", strings.Join(urls, ","), made)
 	return err
 }
 

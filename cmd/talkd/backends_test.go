@@ -25,7 +25,7 @@ func (b *backends) Backends() []api.BackendView {
 	list := []api.BackendView{}
 	for _, n := range b.put {
 		list = append(list, api.BackendView{
-			ID: idOf(n.URL), URL: n.URL, Source: api.BackendOfCluster, Sessions: 3, MaxSessions: n.MaxSessions,
+			ID: idOf(n.URL), URL: n.URL, MoreURLs: n.MoreURLs, Source: api.BackendOfCluster, Sessions: 3, MaxSessions: n.MaxSessions,
 		})
 	}
 	return list
@@ -77,6 +77,12 @@ func TestBackends(t *testing.T) {
 		t.Errorf("from a file: exit %d: %s", code, out)
 	}
 	if code, out, _ := talkd(t, "backend", "list"); code != exitDone || !regexp.MustCompile(`https://cloud.example +`+idOf("https://cloud.example")+` +cluster +3 +60 +-`).MatchString(out) {
+		t.Errorf("list: exit %d: %s", code, out)
+	}
+	if code, out, _ := talkd(t, "backend", "add", "https://cloud.example,https://cloud.example.net"); code != exitDone || !slices.Equal(f.backends.put[1].MoreURLs, []string{"https://cloud.example.net"}) || f.backends.put[1].Secret != "" {
+		t.Errorf("two URLs: exit %d: %s", code, out)
+	}
+	if code, out, _ := talkd(t, "backend", "list"); code != exitDone || !strings.Contains(out, "https://cloud.example,https://cloud.example.net ") {
 		t.Errorf("list: exit %d: %s", code, out)
 	}
 	if code, out, log := talkd(t, "backend", "remove", "https://cloud.example/"); code != exitDone || len(f.backends.put) != 1 {

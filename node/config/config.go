@@ -121,9 +121,10 @@ type Signaling struct {
 
 // Backend is a Nextcloud instance.
 type Backend struct {
-	URL        string `yaml:"url" doc:"base URL of the Nextcloud"`
-	Secret     string `yaml:"secret" secret:"true" doc:"shared secret, as entered in Nextcloud"`
-	SecretFile string `yaml:"secret_file" doc:"file that holds the secret"`
+	URL        string   `yaml:"url" doc:"base URL of the Nextcloud"`
+	MoreURLs   []string `yaml:"more_urls" doc:"further base URLs of the same Nextcloud: its people share the rooms, whichever they use, and it is asked at that one"`
+	Secret     string   `yaml:"secret" secret:"true" doc:"shared secret, as entered in Nextcloud"`
+	SecretFile string   `yaml:"secret_file" doc:"file that holds the secret"`
 
 	MaxSessions      int `yaml:"max_sessions" doc:"sessions of its people in the whole cluster, exact at one node, within a second between nodes; 0: no limit"`
 	MaxVideoBitrate  int `yaml:"max_video_bitrate" doc:"bit/s of a camera stream, if less than media.max_video_bitrate; 0: that"`

@@ -151,12 +151,14 @@ var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-sha
 
 // Validate says what is wrong with a Nextcloud, and what would be right.
 func (b Backend) Validate() error {
-	u, err := url.Parse(b.URL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return fmt.Errorf("url: %q is not http(s)://host[/path]", b.URL)
-	}
-	if u.Scheme == "http" && !loopbackHost(u.Hostname()) {
-		return fmt.Errorf("url: %q: plain HTTP only on loopback, use https", b.URL)
+	for _, text := range append([]string{b.URL}, b.MoreURLs...) {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return fmt.Errorf("url: %q is not http(s)://host[/path]", text)
+		}
+		if u.Scheme == "http" && !loopbackHost(u.Hostname()) {
+			return fmt.Errorf("url: %q: plain HTTP only on loopback, use https", text)
+		}
 	}
 	if b.Secret == "" {
 		return fmt.Errorf("secret: missing for %q", b.URL)

@@ -27,7 +27,7 @@ const (
 	undecided         // whoever asked did not wait for it
 )
 
-// breaker is one for each instance. Its methods may be called at the same time.
+// breaker is one for each URL of an instance. Its methods may be called at the same time.
 type breaker struct {
 	mu      sync.Mutex
 	silent  int           // guarded by mu; questions in a row without an answer

@@ -100,8 +100,8 @@ func (c *Client) Resolve(authURL string) (store.BackendID, error) {
 }
 
 // Authenticate asks who the client with these params is.
-func (c *Client) Authenticate(ctx context.Context, id store.BackendID, params json.RawMessage) (AuthResponse, error) {
-	answer, err := c.ask(ctx, id, question{Type: kindAuth, Auth: &authQuestion{Version: wire.Version, Params: params}}, wire.ErrAuthFailed)
+func (c *Client) Authenticate(ctx context.Context, id store.BackendID, via string, params json.RawMessage) (AuthResponse, error) {
+	answer, err := c.ask(ctx, id, via, question{Type: kindAuth, Auth: &authQuestion{Version: wire.Version, Params: params}}, wire.ErrAuthFailed)
 	if err != nil {
 		return AuthResponse{}, err
 	}
@@ -142,7 +142,7 @@ func (c *Client) LeaveRoom(ctx context.Context, r RoomRequest) error {
 }
 
 func (c *Client) room(ctx context.Context, r RoomRequest, action string) (*answer, error) {
-	return c.ask(ctx, r.Room.Backend, question{Type: kindRoom, Room: &roomQuestion{
+	return c.ask(ctx, r.Room.Backend, r.Via, question{Type: kindRoom, Room: &roomQuestion{
 		Version:   wire.Version,
 		RoomID:    r.Room.Name,
 		UserID:    r.UserID,
@@ -157,12 +157,12 @@ func (c *Client) room(ctx context.Context, r RoomRequest, action string) (*answe
 // maxPing is how many participants are named in one request.
 const maxPing = 200
 
-// Ping tells which participants are still in the room. All are told even if a
-// request in between fails.
-func (c *Client) Ping(ctx context.Context, room store.RoomID, entries []PingEntry) error {
+// Ping tells which participants are still in the room, of those who came by that URL.
+// All are told even if a request in between fails.
+func (c *Client) Ping(ctx context.Context, room store.RoomID, via string, entries []PingEntry) error {
 	var errs []error
 	for batch := range slices.Chunk(entries, maxPing) {
-		_, err := c.ask(ctx, room.Backend, question{Type: kindPing, Ping: &pingQuestion{
+		_, err := c.ask(ctx, room.Backend, via, question{Type: kindPing, Ping: &pingQuestion{
 			Version: wire.Version,
 			RoomID:  room.Name,
 			Entries: batch,
@@ -174,19 +174,19 @@ func (c *Client) Ping(ctx context.Context, room store.RoomID, entries []PingEntr
 
 // ask sends one question. An error has the code that the instance named, or
 // that of fallback.
-func (c *Client) ask(ctx context.Context, id store.BackendID, q question, fallback error) (*answer, error) {
-	in, err := c.registry.get(id)
+func (c *Client) ask(ctx context.Context, id store.BackendID, via string, q question, fallback error) (*answer, error) {
+	at, err := c.registry.get(id, via)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", wire.ErrInvalidBackend, err)
 	}
-	try, err := in.breaker.enter()
+	try, err := at.breaker.enter()
 	if err != nil {
 		c.metrics.skipped.Inc()
 		return nil, fmt.Errorf("%w: %w: %w", fallback, ErrUnreachable, err)
 	}
 	start := time.Now()
-	a, err := c.try(ctx, in, q)
-	c.judge(ctx, in, try, err)
+	a, err := c.try(ctx, at, q)
+	c.judge(ctx, at, try, err)
 	if err == nil && a.Type == kindError {
 		err = a.refusal(fallback)
 		c.metrics.observe(q.Type, resultRefused, time.Since(start))
@@ -208,11 +208,11 @@ const (
 
 // try asks again when there was no answer, as long as there is time: each question
 // may come twice.
-func (c *Client) try(ctx context.Context, in *instance, q question) (*answer, error) {
+func (c *Client) try(ctx context.Context, at *address, q question) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	for wait, n := retryFirst, 1; ; wait, n = 2*wait, n+1 {
-		a, err := c.post(ctx, in, q)
+		a, err := c.post(ctx, at, q)
 		if err == nil || !errors.Is(err, ErrUnreachable) || ctx.Err() != nil || n == attempts {
 			return a, err
 		}
@@ -226,7 +226,7 @@ func (c *Client) try(ctx context.Context, in *instance, q question) (*answer, er
 }
 
 // judge tells the breaker of an instance what a question says of it.
-func (c *Client) judge(ctx context.Context, in *instance, try bool, err error) {
+func (c *Client) judge(ctx context.Context, at *address, try bool, err error) {
 	v := answered
 	switch {
 	case errors.Is(err, ErrUnreachable) && ctx.Err() != nil:
@@ -234,31 +234,31 @@ func (c *Client) judge(ctx context.Context, in *instance, try bool, err error) {
 	case errors.Is(err, ErrUnreachable):
 		v = silent
 	}
-	opened, closed := in.breaker.leave(try, v)
+	opened, closed := at.breaker.leave(try, v)
 	switch {
 	case opened:
-		c.log.Warn("a Nextcloud does not answer; nobody gets in until it does", "url", in.base.String())
+		c.log.Warn("a Nextcloud does not answer; nobody gets in until it does", "url", at.base.String())
 	case closed:
-		c.log.Info("a Nextcloud answers again", "url", in.base.String())
+		c.log.Info("a Nextcloud answers again", "url", at.base.String())
 	}
 }
 
 // Await waits until an instance that does not answer may be asked again. It is
 // false if ctx ends before, or nobody knows the instance.
-func (c *Client) Await(ctx context.Context, id store.BackendID) bool {
-	in, err := c.registry.get(id)
-	return err == nil && in.breaker.await(ctx)
+func (c *Client) Await(ctx context.Context, id store.BackendID, via string) bool {
+	at, err := c.registry.get(id, via)
+	return err == nil && at.breaker.await(ctx)
 }
 
 // Endpoint is where instances take questions, below their base URL.
 const Endpoint = "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
 
-func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, error) {
+func (c *Client) post(ctx context.Context, at *address, q question) (*answer, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.base.String()+Endpoint, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.base.String()+Endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
@@ -266,7 +266,7 @@ func (c *Client) post(ctx context.Context, in *instance, q question) (*answer, e
 	if len(c.cfg.Features) > 0 {
 		req.Header.Set(HeaderFeatures, strings.Join(c.cfg.Features, ", "))
 	}
-	Sign(req.Header, in.secret, in.base.String()+"/", body)
+	Sign(req.Header, at.of.secret, at.base.String()+"/", body)
 	r, err := c.exchange(req)
 	if err != nil {
 		return nil, err

@@ -45,15 +45,15 @@ func TestAuthenticate(t *testing.T) {
 	user, guest := nc.AddUser("alice", "Alice"), nc.AddGuest("g")
 	c, id := newClient(t, backend.Config{Features: []string{"mcu", "simulcast"}}, nc.Instance())
 
-	got, err := c.Authenticate(t.Context(), id, user)
+	got, err := c.Authenticate(t.Context(), id, "", user)
 	if err != nil || got.UserID != "alice" || string(got.User) != `{"displayname":"Alice"}` {
 		t.Errorf("user: %+v, %v", got, err)
 	}
-	got, err = c.Authenticate(t.Context(), id, guest)
+	got, err = c.Authenticate(t.Context(), id, "", guest)
 	if err != nil || got.UserID != "" || got.User != nil {
 		t.Errorf("guest: %+v, %v", got, err)
 	}
-	_, err = c.Authenticate(t.Context(), id, json.RawMessage(`{"userid":"alice","ticket":"wrong"}`))
+	_, err = c.Authenticate(t.Context(), id, "", json.RawMessage(`{"userid":"alice","ticket":"wrong"}`))
 	if e := wire.ErrorFor(err); e.Code != wire.CodeInvalidTicket || !errors.Is(err, wire.ErrInvalidTicket) {
 		t.Errorf("wrong ticket: %v", err)
 	}
@@ -69,7 +69,7 @@ func TestAuthenticate(t *testing.T) {
 func TestAuthenticateWithAnotherSecret(t *testing.T) {
 	nc := signalingtest.NewNextcloud(t, "secret")
 	c, id := newClient(t, backend.Config{}, backend.Instance{URL: nc.URL(), Secret: "other"})
-	_, err := c.Authenticate(t.Context(), id, nc.AddUser("alice", "Alice"))
+	_, err := c.Authenticate(t.Context(), id, "", nc.AddUser("alice", "Alice"))
 	if !errors.Is(err, wire.ErrInvalidRequest) {
 		t.Errorf("Authenticate: %v", err)
 	}
@@ -123,7 +123,7 @@ func TestPingInParts(t *testing.T) {
 	for i := range entries {
 		entries[i].SessionID = wire.RoomSessionID(strconv.Itoa(i))
 	}
-	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, entries); err != nil {
+	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, "", entries); err != nil {
 		t.Fatal(err)
 	}
 	told := 0
@@ -142,10 +142,10 @@ func TestPingInParts(t *testing.T) {
 		t.Errorf("%d entries told", told)
 	}
 	nc.Refuse("ping", wire.CodeNoSuchRoom)
-	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, entries[:1]); !errors.Is(err, wire.ErrNoSuchRoom) {
+	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, "", entries[:1]); !errors.Is(err, wire.ErrNoSuchRoom) {
 		t.Errorf("refused: %v", err)
 	}
-	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, nil); err != nil {
+	if err := c.Ping(t.Context(), store.RoomID{Backend: id, Name: "team"}, "", nil); err != nil {
 		t.Errorf("nobody to tell: %v", err)
 	}
 }
@@ -193,7 +193,7 @@ func TestOddAnswers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			nc.Break(test.answer)
-			_, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`))
+			_, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`))
 			if err == nil || test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("Authenticate: %v, want %v", err, test.want)
 			}
@@ -203,7 +203,7 @@ func TestOddAnswers(t *testing.T) {
 		})
 	}
 	nc.Break(ocs(`{"type":"auth","auth":{"userid":null,"user":[]}}`))
-	if got, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`)); err != nil || got.UserID != "" || got.User != nil {
+	if got, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`)); err != nil || got.UserID != "" || got.User != nil {
 		t.Errorf("PHP's empty object: %+v, %v", got, err)
 	}
 	nc.Break(ocs(`{"type":"room","room":{"version":"1.0","roomid":"other"}}`))
@@ -222,7 +222,7 @@ func TestNoRedirect(t *testing.T) {
 	c, id := newClient(t, backend.Config{}, nc.Instance())
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		nc.Break(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, code) }))
-		if _, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`)); !errors.Is(err, backend.ErrBadResponse) {
+		if _, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`)); !errors.Is(err, backend.ErrBadResponse) {
 			t.Errorf("status %d: %v", code, err)
 		}
 	}
@@ -246,7 +246,7 @@ func TestEndlessAnswer(t *testing.T) {
 			}
 		}
 	}))
-	if _, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`)); !errors.Is(err, backend.ErrBadResponse) {
+	if _, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`)); !errors.Is(err, backend.ErrBadResponse) {
 		t.Errorf("Authenticate: %v", err)
 	}
 	<-stopped
@@ -259,13 +259,13 @@ func TestHangingInstance(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body) // the server sees the end of the connection only then
 		<-r.Context().Done()
 	}))
-	_, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`))
+	_, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`))
 	if !errors.Is(err, backend.ErrUnreachable) || wire.ErrorFor(err).Code != wire.CodeAuthFailed {
 		t.Errorf("Authenticate: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Authenticate(ctx, id, json.RawMessage(`{}`)); !errors.Is(err, context.Canceled) {
+	if _, err := c.Authenticate(ctx, id, "", json.RawMessage(`{}`)); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up: %v", err)
 	}
 }
@@ -290,11 +290,11 @@ func TestTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	c, id := newClient(t, backend.Config{RootCAs: roots}, backend.Instance{URL: server.URL, Secret: "s"})
-	if got, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`)); err != nil || got.UserID != "alice" {
+	if got, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`)); err != nil || got.UserID != "alice" {
 		t.Errorf("known authority: %+v, %v", got, err)
 	}
 	c, id = newClient(t, backend.Config{}, backend.Instance{URL: server.URL, Secret: "s"})
-	if _, err := c.Authenticate(t.Context(), id, json.RawMessage(`{}`)); !errors.Is(err, backend.ErrUnreachable) {
+	if _, err := c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`)); !errors.Is(err, backend.ErrUnreachable) {
 		t.Errorf("unknown authority: %v", err)
 	}
 }
@@ -327,12 +327,12 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Authenticate(t.Context(), id, nc.AddUser("a", "A")); err != nil {
+	if _, err := c.Authenticate(t.Context(), id, "", nc.AddUser("a", "A")); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = c.Authenticate(t.Context(), id, json.RawMessage(`{}`))
+	_, _ = c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`))
 	nc.Break(status(500, ""))
-	_, _ = c.Authenticate(t.Context(), id, json.RawMessage(`{}`))
+	_, _ = c.Authenticate(t.Context(), id, "", json.RawMessage(`{}`))
 	families, err := reg.Gather()
 	if err != nil || len(families) != 5 {
 		t.Fatalf("metrics %v, %v", families, err)

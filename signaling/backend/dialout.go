@@ -12,6 +12,7 @@ const TypeDialout = "dialout"
 type Dialout struct {
 	Number  string          `json:"number"`
 	Options json.RawMessage `json:"options,omitempty"`
+	Via     string          `json:"-"` // by which URL of the instance it came; empty: its first
 }
 
 // Digits of a number (ITU-T E.164, section 6.2.1: 15 at most; some networks have more).

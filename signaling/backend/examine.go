@@ -38,22 +38,22 @@ const kindExamine = "talkd-doctor"
 
 // Examine asks an instance what it is and whether it shares the secret. It does so
 // anew each time, also if the instance is given up for now.
-func (c *Client) Examine(ctx context.Context, id store.BackendID) Examination {
-	in, err := c.registry.get(id)
+func (c *Client) Examine(ctx context.Context, id store.BackendID, via string) Examination {
+	at, err := c.registry.get(id, via)
 	if err != nil {
 		return Examination{Err: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	e := c.askCapabilities(ctx, in)
+	e := c.askCapabilities(ctx, at)
 	if e.Err == nil && e.Talk != "" {
-		e.Secret = c.askSecret(ctx, in)
+		e.Secret = c.askSecret(ctx, at)
 	}
 	return e
 }
 
-func (c *Client) askCapabilities(ctx context.Context, in *instance) (e Examination) {
-	req, err := c.capabilitiesRequest(ctx, in)
+func (c *Client) askCapabilities(ctx context.Context, at *address) (e Examination) {
+	req, err := c.capabilitiesRequest(ctx, at)
 	if err != nil {
 		return Examination{Err: err}
 	}
@@ -126,8 +126,8 @@ func shown(version string) string { return fmt.Sprintf("%.40s", version) }
 
 // askSecret signs a question. An instance that finds the checksum wrong says so
 // before it looks at anything else.
-func (c *Client) askSecret(ctx context.Context, in *instance) error {
-	a, err := c.post(ctx, in, question{Type: kindExamine})
+func (c *Client) askSecret(ctx context.Context, at *address) error {
+	a, err := c.post(ctx, at, question{Type: kindExamine})
 	var said *wire.Error
 	switch {
 	case err != nil:

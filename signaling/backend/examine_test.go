@@ -22,7 +22,7 @@ func capabilitiesOf(capabilities string, now time.Time) http.HandlerFunc {
 func TestExamine(t *testing.T) {
 	nc := signalingtest.NewNextcloud(t, "secret")
 	c, id := newClient(t, backend.Config{}, nc.Instance())
-	e := c.Examine(t.Context(), id)
+	e := c.Examine(t.Context(), id, "")
 	if e.Err != nil || e.Key != nil || e.Secret != nil || e.Nextcloud != "32.0.0" || e.Talk == "" {
 		t.Errorf("a good one: %+v", e)
 	}
@@ -35,16 +35,16 @@ func TestExamine(t *testing.T) {
 	}
 
 	nc.SetTokenKey(nil, nil, "")
-	if e := c.Examine(t.Context(), id); !errors.Is(e.Key, backend.ErrNoTokenKey) || e.Secret != nil {
+	if e := c.Examine(t.Context(), id, ""); !errors.Is(e.Key, backend.ErrNoTokenKey) || e.Secret != nil {
 		t.Errorf("without a key: %+v", e)
 	}
 	other := nc.Instance()
 	other.Secret = "another"
 	c, id = newClient(t, backend.Config{}, other)
-	if e := c.Examine(t.Context(), id); !errors.Is(e.Secret, backend.ErrChecksum) || e.Err != nil {
+	if e := c.Examine(t.Context(), id, ""); !errors.Is(e.Secret, backend.ErrChecksum) || e.Err != nil {
 		t.Errorf("another secret: %+v", e)
 	}
-	if e := c.Examine(t.Context(), "nobody"); !errors.Is(e.Err, backend.ErrUnknownBackend) {
+	if e := c.Examine(t.Context(), "nobody", ""); !errors.Is(e.Err, backend.ErrUnknownBackend) {
 		t.Errorf("not served: %+v", e)
 	}
 }
@@ -72,7 +72,7 @@ func TestExamineOdd(t *testing.T) {
 		}},
 	} {
 		nc.Break(tt.answer)
-		if e := c.Examine(t.Context(), id); !tt.is(e) {
+		if e := c.Examine(t.Context(), id, ""); !tt.is(e) {
 			b, _ := json.Marshal(e)
 			t.Errorf("%s: %s, %v", name, b, e.Err)
 		}

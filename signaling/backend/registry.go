@@ -20,8 +20,9 @@ import (
 
 // Instance is a Nextcloud as the operator configures it.
 type Instance struct {
-	URL    string
-	Secret string
+	URL      string   // which it is known by
+	MoreURLs []string // under which it is reached as well
+	Secret   string
 	Limits
 }
 
@@ -42,15 +43,31 @@ type instances struct {
 	byID map[store.BackendID]*instance
 	// ordered has the longest paths first, so that an instance below another
 	// one's path is found before it.
-	ordered []*instance
+	ordered []*address
 }
 
 type instance struct {
-	id      store.BackendID
+	id        store.BackendID
+	addresses []*address // the first one names it
+	secret    []byte
+	limits    Limits
+}
+
+// address is a base URL of an instance. Each may be reached, or not, by itself.
+type address struct {
+	of      *instance
 	base    *url.URL // normalised, no slash at the end
-	secret  []byte
-	limits  Limits
 	breaker *breaker
+}
+
+// at is the address with that base URL; the first one, if there is none (any more).
+func (in *instance) at(via string) *address {
+	for _, a := range in.addresses {
+		if a.base.String() == via {
+			return a
+		}
+	}
+	return in.addresses[0]
 }
 
 // NewRegistry checks the configuration.
@@ -64,29 +81,43 @@ func NewRegistry(configured []Instance) (*Registry, error) {
 // changes.
 func (r *Registry) Set(configured []Instance) error {
 	before := r.known.Load()
-	now := &instances{byID: make(map[store.BackendID]*instance, len(configured))}
-	for _, c := range configured {
-		base, err := normalise(c.URL)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrConfig, err)
-		}
-		if c.Secret == "" {
-			return fmt.Errorf("%w: %s has no secret", ErrConfig, base.Redacted())
-		}
-		in := &instance{id: idOf(base), base: base, secret: []byte(c.Secret), limits: c.Limits, breaker: newBreaker()}
-		if old := before.byID[in.id]; old != nil {
-			in.breaker = old.breaker
-		}
-		if _, taken := now.byID[in.id]; taken {
-			return fmt.Errorf("%w: %s is there twice", ErrConfig, base.Redacted())
-		}
-		now.byID[in.id] = in
-		now.ordered = append(now.ordered, in)
+	breakers := make(map[string]*breaker, len(before.ordered))
+	for _, a := range before.ordered {
+		breakers[a.base.String()] = a.breaker
 	}
-	slices.SortStableFunc(now.ordered, func(a, b *instance) int { return len(b.base.Path) - len(a.base.Path) })
+	now := &instances{byID: make(map[store.BackendID]*instance, len(configured))}
+	taken := make(map[string]bool)
+	for _, c := range configured {
+		in := &instance{secret: []byte(c.Secret), limits: c.Limits}
+		for _, text := range c.urls() {
+			base, err := normalise(text)
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrConfig, err)
+			}
+			if taken[base.String()] {
+				return fmt.Errorf("%w: %s is there twice", ErrConfig, base.Redacted())
+			}
+			taken[base.String()] = true
+			a := &address{of: in, base: base, breaker: breakers[base.String()]}
+			if a.breaker == nil {
+				a.breaker = newBreaker()
+			}
+			in.addresses = append(in.addresses, a)
+		}
+		first := in.addresses[0].base
+		if c.Secret == "" {
+			return fmt.Errorf("%w: %s has no secret", ErrConfig, first.Redacted())
+		}
+		in.id = idOf(first)
+		now.byID[in.id] = in
+		now.ordered = append(now.ordered, in.addresses...)
+	}
+	slices.SortStableFunc(now.ordered, func(a, b *address) int { return len(b.base.Path) - len(a.base.Path) })
 	r.known.Store(now)
 	return nil
 }
+
+func (c Instance) urls() []string { return append([]string{c.URL}, c.MoreURLs...) }
 
 // Normalise is the base URL as all nodes write it, for what is kept.
 func Normalise(rawURL string) (string, error) {
@@ -97,7 +128,7 @@ func Normalise(rawURL string) (string, error) {
 	return base.String(), nil
 }
 
-// IDOf is the id of the instance of a base URL, also if it is not served.
+// IDOf is the id of the instance that is known by a base URL, also if it is not served.
 func IDOf(rawURL string) (store.BackendID, error) {
 	base, err := normalise(rawURL)
 	if err != nil {
@@ -115,57 +146,74 @@ func (r *Registry) Limits(id store.BackendID) Limits {
 }
 
 // Resolve finds the instance of a URL that a client or an instance gave: the
-// same origin, and a path at or below the configured one.
+// same origin, and a path at or below a configured one.
 func (r *Registry) Resolve(rawURL string) (store.BackendID, error) {
-	in, err := r.resolve(rawURL)
+	a, err := r.resolve(rawURL)
 	if err != nil {
 		return "", err
 	}
-	return in.id, nil
+	return a.of.id, nil
+}
+
+// Via is by which of its base URLs a client or an instance that gave a URL has come;
+// empty for the first one, and for those of nobody.
+func (r *Registry) Via(rawURL string) string {
+	a, err := r.resolve(rawURL)
+	if err != nil || a == a.of.addresses[0] {
+		return ""
+	}
+	return a.base.String()
 }
 
 // HasOrigin tells whether the pages of an origin are those of an instance.
 func (r *Registry) HasOrigin(origin string) bool {
 	u, err := normalise(origin)
-	return err == nil && slices.ContainsFunc(r.known.Load().ordered, func(in *instance) bool {
-		return u.Scheme == in.base.Scheme && u.Host == in.base.Host
+	return err == nil && slices.ContainsFunc(r.known.Load().ordered, func(a *address) bool {
+		return u.Scheme == a.base.Scheme && u.Host == a.base.Host
 	})
 }
 
 // Len says how many instances are served.
-func (r *Registry) Len() int { return len(r.known.Load().ordered) }
+func (r *Registry) Len() int { return len(r.known.Load().byID) }
 
 // IDs are those of the instances that are served.
 func (r *Registry) IDs() []store.BackendID {
 	return slices.Collect(maps.Keys(r.known.Load().byID))
 }
 
-// givenUp counts those that do not answer.
+// givenUp counts those that do not answer, at any of their URLs.
 func (r *Registry) givenUp() (n float64) {
-	for _, in := range r.known.Load().ordered {
-		if in.breaker.open() {
+	for _, in := range r.known.Load().byID {
+		if slices.ContainsFunc(in.addresses, func(a *address) bool { return a.breaker.open() }) {
 			n++
 		}
 	}
 	return n
 }
 
-// URL is the base URL of an instance, as the operator gave it; empty if there is none.
-func (r *Registry) URL(id store.BackendID) string {
-	in := r.known.Load().byID[id]
-	if in == nil {
+// URL is the base URL of an instance by which somebody came; empty if there is none.
+func (r *Registry) URL(id store.BackendID, via string) string {
+	a, err := r.get(id, via)
+	if err != nil {
 		return ""
 	}
-	return in.base.String() + "/"
+	return a.base.String() + "/"
 }
 
 // Only is the instance if there is just one.
 func (r *Registry) Only() (store.BackendID, bool) {
-	known := r.known.Load()
-	if len(known.ordered) != 1 {
+	in := r.known.Load().only()
+	if in == nil {
 		return "", false
 	}
-	return known.ordered[0].id, true
+	return in.id, true
+}
+
+func (known *instances) only() *instance {
+	if len(known.byID) != 1 {
+		return nil
+	}
+	return known.ordered[0].of
 }
 
 // VerifyRequest finds out which instance sent a request with this body, and
@@ -184,31 +232,36 @@ func (r *Registry) VerifyRequest(h http.Header, body []byte) (store.BackendID, e
 // sender finds the instance of a header. Instances of old do not send it; that
 // is unambiguous as long as there is only one.
 func (r *Registry) sender(header string) (*instance, error) {
-	if known := r.known.Load(); header == "" && len(known.ordered) == 1 {
-		return known.ordered[0], nil
+	if in := r.known.Load().only(); header == "" && in != nil {
+		return in, nil
 	}
-	return r.resolve(header)
+	a, err := r.resolve(header)
+	if err != nil {
+		return nil, err
+	}
+	return a.of, nil
 }
 
-func (r *Registry) resolve(rawURL string) (*instance, error) {
+func (r *Registry) resolve(rawURL string) (*address, error) {
 	u, err := normalise(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknownBackend, err)
 	}
-	for _, in := range r.known.Load().ordered {
-		if u.Scheme == in.base.Scheme && u.Host == in.base.Host && below(u.Path, in.base.Path) {
-			return in, nil
+	for _, a := range r.known.Load().ordered {
+		if u.Scheme == a.base.Scheme && u.Host == a.base.Host && below(u.Path, a.base.Path) {
+			return a, nil
 		}
 	}
 	return nil, ErrUnknownBackend
 }
 
-func (r *Registry) get(id store.BackendID) (*instance, error) {
+// get is where an instance is asked about somebody who came by one of its URLs.
+func (r *Registry) get(id store.BackendID, via string) (*address, error) {
 	in, ok := r.known.Load().byID[id]
 	if !ok {
 		return nil, ErrUnknownBackend
 	}
-	return in, nil
+	return in.at(via), nil
 }
 
 // below tells whether p is base or lies under it, at the border of a segment.

@@ -98,11 +98,11 @@ func TestResolve(t *testing.T) {
 		"":                                          none,
 		strings.Repeat("https://cloud.example", 99): none,
 	} {
-		in, err := r.resolve(given)
+		at, err := r.resolve(given)
 		switch {
 		case want == none && !errors.Is(err, ErrUnknownBackend):
 			t.Errorf("Resolve(%.80q): %v, want ErrUnknownBackend", given, err)
-		case want != none && (err != nil || string(in.secret) != want):
+		case want != none && (err != nil || string(at.of.secret) != want):
 			t.Errorf("Resolve(%q): %v, want %s", given, err, want)
 		}
 		if err != nil && given != "" && strings.Contains(err.Error(), given) {
@@ -137,7 +137,7 @@ func TestBackendIDs(t *testing.T) {
 			t.Errorf("id %q", id)
 		}
 	}
-	if _, err := r.get("nobody"); !errors.Is(err, ErrUnknownBackend) {
+	if _, err := r.get("nobody", ""); !errors.Is(err, ErrUnknownBackend) {
 		t.Errorf("get: %v", err)
 	}
 }

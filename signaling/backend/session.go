@@ -17,6 +17,7 @@ type Actor struct {
 // SessionRequest tells of a virtual session that is no attendee of the room.
 type SessionRequest struct {
 	Room      store.RoomID
+	Via       string // as RoomRequest
 	SessionID store.SessionID
 	UserID    string
 	User      json.RawMessage // nil if there is none
@@ -42,7 +43,7 @@ func (c *Client) RemoveSession(ctx context.Context, r SessionRequest) error {
 }
 
 func (c *Client) session(ctx context.Context, r SessionRequest, action string) error {
-	_, err := c.ask(ctx, r.Room.Backend, question{Type: kindSession, Session: &sessionQuestion{
+	_, err := c.ask(ctx, r.Room.Backend, r.Via, question{Type: kindSession, Session: &sessionQuestion{
 		Version:   wire.Version,
 		RoomID:    r.Room.Name,
 		Action:    action,

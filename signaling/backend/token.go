@@ -26,18 +26,18 @@ type claims struct {
 // AuthenticateToken reads who the client is from its token, which the instance
 // has signed. If the signature is not right, the instance may have a new key: it is
 // asked again, so that a change of the key costs no client its hello.
-func (c *Client) AuthenticateToken(ctx context.Context, id store.BackendID, token string) (AuthResponse, error) {
-	in, err := c.registry.get(id)
+func (c *Client) AuthenticateToken(ctx context.Context, id store.BackendID, via, token string) (AuthResponse, error) {
+	at, err := c.registry.get(id, via)
 	if err != nil {
 		return AuthResponse{}, fmt.Errorf("%w: %w", wire.ErrInvalidBackend, err)
 	}
-	key, err := c.keys.of(ctx, in, nil)
+	key, err := c.keys.of(ctx, at, nil)
 	if err != nil {
 		return AuthResponse{}, fmt.Errorf("%w: %w", wire.ErrAuthFailed, err)
 	}
 	said, err := key.read(token)
 	if errors.Is(err, jwt.ErrTokenSignatureInvalid) {
-		if later, keyErr := c.keys.of(ctx, in, key); keyErr == nil && later != key {
+		if later, keyErr := c.keys.of(ctx, at, key); keyErr == nil && later != key {
 			said, err = later.read(token)
 		}
 	}

@@ -61,11 +61,11 @@ func TestTokenKeys(t *testing.T) {
 			nc := signalingtest.NewNextcloud(t, "secret")
 			nc.SetTokenKey(c.method, c.key, c.public)
 			client, id := newClient(t, backend.Config{}, nc.Instance())
-			who, err := client.AuthenticateToken(t.Context(), id, nc.Token("alice", "Alice"))
+			who, err := client.AuthenticateToken(t.Context(), id, "", nc.Token("alice", "Alice"))
 			if err != nil || who.UserID != "alice" || string(who.User) != `{"displayname":"Alice"}` {
 				t.Errorf("user: %+v, %v", who, err)
 			}
-			who, err = client.AuthenticateToken(t.Context(), id, nc.Token("", ""))
+			who, err = client.AuthenticateToken(t.Context(), id, "", nc.Token("", ""))
 			if err != nil || who.UserID != "" || who.User != nil {
 				t.Errorf("guest: %+v, %v", who, err)
 			}
@@ -114,15 +114,15 @@ func TestTokenRefused(t *testing.T) {
 		"no token":                   {"token", wire.CodeInvalidToken},
 		"empty":                      {"", wire.CodeInvalidToken},
 	} {
-		_, err := client.AuthenticateToken(t.Context(), id, c.token)
+		_, err := client.AuthenticateToken(t.Context(), id, "", c.token)
 		if got := wire.ErrorFor(err).Code; got != c.code {
 			t.Errorf("%s: %s, want %s: %v", name, got, c.code, err)
 		}
 	}
-	if _, err := client.AuthenticateToken(t.Context(), id, nc.TokenOf(nc.Claims("alice", "", now.Add(-80*time.Second)))); err != nil {
+	if _, err := client.AuthenticateToken(t.Context(), id, "", nc.TokenOf(nc.Claims("alice", "", now.Add(-80*time.Second)))); err != nil {
 		t.Errorf("20 s too old, which the clocks may differ by: %v", err)
 	}
-	if _, err := client.AuthenticateToken(t.Context(), "nobody", good); wire.ErrorFor(err).Code != wire.CodeInvalidBackend {
+	if _, err := client.AuthenticateToken(t.Context(), "nobody", "", good); wire.ErrorFor(err).Code != wire.CodeInvalidBackend {
 		t.Errorf("unknown backend: %v", err)
 	}
 }
@@ -169,7 +169,7 @@ func TestTokenKeyOdd(t *testing.T) {
 		token := nc.Token("alice", "")
 		nc.SetTokenKey(jwt.SigningMethodRS256, short, public)
 		client, id := newClient(t, backend.Config{}, nc.Instance())
-		if _, err := client.AuthenticateToken(t.Context(), id, token); wire.ErrorFor(err).Code != wire.CodeAuthFailed {
+		if _, err := client.AuthenticateToken(t.Context(), id, "", token); wire.ErrorFor(err).Code != wire.CodeAuthFailed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestTokenKeyOdd(t *testing.T) {
 		nc := signalingtest.NewNextcloud(t, "secret")
 		client, id := newClient(t, backend.Config{}, nc.Instance())
 		nc.Break(answer)
-		if _, err := client.AuthenticateToken(t.Context(), id, nc.Token("alice", "")); wire.ErrorFor(err).Code != wire.CodeAuthFailed {
+		if _, err := client.AuthenticateToken(t.Context(), id, "", nc.Token("alice", "")); wire.ErrorFor(err).Code != wire.CodeAuthFailed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/store"
 )
 
 // How long a key is believed. Instances say max-age, within bounds; one that does
@@ -27,13 +26,13 @@ const (
 
 // tokenKeys are the keys of all instances, as they were fetched.
 type tokenKeys struct {
-	fetch func(ctx context.Context, in *instance, etag string) (fetched, error)
+	fetch func(ctx context.Context, at *address, etag string) (fetched, error)
 	ctx   context.Context // of the questions; ends with close
 	stop  context.CancelFunc
 	tasks sync.WaitGroup // the questions that are under way
 
-	mu   sync.Mutex
-	byID map[store.BackendID]*cachedKey // guarded by mu, with all that is in it
+	mu    sync.Mutex
+	byURL map[string]*cachedKey // guarded by mu, with all that is in it; an instance may be asked at each of its URLs
 }
 
 // fetched is what an instance answers. Without a key the one of before is still good.
@@ -54,8 +53,8 @@ type cachedKey struct {
 	answered chan struct{} // closed with the answer; nil: it is not being asked
 }
 
-func newTokenKeys(fetch func(context.Context, *instance, string) (fetched, error)) *tokenKeys {
-	t := &tokenKeys{fetch: fetch, byID: make(map[store.BackendID]*cachedKey)}
+func newTokenKeys(fetch func(context.Context, *address, string) (fetched, error)) *tokenKeys {
+	t := &tokenKeys{fetch: fetch, byURL: make(map[string]*cachedKey)}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	return t
 }
@@ -71,9 +70,9 @@ func (t *tokenKeys) close() {
 // of is the key of an instance, another one than not if there is one: that one did
 // not fit a token. All who come while the instance is being asked wait for that
 // answer, which comes whoever of them goes.
-func (t *tokenKeys) of(ctx context.Context, in *instance, not *tokenKey) (*tokenKey, error) {
+func (t *tokenKeys) of(ctx context.Context, at *address, not *tokenKey) (*tokenKey, error) {
 	for {
-		key, answered, err := t.find(in, not)
+		key, answered, err := t.find(at, not)
 		if answered == nil {
 			return key, err
 		}
@@ -86,13 +85,14 @@ func (t *tokenKeys) of(ctx context.Context, in *instance, not *tokenKey) (*token
 }
 
 // find is the key if it is known; otherwise the instance is being asked.
-func (t *tokenKeys) find(in *instance, not *tokenKey) (key *tokenKey, answered <-chan struct{}, err error) {
+func (t *tokenKeys) find(at *address, not *tokenKey) (key *tokenKey, answered <-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.byID[in.id]
+	name := at.base.String()
+	c := t.byURL[name]
 	if c == nil {
 		c = &cachedKey{}
-		t.byID[in.id] = c
+		t.byURL[name] = c
 	}
 	if key, known, err := c.known(not); known {
 		return key, nil, err
@@ -103,13 +103,13 @@ func (t *tokenKeys) find(in *instance, not *tokenKey) (key *tokenKey, answered <
 	if c.answered == nil {
 		c.answered = make(chan struct{})
 		etag := c.etag
-		t.tasks.Go(func() { t.ask(in, c, etag) })
+		t.tasks.Go(func() { t.ask(at, c, etag) })
 	}
 	return nil, c.answered, nil
 }
 
-func (t *tokenKeys) ask(in *instance, c *cachedKey, etag string) {
-	got, err := t.fetch(t.ctx, in, etag)
+func (t *tokenKeys) ask(at *address, c *cachedKey, etag string) {
+	got, err := t.fetch(t.ctx, at, etag)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c.take(got, err)
@@ -149,9 +149,9 @@ const capabilities = "/ocs/v2.php/cloud/capabilities"
 
 // fetchTokenKey asks an instance for its key; with the etag of the one that is
 // known it may answer that nothing has changed.
-func (c *Client) fetchTokenKey(ctx context.Context, in *instance, etag string) (fetched, error) {
+func (c *Client) fetchTokenKey(ctx context.Context, at *address, etag string) (fetched, error) {
 	start := time.Now()
-	got, err := c.getTokenKey(ctx, in, etag)
+	got, err := c.getTokenKey(ctx, at, etag)
 	result := resultDone
 	if err != nil {
 		result = resultFailed
@@ -160,18 +160,18 @@ func (c *Client) fetchTokenKey(ctx context.Context, in *instance, etag string) (
 	return got, err
 }
 
-func (c *Client) capabilitiesRequest(ctx context.Context, in *instance) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.base.String()+capabilities, nil)
+func (c *Client) capabilitiesRequest(ctx context.Context, at *address) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.base.String()+capabilities, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	return req, nil
 }
 
-func (c *Client) getTokenKey(ctx context.Context, in *instance, etag string) (fetched, error) {
+func (c *Client) getTokenKey(ctx context.Context, at *address, etag string) (fetched, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	req, err := c.capabilitiesRequest(ctx, in)
+	req, err := c.capabilitiesRequest(ctx, at)
 	if err != nil {
 		return fetched{}, err
 	}

@@ -25,7 +25,7 @@ import (
 type keyHolder struct {
 	t     *testing.T
 	c     *Client
-	in    *instance
+	at    *address
 	asked int
 	etags []string
 	err   error
@@ -40,7 +40,7 @@ func newKeyHolder(t *testing.T) *keyHolder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keyHolder{t: t, in: registry.known.Load().ordered[0]}
+	k := &keyHolder{t: t, at: registry.known.Load().ordered[0]}
 	k.c = &Client{registry: registry, keys: newTokenKeys(k.fetch)}
 	k.renew()
 	return k
@@ -54,7 +54,7 @@ func (k *keyHolder) renew() {
 	k.key = key
 }
 
-func (k *keyHolder) fetch(ctx context.Context, _ *instance, etag string) (fetched, error) {
+func (k *keyHolder) fetch(ctx context.Context, _ *address, etag string) (fetched, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++
@@ -93,7 +93,7 @@ func (k *keyHolder) token() string {
 
 // try is the code that a client with the token hears; none if it gets in.
 func (k *keyHolder) try(ctx context.Context, token string) wire.Code {
-	if _, err := k.c.AuthenticateToken(ctx, k.in.id, token); err != nil {
+	if _, err := k.c.AuthenticateToken(ctx, k.at.of.id, "", token); err != nil {
 		return wire.ErrorFor(err).Code
 	}
 	return ""

@@ -17,6 +17,7 @@ type AuthResponse struct {
 // RoomRequest asks to let a participant in or out.
 type RoomRequest struct {
 	Room      store.RoomID
+	Via       string `json:",omitempty"` // by which URL of the instance the participant came; empty: its first
 	UserID    string
 	GuestID   string // as the AuthResponse named the guest
 	SessionID wire.RoomSessionID

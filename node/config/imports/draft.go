@@ -192,9 +192,9 @@ func (d *draft) nextcloud(b *config.Backend, s setting) error {
 		if len(urls) == 0 {
 			return fmt.Errorf("%v: no URL", s)
 		}
-		b.URL = urls[0]
+		b.URL, b.MoreURLs = urls[0], nil
 		if len(urls) > 1 {
-			d.notTaken(s, "a Nextcloud has one URL, the first; under the others it would be another Nextcloud, with rooms of its own")
+			b.MoreURLs = urls[1:]
 		}
 	case "secret":
 		if s.value != "" {

@@ -775,6 +775,7 @@ type Member struct {
 	Internal       bool                   `protobuf:"varint,14,opt,name=internal,proto3" json:"internal,omitempty"`   // an internal client: no backend tells of it
 	Virtual        *Virtual               `protobuf:"bytes,15,opt,name=virtual,proto3" json:"virtual,omitempty"`      // set for a virtual session
 	Federated      bool                   `protobuf:"varint,16,opt,name=federated,proto3" json:"federated,omitempty"` // comes by way of another signaling server
+	Via            string                 `protobuf:"bytes,17,opt,name=via,proto3" json:"via,omitempty"`              // by which URL of the backend; none: its first
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -919,6 +920,13 @@ func (x *Member) GetFederated() bool {
 		return x.Federated
 	}
 	return false
+}
+
+func (x *Member) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
 }
 
 // Virtual is what is special about a virtual session, such as somebody on the phone: it
@@ -3045,6 +3053,7 @@ type DialoutQuestion struct {
 	Options       []byte                 `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"` // JSON
 	Search        bool                   `protobuf:"varint,4,opt,name=search,proto3" json:"search,omitempty"`  // nobody is to be called
 	List          bool                   `protobuf:"varint,5,opt,name=list,proto3" json:"list,omitempty"`      // with search: who makes calls, for whatever backend
+	Via           string                 `protobuf:"bytes,6,opt,name=via,proto3" json:"via,omitempty"`         // by which URL of the backend it came; none: its first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3112,6 +3121,13 @@ func (x *DialoutQuestion) GetList() bool {
 		return x.List
 	}
 	return false
+}
+
+func (x *DialoutQuestion) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
 }
 
 type DialoutReply struct {
@@ -3191,6 +3207,7 @@ type HandoverReply struct {
 	Incarnation   uint32                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Features      []string               `protobuf:"bytes,6,rep,name=features,proto3" json:"features,omitempty"`
 	GuestId       string                 `protobuf:"bytes,7,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"` // of a guest whom the backend knows
+	Via           string                 `protobuf:"bytes,8,opt,name=via,proto3" json:"via,omitempty"`                        // by which URL of the backend; none: its first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3270,6 +3287,13 @@ func (x *HandoverReply) GetFeatures() []string {
 func (x *HandoverReply) GetGuestId() string {
 	if x != nil {
 		return x.GuestId
+	}
+	return ""
+}
+
+func (x *HandoverReply) GetVia() string {
+	if x != nil {
+		return x.Via
 	}
 	return ""
 }
@@ -3582,6 +3606,7 @@ type Resume struct {
 	GuestId       string                 `protobuf:"bytes,10,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"`
 	User          []byte                 `protobuf:"bytes,11,opt,name=user,proto3" json:"user,omitempty"` // JSON
 	Features      []string               `protobuf:"bytes,12,rep,name=features,proto3" json:"features,omitempty"`
+	Via           string                 `protobuf:"bytes,13,opt,name=via,proto3" json:"via,omitempty"` // by which URL of the backend; none: its first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3700,6 +3725,13 @@ func (x *Resume) GetFeatures() []string {
 	return nil
 }
 
+func (x *Resume) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
 var File_signaling_internal_signalpb_signaling_proto protoreflect.FileDescriptor
 
 const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
@@ -3746,7 +3778,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06census\x12(\n" +
 	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02at\x127\n" +
 	"\aguesses\x18, \x01(\v2\x1b.talkd.signaling.v1.GuessesH\x00R\aguessesB\x06\n" +
-	"\x04body\"\xe5\x03\n" +
+	"\x04body\"\xf7\x03\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12 \n" +
@@ -3764,7 +3796,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vpermissions\x18\r \x03(\tR\vpermissions\x12\x1a\n" +
 	"\binternal\x18\x0e \x01(\bR\binternal\x125\n" +
 	"\avirtual\x18\x0f \x01(\v2\x1b.talkd.signaling.v1.VirtualR\avirtual\x12\x1c\n" +
-	"\tfederated\x18\x10 \x01(\bR\tfederated\"o\n" +
+	"\tfederated\x18\x10 \x01(\bR\tfederated\x12\x10\n" +
+	"\x03via\x18\x11 \x01(\tR\x03via\"o\n" +
 	"\aVirtual\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05flags\x18\x02 \x01(\rR\x05flags\x12\x19\n" +
@@ -3944,18 +3977,19 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vpermissions\x18\x05 \x03(\tR\vpermissions\x12\x12\n" +
 	"\x04home\x18\x06 \x01(\tR\x04home\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x17\n" +
-	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\x9d\x01\n" +
+	"\aleft_ms\x18\b \x01(\x03R\x06leftMs\"\xaf\x01\n" +
 	"\x0fDialoutQuestion\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12\x18\n" +
 	"\aoptions\x18\x03 \x01(\fR\aoptions\x12\x16\n" +
 	"\x06search\x18\x04 \x01(\bR\x06search\x12\x12\n" +
-	"\x04list\x18\x05 \x01(\bR\x04list\"m\n" +
+	"\x04list\x18\x05 \x01(\bR\x04list\x12\x10\n" +
+	"\x03via\x18\x06 \x01(\tR\x03via\"m\n" +
 	"\fDialoutReply\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x17\n" +
 	"\acall_id\x18\x02 \x01(\tR\x06callId\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\fR\x05error\x12\x18\n" +
-	"\aclients\x18\x04 \x03(\fR\aclients\"\xe6\x01\n" +
+	"\aclients\x18\x04 \x03(\fR\aclients\"\xf8\x01\n" +
 	"\rHandoverReply\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x12\n" +
@@ -3963,7 +3997,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\abackend\x18\x04 \x01(\tR\abackend\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\rR\vincarnation\x12\x1a\n" +
 	"\bfeatures\x18\x06 \x03(\tR\bfeatures\x12\x19\n" +
-	"\bguest_id\x18\a \x01(\tR\aguestId\"\xc8\x01\n" +
+	"\bguest_id\x18\a \x01(\tR\aguestId\x12\x10\n" +
+	"\x03via\x18\b \x01(\tR\x03via\"\xc8\x01\n" +
 	"\n" +
 	"FrontFrame\x123\n" +
 	"\x04open\x18\x01 \x01(\v2\x1d.talkd.signaling.v1.FrontOpenH\x00R\x04open\x129\n" +
@@ -3986,7 +4021,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\vFrontOpened\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.talkd.signaling.v1.OutcomeR\aoutcome\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
-	"\x04life\x18\x03 \x01(\x04R\x04life\"\xbe\x02\n" +
+	"\x04life\x18\x03 \x01(\x04R\x04life\"\xd0\x02\n" +
 	"\x06Resume\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x12\n" +
@@ -4000,7 +4035,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\bguest_id\x18\n" +
 	" \x01(\tR\aguestId\x12\x12\n" +
 	"\x04user\x18\v \x01(\fR\x04user\x12\x1a\n" +
-	"\bfeatures\x18\f \x03(\tR\bfeatures*\x8f\x01\n" +
+	"\bfeatures\x18\f \x03(\tR\bfeatures\x12\x10\n" +
+	"\x03via\x18\r \x01(\tR\x03via*\x8f\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
