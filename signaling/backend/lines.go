@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/talkd/talkd/signaling/quiet"
 )
 
 const (
@@ -154,13 +158,29 @@ func (l *lines) host(u *url.URL) *host {
 func (l *lines) take(h *host) *line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(h.idle)
-	if n == 0 {
-		return nil
+	for n := len(h.idle); n > 0; n = len(h.idle) {
+		ln := h.idle[n-1]
+		if h.idle = h.idle[:n-1]; !ln.spoken() {
+			return ln
+		}
+		_ = ln.conn.Close()
 	}
-	ln := h.idle[n-1]
-	h.idle = h.idle[:n-1]
-	return ln
+	return nil
+}
+
+// spoken tells whether something has come by an idle line, be it the end. It answers
+// no question, and would be taken for the answer to the next one.
+func (ln *line) spoken() bool {
+	conn := ln.conn
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // TLS may have read on, and shall not now
+		n, err := secured.Read(make([]byte, 1))
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || conn.SetReadDeadline(time.Time{}) != nil {
+			return true
+		}
+	}
+	return quiet.Heard(conn)
 }
 
 // put is false if the line is not kept.

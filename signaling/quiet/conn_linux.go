@@ -70,6 +70,21 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// Heard tells whether there is something to read, be it the end, of one of these
+// connections. Of others, and elsewhere than on Linux, it does not know and is false.
+func Heard(c net.Conn) bool {
+	q, ok := c.(*conn)
+	if !ok {
+		return false
+	}
+	errno := unix.EBADF
+	_ = q.raw.Control(func(fd uintptr) { // a closed one has ended
+		var b [1]byte
+		_, _, errno = unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	})
+	return errno != unix.EAGAIN
+}
+
 // call reads or writes what can be now.
 func call(number, fd uintptr, p []byte) (int, syscall.Errno) {
 	for {
