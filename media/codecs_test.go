@@ -106,3 +106,33 @@ func TestCodecsTogether(t *testing.T) {
 		t.Errorf("%d tracks of video and %d keyframes for who decodes none of it", n, m)
 	}
 }
+
+// TestRefusedVideo: who refuses a video hears its voice, however the client writes what
+// it refuses.
+func TestRefusedVideo(t *testing.T) {
+	t.Parallel()
+	e := engine(t, media.Config{}, media.Deps{})
+	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Audio: true, Video: true, Codec: webrtc.MimeTypeH264, Stream: 350})
+	sender.Start()
+	const refused = "m=video 0 UDP/TLS/RTP/SAVPF "
+	for name, format := range map[string]string{
+		"Chromium": "0", "Firefox": "19\r\na=rtpmap:19 reserved/8000", "as offered": "102 103", "no number": "x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, s, offer := offered(t, e, mediatest.SubscriberConfig{Options: mediatest.Options{OnlyVP8: true}}, requestFor(p))
+			answer, err := c.Answer(offer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, after, ok := strings.Cut(answer, refused+"0\r\n")
+			if !ok {
+				t.Fatalf("the client does not refuse:\n%s", answer)
+			}
+			if err := s.Answer(before + refused + format + "\r\n" + after); err != nil {
+				t.Fatal(err)
+			}
+			clean(t, wait(t, c, media.Audio, packets(5)))
+		})
+	}
+}

@@ -73,7 +73,14 @@ func (o *offer) describeAnswer() (string, error) {
 	o.describePeer(d)
 	for _, s := range o.sections {
 		if s.kind == "" {
-			d.line("m=" + s.media + " 0 " + s.proto + " " + s.first)
+			if s.media == application {
+				d.line("m=" + s.media + " 0 " + s.proto + " " + s.first)
+			} else {
+				// The library looks up the payload types also of what is refused, and would
+				// refuse the whole answer for one that it does not find. This one is nobody's.
+				d.line("m=" + s.media + " 0 " + s.proto + " 19")
+				d.line("a=rtpmap:19 reserved/8000")
+			}
 			d.line("c=IN IP4 0.0.0.0")
 			d.line("a=mid:" + s.mid)
 			d.line("a=inactive")
