@@ -133,6 +133,9 @@ func TestRefusedVideo(t *testing.T) {
 				t.Fatal(err)
 			}
 			clean(t, wait(t, c, media.Audio, packets(5)))
+			if shed := e.Shed(0); shed.Streams != 0 {
+				t.Errorf("what is refused is wanted: %+v", shed)
+			}
 		})
 	}
 }

@@ -136,7 +136,7 @@ func shed(wishes []wish, share float64) []int {
 func (d *downTrack) wish() wish {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.paused || d.silent || d.feed == nil {
+	if d.paused || d.silent || d.feed == nil || d.out.writer == nil {
 		return wish{top: -1}
 	}
 	return wish{top: min(d.target, len(d.feed.layers[d.track])-1), screen: d.feed.pub.ID.Kind == KindScreen}
