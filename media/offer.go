@@ -18,6 +18,9 @@ const (
 	maxCandidate  = 1 << 10
 	maxCandidates = 20 // of one connection, described and trickled together
 	maxToken      = 32
+	// maxFmtp are the parameters of a format, which are looked at for each codec that is
+	// wanted and each mention of the format.
+	maxFmtp = 256
 )
 
 // offer is a publisher's offer, as far as this node makes use of it. Nothing of
@@ -231,10 +234,6 @@ func (s *section) parseCodec(m *pionsdp.MediaDescription, wanted []*format) {
 			s.receives = false
 		case "inactive":
 			s.sends, s.receives = false, false
-		case "fmtp":
-			if v, ok := strings.CutPrefix(a.Value, payload+" "); ok && len(v) <= 256 && printable(v) {
-				s.fmtp = v
-			}
 		case "rtcp-fb":
 			for _, prefix := range []string{payload + " ", "* "} {
 				if v, ok := strings.CutPrefix(a.Value, prefix); ok && knownFeedback(v) && !slices.Contains(s.feedback, v) {
@@ -324,7 +323,9 @@ func (s *section) pick(m *pionsdp.MediaDescription, wanted []*format) {
 		case "rtpmap":
 			maps[first] = rest
 		case "fmtp":
-			fmtp[first] = rest
+			if len(rest) <= maxFmtp && printable(rest) {
+				fmtp[first] = rest
+			}
 		}
 	}
 	for _, want := range wanted {
@@ -334,7 +335,7 @@ func (s *section) pick(m *pionsdp.MediaDescription, wanted []*format) {
 				continue
 			}
 			if payload, ok := payloadType(f, want.payload); ok {
-				s.format, s.payload = want, payload
+				s.format, s.payload, s.fmtp = want, payload, fmtp[f]
 			}
 		}
 	}

@@ -154,6 +154,24 @@ func TestOfferIsChecked(t *testing.T) {
 	}
 }
 
+// TestLongParameters: what nobody writes is not looked at again and again.
+func TestLongParameters(t *testing.T) {
+	for length, want := range map[int]string{maxFmtp: "h264", maxFmtp + 1: "vp8"} {
+		fmtp := "profile-level-id=42e01f;packetization-mode=1;x="
+		fmtp += strings.Repeat("x", length-len(fmtp))
+		const have = "a=fmtp:126 profile-level-id=42e01f;level-asymmetry-allowed=1;packetization-mode=1\r\n"
+		text := strings.Replace(sample(t, "firefox-plain"), have, "a=fmtp:126 "+fmtp+"\r\n", 1)
+		o, err := parseOffer(text, Preference{Video: []string{"h264"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := o.sections[1]
+		if s.format.name != want || s.format.name == "h264" && s.fmtp != fmtp {
+			t.Errorf("%d bytes: %s with %q", length, s.format.name, s.fmtp)
+		}
+	}
+}
+
 // without drops lines.
 func without(s, prefix string) string {
 	var out []string
