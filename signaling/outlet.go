@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/talkd/talkd/signaling/quiet"
 )
 
 // outlet is where all goes out that a WebSocket sends: messages as we frame them, and
@@ -35,7 +37,7 @@ func (o *outlet) Read(p []byte) (n int, err error) {
 		return o.Conn.Read(p)
 	}
 	waitErr := o.raw.Read(func(fd uintptr) (done bool) {
-		n, done, err = receiveNow(int(fd), p)
+		n, done, err = quiet.Receive(int(fd), p)
 		return done
 	})
 	return n, cmp.Or(waitErr, err)
@@ -129,7 +131,7 @@ func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 	defer o.reuse(buffer)
 	end := len(o.begun)
 	begin := o.unheard.written + int64(end)
-	n, err := sendNow(o.unheard.fd, *buffer)
+	n, err := quiet.Send(o.unheard.fd, *buffer)
 	o.unheard.written += int64(n)
 	o.begun = o.begun[min(n, end):]
 	if err == nil && n < len(*buffer) {

@@ -45,21 +45,4 @@ func (r *replica) tellComing(others []hearing) {
 	}
 }
 
-// tellComings lets out what waits.
-func (r *replica) tellComings() {
-	if !r.hub.begin() {
-		return
-	}
-	defer r.hub.end()
-	r.order.Lock()
-	defer r.order.Unlock()
-	r.comings = comings{last: time.Now()}
-	r.mu.Lock()
-	here := values(r.local)
-	r.mu.Unlock()
-	for _, s := range here {
-		if c := s.unsent(); c != nil {
-			c.wakeUp()
-		}
-	}
-}
+func (r *replica) tellComings() { r.letOut(func(now time.Time) { r.comings = comings{last: now} }) }

@@ -38,16 +38,19 @@ func (r *replica) spread(to []*Session, frame []byte) {
 	}
 }
 
-// release lets out what waits. Who has left the room has been told something since,
-// and who is away hears it on coming back.
-func (r *replica) release() {
+func (r *replica) release() { r.letOut(func(now time.Time) { r.portions = portions{last: now} }) }
+
+// letOut lets out what waits for anybody here, and has the time of it noted under
+// order. Who has left the room has been told something since, and who is away hears it
+// on coming back.
+func (r *replica) letOut(note func(now time.Time)) {
 	if !r.hub.begin() {
 		return
 	}
 	defer r.hub.end()
 	r.order.Lock()
 	defer r.order.Unlock()
-	r.portions = portions{last: time.Now()}
+	note(time.Now())
 	r.mu.Lock()
 	here := values(r.local)
 	r.mu.Unlock()

@@ -11,10 +11,6 @@ import (
 // rawOf is nil: nothing is kept, and the rest is not called.
 func rawOf(net.Conn) (syscall.RawConn, int) { return nil, 0 }
 
-func sendNow(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
-
-func receiveNow(int, []byte) (int, bool, error) { return 0, true, errors.ErrUnsupported }
-
 func unacknowledged(int) (uint32, error) { return 0, errors.ErrUnsupported }
 
 func established(int) bool { return false }

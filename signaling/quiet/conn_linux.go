@@ -1,7 +1,8 @@
 package quiet
 
 import (
-	"io"
+	"cmp"
+	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -33,41 +34,23 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	var errno syscall.Errno
 	waitErr := c.raw.Read(func(fd uintptr) (done bool) {
-		n, errno = call(unix.SYS_READ, fd, p)
-		return errno != unix.EAGAIN
+		n, done, err = Receive(int(fd), p)
+		return done
 	})
-	switch {
-	case waitErr != nil:
-		return 0, waitErr
-	case errno != 0:
-		return 0, c.failed("read", errno)
-	case n == 0:
-		return 0, io.EOF
-	}
-	return n, nil
+	return n, cmp.Or(waitErr, c.failed("read", err))
 }
 
 func (c *conn) Write(p []byte) (n int, err error) {
-	var errno syscall.Errno
 	waitErr := c.raw.Write(func(fd uintptr) (done bool) {
-		for n < len(p) {
-			var some int
-			if some, errno = call(unix.SYS_WRITE, fd, p[n:]); errno != 0 {
-				return errno != unix.EAGAIN
+		for some := 1; some > 0 && n < len(p); n += some {
+			if some, err = Send(int(fd), p[n:]); err != nil {
+				return true
 			}
-			n += some
 		}
-		return true
+		return n == len(p)
 	})
-	switch {
-	case waitErr != nil:
-		return n, waitErr
-	case errno != 0:
-		return n, c.failed("write", errno)
-	}
-	return n, nil
+	return n, cmp.Or(waitErr, c.failed("write", err))
 }
 
 // Heard tells whether there is something to read, be it the end, of one of these
@@ -85,21 +68,11 @@ func Heard(c net.Conn) bool {
 	return errno != unix.EAGAIN
 }
 
-// call reads or writes what can be now.
-func call(number, fd uintptr, p []byte) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.RawSyscall(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch errno {
-		case 0:
-			return int(n), 0
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
-}
-
 // failed is the error that the net package would give.
-func (c *conn) failed(op string, errno syscall.Errno) error {
+func (c *conn) failed(op string, err error) error {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err
+	}
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
 }
