@@ -28,26 +28,32 @@ var (
 	fir  = &rtcp.FullIntraRequest{SenderSSRC: 1, FIR: []rtcp.FIREntry{{SSRC: 9}}}
 )
 
-// What a subscriber asks for comes through, once it is known who it is; what says
-// that all is well, and what is forged, does not. Who asks faster than it is
-// answered keeps nobody waiting.
-func TestEcho(t *testing.T) {
+// subscriberKeys are both ends of what a subscriber reports.
+func subscriberKeys(t *testing.T) (seal func(...rtcp.Packet) []byte, opener *srtp.Opener) {
+	t.Helper()
 	key, salt := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 12)
 	client, err := pionsrtp.CreateContext(key, salt, pionsrtp.ProtectionProfileAeadAes256Gcm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opener, err := srtp.NewOpener(piondtls.SRTP_AEAD_AES_256_GCM, key, salt)
+	opener, err = srtp.NewOpener(piondtls.SRTP_AEAD_AES_256_GCM, key, salt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	seal := func(packets ...rtcp.Packet) []byte {
+	return func(packets ...rtcp.Packet) []byte {
 		b, err := client.EncryptRTCP(nil, marshal(t, packets...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
-	}
+	}, opener
+}
+
+// What a subscriber asks for comes through, once it is known who it is; what says
+// that all is well, and what is forged, does not. Who asks faster than it is
+// answered keeps nobody waiting.
+func TestEcho(t *testing.T) {
+	seal, opener := subscriberKeys(t)
 	dropped := 0
 	e := &echo{asked: make(chan request, maxRequests), dropped: func(n int) { dropped += n }, end: func() { t.Error("ended") }, recovered: func(v any) { t.Error(v) }}
 	want := func(when string, want ...request) {
@@ -80,24 +86,12 @@ func TestEcho(t *testing.T) {
 // A client that says what it wants under ever more names is not unheard from some
 // moment on: its connection ends, as a publisher's does.
 func TestEchoOfTooManyNames(t *testing.T) {
-	key, salt := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 12)
-	client, err := pionsrtp.CreateContext(key, salt, pionsrtp.ProtectionProfileAeadAes256Gcm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opener, err := srtp.NewOpener(piondtls.SRTP_AEAD_AES_256_GCM, key, salt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	seal, opener := subscriberKeys(t)
 	ended := false
 	e := &echo{asked: make(chan request, 1), dropped: func(int) {}, end: func() { ended = true }, recovered: func(v any) { t.Error(v) }}
 	e.start(opener)
 	for name := uint32(1); name < 1000 && !ended; name++ {
-		b, err := client.EncryptRTCP(nil, marshal(t, &rtcp.PictureLossIndication{SenderSSRC: name, MediaSSRC: 8}), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.Receive([][]byte{b})
+		e.Receive([][]byte{seal(&rtcp.PictureLossIndication{SenderSSRC: name, MediaSSRC: 8})})
 		select {
 		case <-e.asked:
 		default:

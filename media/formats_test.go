@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // receive it. A file of testdata/codecs has the lines that are about codecs, for
 // each browser and preference.
 func TestPreferences(t *testing.T) {
-	e := testEngine(t)
+	e := testEngine(t, Config{})
 	for name, prefer := range map[string]Preference{
 		"none":           {},
 		"vp8":            {Video: []string{"vp8", "vp9"}},
@@ -51,9 +51,11 @@ func TestPreferences(t *testing.T) {
 	}
 }
 
-func testEngine(t *testing.T) *Engine {
+// testEngine runs at any port until the test ends.
+func testEngine(t *testing.T, cfg Config) *Engine {
 	t.Helper()
-	e, err := NewEngine(Config{ListenUDP: "127.0.0.1:0"}, Deps{Self: "n1"})
+	cfg.ListenUDP = "127.0.0.1:0"
+	e, err := NewEngine(cfg, Deps{Self: "n1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,19 +65,7 @@ func TestLimitOfPublisher(t *testing.T) {
 // publishSample lets a real engine answer.
 func publishSample(t *testing.T, name string, most int) string {
 	t.Helper()
-	e, err := NewEngine(Config{ListenUDP: "127.0.0.1:0", MaxStreamBitrate: 1_000_001}, Deps{Self: "n1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	life, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(life) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	e := testEngine(t, Config{MaxStreamBitrate: 1_000_001})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, answer, err := e.Publish(ctx, PublishRequest{ID: PubID{Session: "s", Kind: KindVideo}, Offer: sample(t, name), MaxBitrate: most})
