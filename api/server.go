@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/turn"
 )
 
 // Config of the Talk API.
@@ -22,6 +23,8 @@ type Config struct {
 	Dev bool
 	// LoginLifetime is how long a login lasts; zero takes the default.
 	LoginLifetime time.Duration
+	// TURN are the servers that clients are told of.
+	TURN turn.Servers
 }
 
 // DefaultLoginLifetime is how long a login lasts.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/turn"
 )
 
 func TestGuestComesBack(t *testing.T) {
@@ -125,6 +127,63 @@ func TestSignalingSettings(t *testing.T) {
 		if d.HelloAuthParams["1.0"].UserID != user || (d.UserID != nil) != (user != "") {
 			t.Errorf("%s: user %q, %v", c.name, d.HelloAuthParams["1.0"].UserID, d.UserID)
 		}
+	}
+}
+
+// TestTURNSettings: who may be in a conversation gets credentials for the TURN servers,
+// and each a name of its own. Strangers get none, else the servers would be everybody's.
+func TestTURNSettings(t *testing.T) {
+	servers := turn.Servers{Secret: "north", Lifetime: time.Hour}
+	var err error
+	if servers.TURN, err = turn.ParseTURN([]string{"turn:turn.example.org?transport=udp", "turns:turn.example.org:443?transport=tcp"}); err != nil {
+		t.Fatal(err)
+	}
+	if servers.STUN, err = turn.ParseSTUN([]string{"stun:turn.example.org"}); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t, func(c *Config) { c.TURN = servers })
+	ada := f.login("ada")
+	room := f.conversation(ada, store.Public).Token
+	guest := f.join("", room, "Grace").GuestToken
+	seen := make(map[string]bool)
+	for _, c := range []struct {
+		name, query, token string
+		relays             bool
+	}{
+		{"a user", "", ada, true},
+		{"a user in a conversation", "?token=" + room, ada, true},
+		{"a guest", "?token=" + room, guest, true},
+		{"a stranger", "", "", false},
+		{"a stranger with a link", "?token=" + room, "", false},
+	} {
+		d := into[settingsData](f, f.ok("GET", talk+"/v3/signaling/settings"+c.query, c.token, nil))
+		const stun = "stun:turn.example.org:3478"
+		if len(d.STUNServers) != 1 || d.STUNServers[0].URL != stun || !slices.Equal(d.STUNServers[0].URLs, []string{stun}) || d.STUNServers[0].Credential != "" {
+			t.Errorf("%s: %+v", c.name, d.STUNServers)
+		}
+		if !c.relays {
+			if len(d.TURNServers) != 0 || d.TURNServers == nil {
+				t.Errorf("%s: %+v", c.name, d.TURNServers)
+			}
+			continue
+		}
+		if len(d.TURNServers) != 2 {
+			t.Errorf("%s: %+v", c.name, d.TURNServers)
+			continue
+		}
+		first, tls := d.TURNServers[0], d.TURNServers[1]
+		expiry, user, _ := strings.Cut(first.Username, ":")
+		want, err := servers.Credentials(user, t0)
+		if err != nil || first.Username != want.Username || first.Credential != want.Password || expiry != strconv.FormatInt(t0.Add(time.Hour).Unix(), 10) {
+			t.Errorf("%s: %+v, %v", c.name, first, err)
+		}
+		if tls.URL != "turns:turn.example.org:443?transport=tcp" || tls.Username != first.Username {
+			t.Errorf("%s: %+v", c.name, tls)
+		}
+		if seen[user] || strings.Contains(user, "ada") {
+			t.Errorf("%s: the TURN server is told who that is: %q", c.name, user)
+		}
+		seen[user] = true
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/turn"
 )
 
 // maxTicketParams bounds the params of a hello.
@@ -26,14 +27,32 @@ type settingsData struct {
 	Server          string                 `json:"server"`
 	Ticket          string                 `json:"ticket"`
 	HelloAuthParams map[string]helloParams `json:"helloAuthParams"`
-	STUNServers     []struct{}             `json:"stunservers"`
-	TURNServers     []struct{}             `json:"turnservers"`
+	STUNServers     []iceServer            `json:"stunservers"`
+	TURNServers     []iceServer            `json:"turnservers"`
 	SIPDialinInfo   string                 `json:"sipDialinInfo"`
 	Federation      *struct{}              `json:"federation"`
 }
 
+// iceServer goes into RTCConfiguration.iceServers as it is (W3C webrtc-pc section 4.2.4).
+// Clients of long ago look for url.
+type iceServer struct {
+	URLs       []string `json:"urls"`
+	URL        string   `json:"url"`
+	Username   string   `json:"username,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+}
+
+func iceServers(uris []turn.URI, username, credential string) []iceServer {
+	list := make([]iceServer, len(uris))
+	for i, u := range turn.Texts(uris) {
+		list[i] = iceServer{[]string{u}, u, username, credential}
+	}
+	return list
+}
+
 // signalingSettings sends the client to the home of its conversation, with a
-// ticket that says who it is. Media go straight to the nodes: no STUN or TURN.
+// ticket that says who it is. Media go straight to the nodes, or by the TURN servers that
+// the operator has named: those relay for nobody who may enter no conversation.
 func (s *Server) signalingSettings(ctx context.Context, r *request) (reply, error) {
 	a := r.actor
 	server := strings.TrimRight(s.servedAt(ctx), "/")
@@ -51,10 +70,17 @@ func (s *Server) signalingSettings(ctx context.Context, r *request) (reply, erro
 	}
 	hello := helloParams{}
 	p := pass{kind: passTicket, issued: s.now(), guest: true, actor: a.id}
-	d := settingsData{SignalingMode: "external", HideWarning: true, Server: server, STUNServers: []struct{}{}, TURNServers: []struct{}{}}
+	d := settingsData{SignalingMode: "external", HideWarning: true, Server: server, STUNServers: iceServers(s.cfg.TURN.STUN, "", ""), TURNServers: []iceServer{}}
 	if a.kind == store.ActorUsers {
 		p.guest = false
 		hello.UserID, d.UserID = a.id, &a.id
+	}
+	if a.kind != "" && s.cfg.TURN.Relay() {
+		c, err := s.cfg.TURN.Credentials("", s.now()) // it need not know who that is
+		if err != nil {
+			return reply{}, err
+		}
+		d.TURNServers = iceServers(c.URIs, c.Username, c.Password)
 	}
 	ticket, err := s.seal(p)
 	if err != nil {

@@ -50,7 +50,7 @@ func (n *Node) openSignaling() error {
 		n.openForwarding()
 		deps.Embedded, n.book = asker{n.forward}, asker{n.forward}
 	default:
-		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev}, api.Deps{
+		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev, TURN: cfg.TURN}, api.Deps{
 			DB: n.state.DB(), Proposer: n.cluster, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
 			Origins: n.origins, ServedAt: n.servedAt, Logger: n.log, Registerer: n.registry,
 		})
@@ -81,12 +81,17 @@ func (n *Node) signalingConfig() (signaling.Config, error) {
 		return signaling.Config{}, err
 	}
 	federation, err := door.FederationPrefixes()
+	if err != nil {
+		return signaling.Config{}, err
+	}
+	servers, err := n.cfg.TURN.Parse()
 	return signaling.Config{
 		PublicURL: n.cfg.HTTP.PublicURL, Version: n.version, Dev: n.cfg.Node.Dev,
 		HelloTimeout: door.HelloTimeout, ResumeTimeout: door.ResumeTimeout,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
 		MaxSessions: door.MaxSessions, StatsFrom: readers, InternalSecret: door.InternalSecret,
 		NoFederation: !door.Federation, FederationNetworks: federation,
+		TURN: servers, TURNKey: n.cfg.TURN.APIKey,
 	}, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/mcu"
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/turn"
 )
 
 // MoveTime is how long a client may take to move to another node.
@@ -65,6 +66,10 @@ type Config struct {
 	// FederationNetworks are where other signaling servers may be, besides the public
 	// Internet.
 	FederationNetworks []netip.Prefix
+	// TURN are the TURN servers that services get credentials for which know TURNKey;
+	// without one nobody does.
+	TURN    turn.Servers
+	TURNKey string
 	// Dev does not throttle failed hellos from loopback.
 	Dev bool
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/talkd/talkd/signaling/wire"
 	"github.com/talkd/talkd/store"
 )
 
@@ -73,10 +72,4 @@ func (h *Hub) mayRead(w http.ResponseWriter, r *http.Request) bool {
 	}
 	h.writeJSON(w, http.StatusForbidden, map[string]string{"error": http.StatusText(http.StatusForbidden)})
 	return false
-}
-
-// turnCredentials is GET /turn/credentials of the REST API for TURN. There is no
-// TURN server yet.
-func (h *Hub) turnCredentials(w http.ResponseWriter, _ *http.Request) {
-	h.writeJSON(w, http.StatusNotFound, &wire.Error{Code: "no_turn", Message: "no TURN server is configured"})
 }

@@ -66,11 +66,6 @@ func TestServerInfo(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/turn/credentials", "/standalone-signaling/turn/credentials"} {
-		if status, answer := fetch(t, c.nodes[0].url()+path+"?service=turn"); status != http.StatusNotFound || answer["code"] != "no_turn" {
-			t.Errorf("status %d: %v", status, answer)
-		}
-	}
 }
 
 // TestServerInfoDialout: any node tells who makes calls, at whatever node.

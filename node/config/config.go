@@ -35,6 +35,7 @@ type Config struct {
 	Media     Media     `yaml:"media" doc:"what clients send and receive"`
 	Relay     Relay     `yaml:"relay" doc:"media between nodes"`
 	Signaling Signaling `yaml:"signaling" doc:"sessions, rooms and Nextcloud backends"`
+	TURN      TURN      `yaml:"turn" doc:"STUN and TURN servers that clients are told of; talkd is none itself"`
 	Accounts  Accounts  `yaml:"accounts" doc:"the embedded backend's users"`
 	Log       Log       `yaml:"log" doc:"what is written to stderr"`
 }
@@ -131,6 +132,17 @@ type Backend struct {
 	MaxScreenBitrate int `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream, if less than media.max_screen_bitrate; 0: that"`
 }
 
+// TURN names servers that help clients through firewalls.
+type TURN struct {
+	Servers    []string      `yaml:"servers" doc:"TURN servers that share one secret, e.g. turn:turn.example.org:3478?transport=udp, turns:turn.example.org:443?transport=tcp; people of the embedded backend get them with credentials, Nextclouds enter theirs themselves"`
+	Secret     string        `yaml:"secret" secret:"true" doc:"shared secret of the TURN servers (coturn: static-auth-secret); the same on all nodes"`
+	SecretFile string        `yaml:"secret_file" doc:"file that holds turn.secret"`
+	APIKey     string        `yaml:"api_key" secret:"true" doc:"who knows it gets credentials at /turn/credentials; empty: nobody does"`
+	APIKeyFile string        `yaml:"api_key_file" doc:"file that holds turn.api_key"`
+	Lifetime   time.Duration `yaml:"lifetime" doc:"how long credentials are good, 5m to 168h: whoever loses the way in a call after that has to enter it again"`
+	STUN       []string      `yaml:"stun" doc:"STUN servers for people of the embedded backend, e.g. stun:turn.example.org:3478; they need none to reach nodes, and a TURN server is one as well"`
+}
+
 // Accounts is the embedded backend.
 type Accounts struct {
 	InitUser     string `yaml:"init_user" secret:"true" doc:"NAME:PASSWORD of a user to create at start, if missing"`
@@ -168,7 +180,8 @@ func Default() Config {
 		Signaling: Signaling{
 			Embedded: true, HelloTimeout: 5 * time.Second, ResumeTimeout: 30 * time.Second, Federation: true, MaxSessions: 50_000,
 		},
-		Log: Log{Level: "info", Format: "text"},
+		TURN: TURN{Lifetime: 24 * time.Hour},
+		Log:  Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -207,6 +220,12 @@ func (c *Config) Complete() error {
 	}
 	if err := fromFile(&c.Signaling.InternalSecret, c.Signaling.InternalSecretFile); err != nil {
 		return invalid("signaling.internal_secret_file: %v", err)
+	}
+	if err := fromFile(&c.TURN.Secret, c.TURN.SecretFile); err != nil {
+		return invalid("turn.secret_file: %v", err)
+	}
+	if err := fromFile(&c.TURN.APIKey, c.TURN.APIKeyFile); err != nil {
+		return invalid("turn.api_key_file: %v", err)
 	}
 	for i := range c.Signaling.Backends {
 		b := &c.Signaling.Backends[i]

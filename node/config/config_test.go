@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -101,6 +102,12 @@ func TestValidateRefuses(t *testing.T) {
 		"cluster.voters":        func(c *Config) { c.Cluster.Voters = 4 },
 		"cluster.expect":        func(c *Config) { c.Cluster.Expect = -1 },
 		"bitrates are in bit/s": func(c *Config) { c.Media.MaxVideoBitrate = 1 },
+		"turn.secret: missing":  func(c *Config) { c.TURN.Servers = []string{"turn:turn.example.org"} },
+		"turn.secret: a sample": func(c *Config) { c.TURN.Secret = "6d1c17a7-c736-4e22-b02c-e2955b7ecc64" },
+		"turn.api_key: a":       func(c *Config) { c.TURN.APIKey = "short" },
+		"turn.servers: not the": func(c *Config) { c.TURN.Servers = []string{"turn.example.org:3478"} },
+		"turn.stun: \"turn:":    func(c *Config) { c.TURN.STUN = []string{"turn:turn.example.org"} },
+		"turn.lifetime: 1s":     func(c *Config) { c.TURN.Lifetime = time.Second },
 		"timeouts must be":      func(c *Config) { c.Signaling.HelloTimeout = 0 },
 	} {
 		c := Default()

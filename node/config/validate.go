@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/turn"
 )
 
 // ErrInvalid is wrapped by each complaint of Validate.
@@ -103,6 +104,14 @@ func (c *Config) checkSecrets() error {
 	if s := c.Signaling.InternalSecret; slices.Contains(sampleSecrets, s) || s != "" && !c.Node.Dev && len(s) < minSecret {
 		return invalid("signaling.internal_secret: a sample value, or shorter than %d; make one with: openssl rand -hex 32", minSecret)
 	}
+	for key, s := range map[string]string{"turn.secret": c.TURN.Secret, "turn.api_key": c.TURN.APIKey} {
+		if slices.Contains(sampleSecrets, s) || s != "" && !c.Node.Dev && len(s) < minSecret {
+			return invalid("%s: a sample value, or shorter than %d; make one with: openssl rand -hex 32", key, minSecret)
+		}
+	}
+	if _, err := c.TURN.Parse(); err != nil {
+		return err
+	}
 	if name, password, ok := strings.Cut(c.Accounts.InitUser, ":"); c.Accounts.InitUser != "" && (!ok || name == "" || password == "") {
 		return invalid("accounts.init_user: NAME:PASSWORD wanted")
 	}
@@ -147,7 +156,8 @@ func (c *Config) checkLimits() error {
 const minSecret = 16
 
 // sampleSecrets are the ones of documentation and of other servers' samples.
-var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "the-shared-secret-for-internal-clients", "my-secret", "password"}
+var sampleSecrets = []string{"secret", "changeme", "the-shared-secret", "the-shared-secret-for-allowall", "the-shared-secret-for-internal-clients", "my-secret", "password",
+	"6d1c17a7-c736-4e22-b02c-e2955b7ecc64", "the-api-key-for-the-rest-service", "north", "logen"}
 
 // Validate says what is wrong with a Nextcloud, and what would be right.
 func (b Backend) Validate() error {
@@ -182,6 +192,22 @@ func CheckPublicURL(text string) error {
 		return fmt.Errorf("%q is no address that browsers can reach; say --public-url URL", text)
 	}
 	return nil
+}
+
+// Parse has the servers with their secret. Validate has read them before.
+func (t TURN) Parse() (turn.Servers, error) {
+	s := turn.Servers{Secret: t.Secret, Lifetime: t.Lifetime}
+	var err error
+	if s.TURN, err = turn.ParseTURN(t.Servers); err != nil {
+		return s, invalid("turn.servers: %v", err)
+	}
+	if s.STUN, err = turn.ParseSTUN(t.STUN); err != nil {
+		return s, invalid("turn.stun: %v", err)
+	}
+	if err := s.Validate(); err != nil {
+		return s, invalid("turn.%v", err)
+	}
+	return s, nil
 }
 
 // Proxies are the networks of TrustedProxies. Validate has read them before.
