@@ -3,6 +3,7 @@
 //
 //	talkd doctor ─┬─ Address ── name, connection, certificate, welcome, WebSocket ──> each node, by its public URL
 //	              ├─ admin API ── each node ── Nextcloud ── capabilities, clock, key, secret ──> each Nextcloud
+//	              ├─ TURN ── binding, relay address, permission, a packet there and back ──> each way to each TURN server
 //	              └─ Look (package load/call) ── publish, receive ──> each node
 //
 // All functions return findings, never errors: that something does not work is what they
@@ -44,6 +45,8 @@ type Examination struct {
 	Findings []Finding `json:"findings"`
 	Room     string    `json:"room"`
 	Ticket   string    `json:"ticket"`
+	// TURN is nil from a node that is older.
+	TURN *TURN `json:"turn,omitempty"`
 }
 
 // Names of checks.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/talkd/talkd/doctor"
 	"github.com/talkd/talkd/node/inspect"
@@ -59,8 +60,16 @@ func (e examiner) Examine(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	servers, err := e.n.cfg.TURN.Parse()
+	if err != nil {
+		return nil, err
+	}
+	offer, err := doctor.OfferTURN(servers, time.Now())
+	if err != nil {
+		return nil, err
+	}
 	answers := e.n.inspector.ExamineAll(ctx)
-	x := doctor.Examination{Findings: []doctor.Finding{}, Room: probe.Room, Ticket: probe.Ticket}
+	x := doctor.Examination{Findings: []doctor.Finding{}, Room: probe.Room, Ticket: probe.Ticket, TURN: offer}
 	for _, id := range slices.SortedFunc(maps.Keys(answers), cmp.Compare[store.NodeID]) {
 		answer := answers[id]
 		if answer == nil {

@@ -116,10 +116,7 @@ func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 		return list, ctx.Err()
 	}
 	list = append(list, nextcloudFindings(seen.Findings)...)
-	list = append(list, doctor.Finding{
-		Check: doctor.CheckTURN, About: "media", Result: doctor.Note,
-		Text: "not configured: talkd has no TURN server. Whoever cannot send UDP uses TCP to the media port, or the TURN server that is entered in Nextcloud, which is not looked at here",
-	})
+	list = append(list, seen.TURN.Look(ctx, d.roots)...)
 	switch {
 	case !d.media:
 	case len(plan.Nodes) == 0:
