@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func (w *writes) try(frames [][]byte, _ bool) (int, error) {
 func (w *writes) close(websocket.StatusCode) {}
 
 // TestPortions: what is said to a room after a silence goes out at once, and what
-// follows soon with what follows it; what else a client is told waits for nothing and
+// follows soon with what follows it, until that is a full portion; what else a client is told waits for nothing and
 // overtakes nothing.
 func TestPortions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -86,5 +87,18 @@ func TestPortions(t *testing.T) {
 		time.Sleep(time.Second)
 		say("e")
 		heard(0, "e")
+		var portion []string
+		for i := range fullPortion {
+			time.Sleep(time.Millisecond / 4)
+			portion = append(portion, fmt.Sprint(i))
+			say(portion[i])
+			if i < fullPortion-1 {
+				heard(0)
+			}
+		}
+		heard(0, portion...)
+		say("f")
+		heard(maxHold - time.Nanosecond)
+		heard(time.Nanosecond, "f")
 	})
 }

@@ -5,25 +5,27 @@ import "time"
 // What is said to a room goes out in portions: to write to a socket costs several times
 // what all else does, and as much for a few messages as for one. What is said
 // after a silence goes at once; what is said soon after something else waits for what
-// follows, the longer the more hear it.
+// follows, the longer the more hear it, until the portion is full.
 // All else that a client is told goes out at once, and takes with it what waits, so
 // that the order stays.
 const (
 	holdPerListener = 80 * time.Microsecond
-	maxHold         = 6 * time.Millisecond
+	maxHold         = 5 * time.Millisecond
+	fullPortion     = 8 // messages: more at once save little, and the first waits for all
 )
 
 // portions is when what is said to a room goes out.
 type portions struct {
-	last    time.Time // when something was said, or went out
-	waiting bool      // something is to go out later
+	last  time.Time   // when something was said, or went out
+	said  int         // how much waits
+	timer *time.Timer // lets that out
 }
 
 // spread sends a message to those who listen. The caller holds order.
 func (r *replica) spread(to []*Session, frame []byte) {
 	p, now := &r.portions, time.Now()
 	hold := min(time.Duration(len(to))*holdPerListener, maxHold)
-	atOnce := !p.waiting && now.Sub(p.last) >= hold
+	atOnce := p.said == 0 && now.Sub(p.last) >= hold
 	p.last = now
 	var due []*conn
 	for _, s := range to {
@@ -32,17 +34,23 @@ func (r *replica) spread(to []*Session, frame []byte) {
 		}
 	}
 	r.hub.writers.add(due...)
-	if !atOnce && !p.waiting {
-		p.waiting = true
-		time.AfterFunc(hold, r.release)
+	if atOnce {
+		return
+	}
+	switch p.said++; {
+	case p.said == fullPortion:
+		p.timer.Stop()
+		*p = portions{last: now}
+		r.wakeHere()
+	case p.said == 1:
+		p.timer = time.AfterFunc(hold, r.release)
 	}
 }
 
 func (r *replica) release() { r.letOut(func(now time.Time) { r.portions = portions{last: now} }) }
 
 // letOut lets out what waits for anybody here, and has the time of it noted under
-// order. Who has left the room has been told something since, and who is away hears it
-// on coming back.
+// order.
 func (r *replica) letOut(note func(now time.Time)) {
 	if !r.hub.begin() {
 		return
@@ -51,6 +59,12 @@ func (r *replica) letOut(note func(now time.Time)) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	note(time.Now())
+	r.wakeHere()
+}
+
+// wakeHere has written what waits for anybody here. Who has left the room has been told
+// something since, and who is away hears it on coming back. The caller holds order.
+func (r *replica) wakeHere() {
 	r.mu.Lock()
 	here := values(r.local)
 	r.mu.Unlock()
