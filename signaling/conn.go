@@ -55,12 +55,13 @@ type conn struct {
 	session *Session             // guarded by mu; nil before hello
 	tunnel  *tunnel              // guarded by mu; to the node that has the session
 	status  websocket.StatusCode // guarded by mu; set when the connection ends after direct
-	pings   *time.Timer          // guarded by mu
 	hello   *time.Timer          // guarded by mu; runs until there is a session; nil before serve
 	served  bool                 // guarded by mu; something may be written
 	stopped bool                 // guarded by mu; nothing is written any more
 	writes  bool                 // guarded by mu; it waits for a writer, or has one
 	more    bool                 // guarded by mu; the writer has to look again
+
+	turn int64 // guarded by mu of pings; when it is asked next
 }
 
 // serve runs the connection until it ends.
@@ -74,14 +75,14 @@ func (c *conn) serve(ctx context.Context) {
 		c.direct = append(c.direct, c.hub.greets().welcome)
 	}
 	c.mu.Unlock()
-	c.pingLater(ctx)
+	c.hub.pings.set(c, c.hub.cfg.PingInterval)
 	c.writeNow()
 	c.read(ctx)
 
+	c.hub.pings.forget(c)
 	c.mu.Lock()
 	s, polite := c.session, c.status != 0
 	c.hello.Stop()
-	c.pings.Stop()
 	c.mu.Unlock()
 	if !polite {
 		c.stop()
@@ -103,30 +104,19 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
-// ping keeps the way through middle boxes open and notices dead peers. It runs
-// in a goroutine of its own for as long as the answer takes. The answer is read
+// ask keeps the way through middle boxes open and notices dead peers. The answer is read
 // by our reader, which may be busy for as long as a backend takes.
-func (c *conn) ping(ctx context.Context) {
-	if ctx.Err() != nil || !c.hub.begin() {
-		return
-	}
-	defer c.hub.end()
-	pingCtx, cancel := context.WithTimeout(ctx, c.hub.cfg.PingInterval*5/4)
-	defer cancel()
-	if err := c.carrier.ping(pingCtx); err != nil {
+func (c *conn) ask() {
+	if !c.carrier.ask() {
 		c.abandon()
 		return
 	}
-	c.pingLater(ctx)
+	c.hub.pings.set(c, c.hub.cfg.PingInterval*5/4)
+	c.writeNow()
 }
 
-func (c *conn) pingLater(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ctx.Err() == nil {
-		c.pings = time.AfterFunc(c.hub.cfg.PingInterval, func() { c.ping(ctx) })
-	}
-}
+// answered is for the reader: the client is there.
+func (c *conn) answered() { c.hub.pings.set(c, c.hub.cfg.PingInterval) }
 
 // read is the reader: one message after the other until the connection ends.
 func (c *conn) read(ctx context.Context) {

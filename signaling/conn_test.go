@@ -44,6 +44,7 @@ type faulty struct{ carrier }
 
 func (faulty) read(context.Context) ([]byte, error) { panic("a fault") }
 func (faulty) try(f [][]byte, _ bool) (int, error)  { return len(f), nil }
+func (faulty) due() bool                            { return false }
 func (faulty) cut()                                 {}
 func (faulty) unheard() [][]byte                    { return nil }
 

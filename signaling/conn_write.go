@@ -91,7 +91,7 @@ var errPatience = errors.New("the client has to be waited for")
 func (c *conn) writeSome() bool {
 	frames, from, status := c.next()
 	switch {
-	case len(frames) > 0:
+	case len(frames) > 0 || c.carrier.due():
 		n, err := c.carrier.try(frames, from != nil)
 		if errors.Is(err, errPatience) {
 			go c.writeOn(frames[n:], from)
@@ -123,7 +123,7 @@ func (c *conn) writeOn(frames [][]byte, from *Session) {
 		var status websocket.StatusCode
 		frames, from, status = c.next()
 		switch {
-		case len(frames) > 0:
+		case len(frames) > 0 || c.carrier.due():
 		case status != 0:
 			if status != statusRestart || c.page || c.via != "" {
 				c.carrier.close(status)

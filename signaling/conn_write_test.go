@@ -17,6 +17,8 @@ type slow struct {
 	took  []string
 }
 
+func (s *slow) due() bool { return false }
+
 func (s *slow) try(frames [][]byte, _ bool) (int, error) {
 	s.took = append(s.took, "at once "+string(frames[0]))
 	if len(frames) > 1 {

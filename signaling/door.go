@@ -51,15 +51,25 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	}()
 	h.sayFeatures(w)
 	out := &outlet{buffers: &h.buffers}
+	var c *conn
 	ws, err := websocket.Accept(&upgrade{ResponseWriter: w, outlet: out}, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // foreign has looked at the origin
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			out.control.answer(payload)
+			c.writeNow()
+			return false // the library would give up who reads slowly
+		},
+		OnPongReceived: func(context.Context, []byte) {
+			out.answered()
+			c.answered()
+		},
 	})
 	if err != nil {
 		return // Accept has answered
 	}
 	// The carrier bounds what is read, to be able to say so to the client.
 	ws.SetReadLimit(-1)
-	c := h.newConn(socket{ws, out})
+	c = h.newConn(socket{ws, out})
 	c.addr, c.page, c.agent = remoteAddr(r), fromPage(r), agentOf(r)
 	c.stay = r.URL.Query().Get(paramRedirect) == "0"
 	served = true

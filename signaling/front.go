@@ -361,9 +361,11 @@ func (p *passage) put(ctx context.Context, f *signalpb.FrontFrame) error {
 	}
 }
 
-// ping does nothing: the node that has the client asks it, and the link tells
+// ask does nothing: the node that has the client asks it, and the link tells
 // whether that node is there.
-func (p *passage) ping(context.Context) error { return nil }
+func (p *passage) ask() bool { return true }
+
+func (p *passage) due() bool { return false }
 
 func (p *passage) close(status websocket.StatusCode) {
 	if p.put(context.Background(), &signalpb.FrontFrame{Body: &signalpb.FrontFrame_Close{Close: uint32(status)}}) != nil {

@@ -45,7 +45,8 @@ type Hub struct {
 	handler    http.Handler
 	writers    writers
 	buffers    sync.Pool // of outlets
-	life       uint64    // tells this node from one before a restart
+	pings      *pings
+	life       uint64 // tells this node from one before a restart
 	moves      *moves
 	// whereabouts are those of all members of the replicas.
 	whereabouts *whereabouts
@@ -126,6 +127,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		peers:       make(map[store.NodeID]*peer),
 		heard:       seen{most: maxHeard},
 	}
+	h.pings = newPings(h)
 	h.said.Store(uint64(time.Now().UnixNano())) // rises also from one life of the node to the next
 	h.idle = sync.NewCond(&h.mu)
 	h.ctx, h.stop = context.WithCancel(context.Background())

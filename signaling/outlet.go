@@ -16,18 +16,20 @@ import (
 	"github.com/talkd/talkd/signaling/quiet"
 )
 
-// outlet is where all goes out that a WebSocket sends: messages as we frame them, and
-// what the library has to say of the connection itself, each of which is one write.
+// outlet is where all goes out that a WebSocket sends: messages as we frame them, before
+// them pings and pongs, and how the library ends the connection, which is a write of its
+// own.
 type outlet struct {
 	net.Conn
 	raw     syscall.RawConn // nil: of Conn only Conn knows how it is read
 	buffers *sync.Pool
 
 	closing atomic.Bool // no new write begins
+	control control
 
 	mu      sync.Mutex // held while something is written
 	closed  bool       // guarded by mu
-	begun   []byte     // guarded by mu; goes out before all else: the answer of the handshake, or the rest of a frame
+	begun   []byte     // guarded by mu; goes out before all else: the answer of the handshake, the rest of a frame, pings and pongs
 	unheard unheard    // guarded by mu
 }
 
@@ -90,23 +92,15 @@ func (o *outlet) writeAllLocked(p []byte) (written int, err error) {
 	}
 }
 
-// writing tells whether something is being written, perhaps to a client that is slow.
-func (o *outlet) writing() bool {
-	free := o.mu.TryLock()
-	if free {
-		o.mu.Unlock()
-	}
-	return !free
-}
-
 // writeFrames sends messages at once: a system call costs much more than to copy
 // them. It tells how many have gone out whole, and keeps those of a session until
 // they are acknowledged. What the connection says itself comes before its session,
 // or after the end of it, when nobody comes back for anything. Without a message only
-// what has been begun goes out.
+// what has been begun goes out, and pings and pongs.
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.begun = o.control.appendTo(o.begun)
 	buffer := o.framed(nil, frames)
 	defer o.reuse(buffer)
 	begin := o.unheard.written + int64(len(o.begun))
@@ -127,6 +121,7 @@ func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 	case o.unheard.fd == 0:
 		return 0, errPatience
 	}
+	o.begun = o.control.appendTo(o.begun)
 	buffer := o.framed(o.begun, frames)
 	defer o.reuse(buffer)
 	end := len(o.begun)

@@ -1,11 +1,11 @@
 package signaling
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -84,24 +84,40 @@ func TestOutletOfASlowClient(t *testing.T) {
 }
 
 // TestPingOfASlowClient: while something is being written nobody asks whether the client
-// is there: the ping would have to wait, and the library does not wait for long.
+// is there, and nobody waits: the ping would have to.
 func TestPingOfASlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer func() { _ = there.Close() }()
+		o := &outlet{Conn: here, buffers: new(sync.Pool)}
+		go func() { _, _ = o.Write([]byte("1")) }()
+		synctest.Wait()
+		for range 3 {
+			if !o.ask() || o.control.due() {
+				t.Error("it is asked")
+			}
+		}
+		_ = o.Close()
+	})
+}
+
+// TestPingWithoutAnswer: whoever has got all and does not answer is not there.
+func TestPingWithoutAnswer(t *testing.T) {
 	here, there := net.Pipe()
 	defer func() { _ = there.Close() }()
 	o := &outlet{Conn: here, buffers: new(sync.Pool)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = o.Write([]byte("1"))
-	}()
-	for !o.writing() {
-		runtime.Gosched()
+	for range 3 {
+		if !o.ask() {
+			t.Error("who has answered is given up")
+		}
+		if got := o.control.appendTo(nil); !bytes.Equal(got, []byte{0x89, 0}) {
+			t.Errorf("% x is no ping", got)
+		}
+		o.answered()
 	}
-	if err := (socket{out: o}).ping(t.Context()); err != nil {
-		t.Error(err)
+	if !o.ask() || o.ask() {
+		t.Error("who does not answer is not given up, or before it is asked")
 	}
-	_ = o.Close()
-	<-done
 }
 
 // stuck is a client that has said something wrong and reads nothing.
@@ -110,6 +126,8 @@ type stuck struct {
 	writes, over chan struct{}
 	once         sync.Once
 }
+
+func (s *stuck) due() bool { return false }
 
 func (s *stuck) read(context.Context) ([]byte, error) { return nil, wire.ErrTooLarge }
 

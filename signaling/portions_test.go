@@ -21,6 +21,8 @@ type writes struct {
 	at map[time.Time][]string // guarded by mu
 }
 
+func (w *writes) due() bool { return false }
+
 func (w *writes) try(frames [][]byte, _ bool) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -20,8 +20,11 @@ type carrier interface {
 	// try is write as far as it goes without waiting. If that is not to the end it is
 	// errPatience, and write is next, also if all frames have been taken.
 	try(frames [][]byte, ofSession bool) (int, error)
-	// ping waits for a sign of life. It needs somebody who reads.
-	ping(context.Context) error
+	// ask puts a question for a sign of life before what is written next. It is false if
+	// the last one is without an answer.
+	ask() bool
+	// due tells whether something is to be written besides frames.
+	due() bool
 	// close ends the connection politely.
 	close(websocket.StatusCode)
 	// cut ends it at once.
@@ -64,19 +67,9 @@ func (s socket) try(frames [][]byte, ofSession bool) (int, error) {
 	return s.out.tryFrames(frames, ofSession)
 }
 
-// ping takes it for an answer as well that what was written before is still on its way and
-// arrives: the ping has to wait behind all that.
-func (s socket) ping(ctx context.Context) error {
-	if s.out.writing() {
-		return nil // who takes nothing of that is given up by the one who writes
-	}
-	before, _ := s.out.settle()
-	err := s.ws.Ping(ctx)
-	if after, all := s.out.settle(); ctx.Err() != nil && after > before && !all {
-		return nil
-	}
-	return err
-}
+func (s socket) ask() bool { return s.out.ask() }
+
+func (s socket) due() bool { return s.out.control.due() }
 
 func (s socket) close(status websocket.StatusCode) {
 	_ = s.ws.Close(status, "") // the client may be gone already

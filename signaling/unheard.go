@@ -79,11 +79,9 @@ func (u *unheard) ask() {
 	u.kept, u.askedAt = len(u.frames), u.written
 }
 
-// settle forgets what the client has got by now. It tells how much that is, and whether it
-// is all.
-func (o *outlet) settle() (acknowledged int64, all bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// settleLocked forgets what the client has got by now. It tells how much that is, and
+// whether it is all.
+func (o *outlet) settleLocked() (acknowledged int64, all bool) {
 	o.unheard.ask()
 	if len(o.unheard.frames) == 0 {
 		o.unheard.frames = nil

@@ -173,7 +173,7 @@ func TestUnheardForgotten(t *testing.T) {
 	if most > askAfterFrames+1 || asked > rounds/askAfterFrames+1 {
 		t.Errorf("%d frames were kept at once, and the kernel was asked %d times", most, asked)
 	}
-	o.settle()
+	o.answered()
 	if o.unheard.frames != nil {
 		t.Errorf("%d frames are kept while nothing is said", len(o.unheard.frames))
 	}
@@ -196,7 +196,7 @@ func full(t *testing.T, size int) (o *outlet, there net.Conn, frames [][]byte) {
 }
 
 // TestTry: a frame that the kernel has taken in part is written to its end before all
-// else.
+// else, then pings and pongs, for which nobody waits.
 func TestTry(t *testing.T) {
 	o, there, frames := full(t, 993)
 	// The client's kernel may have made room meanwhile.
@@ -204,9 +204,16 @@ func TestTry(t *testing.T) {
 	if !errors.Is(err, errPatience) {
 		t.Fatalf("%d more frames were taken: %v", again, err)
 	}
-	const ping, more = "a ping of the library", 10
+	const closing, more = "the library closes", 10
+	pings := []byte{0x89, 0, 0x8a, 2, 'b', 'c'}
+	o.control.answer([]byte("a"))
+	o.control.answer([]byte("bc")) // in place of the first
+	o.control.ping = true
+	if n, err := o.tryFrames(nil, false); n != 0 || !errors.Is(err, errPatience) || o.control.due() {
+		t.Errorf("pings do not wait in line: %d frames, %v", n, err)
+	}
 	go func() {
-		_, err := o.Write([]byte(ping))
+		_, err := o.Write([]byte(closing))
 		if err == nil {
 			_, err = o.writeFrames(frames[:more], true)
 		}
@@ -214,7 +221,7 @@ func TestTry(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	want := slices.Concat(*o.framed(nil, frames), *o.framed(nil, frames[:again]), []byte(ping), *o.framed(nil, frames[:more]))
+	want := slices.Concat(*o.framed(nil, frames), *o.framed(nil, frames[:again]), pings, []byte(closing), *o.framed(nil, frames[:more]))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(there, got); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("what came is not what was written: %v", err)
