@@ -22,6 +22,7 @@ type draft struct {
 	limits                []setting // of those by host
 	rest                  []setting // of signaling servers, with no rule: also the sections of Nextclouds
 	video, screen         int
+	coturn                relay
 }
 
 // dataDir is where services keep their state, and where the unit in deploy/ lets talkd
@@ -54,6 +55,7 @@ func (d *draft) toDo(what string) {
 // take goes through the settings of one file.
 func (d *draft) take(k kind, settings []setting) error {
 	rules := rules(k)
+	d.coturn.seen = d.coturn.seen || k == coturn
 	for _, s := range settings {
 		r, ok := find(rules, s)
 		switch {
@@ -87,6 +89,7 @@ func (d *draft) finish(publicURL string) Result {
 	if d.screen > 0 {
 		c.Media.MaxScreenBitrate = d.screen
 	}
+	d.relays()
 	check := *c
 	if check.HTTP.PublicURL = publicURL; publicURL == "" {
 		check.HTTP.PublicURL = "https://talk.invalid"
@@ -269,6 +272,9 @@ func (d *draft) advertise(s setting) error {
 
 // externalIP has the private address behind the public one.
 func (d *draft) externalIP(s setting) error {
+	if err := d.coturnHost(s); err != nil {
+		return err
+	}
 	s.value, _, _ = strings.Cut(s.value, "/")
 	return d.advertise(s)
 }

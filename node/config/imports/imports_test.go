@@ -182,6 +182,16 @@ func TestNotes(t *testing.T) {
 		{"no Nextcloud", "[http]\nlisten = 127.0.0.1:8080", "talkd backend add URL", "", ""},
 		{"a key nobody knows", "[mcus]\ntype = x", "f:2: [mcus] type: not known", "", ""},
 		{"a name for an address", "nat: { nat_1_1_mapping = \"talk.example\" }", "takes addresses, no names", "", "advertise"},
+		{"TURN servers", "[turn]\nservers = turn:a.example:3478?transport=udp, turns:a.example:5349?transport=tcp, stun:a.example\nsecret = 0123456789abcdef\napikey = 0123456789abcdef", "talkd is no TURN server", "- turns:a.example:5349?transport=tcp", "f:2"},
+		{"a TURN server that is none", "[turn]\nservers = a.example:3478", "f:2: [turn] servers: one of them is not written as turn:", "", "servers:"},
+		{"the sample of TURN", "[turn]\nservers = turn:a.example\nsecret = 6d1c17a7-c736-4e22-b02c-e2955b7ecc64", "turn.secret: a sample value", "", ""},
+		{"TURN servers without a secret", "[turn]\nservers = turn:a.example", "turn.secret: missing", "", ""},
+		{"coturn with users", "listening-port=3478\nlt-cred-mech\nuser=a:b", "f:3: user: credentials are made of a shared secret", "", "\nturn:"},
+		{"coturn without an address", "use-auth-secret\nstatic-auth-secret=0123456789abcdef\nlistening-ip=0.0.0.0", "turn.servers: the URIs of coturn", "secret: 0123456789abcdef", "servers:"},
+		{"coturn behind NAT", "use-auth-secret\nstatic-auth-secret=0123456789abcdef\nexternal-ip=192.0.2.7/10.0.0.7\nlistening-ip=10.0.0.7\nlistening-port=443\nno-udp\ncert=/x", "turns:turn.example.org:5349", "- turn:192.0.2.7:443?transport=tcp", "- turn:192.0.2.7:443?transport=udp"},
+		{"coturn with two secrets", "static-auth-secret=0123456789abcdef\nstatic-auth-secret=fedcba9876543210\nlistening-port=99999\nlistening-ip=192.0.2.1", "f:2: static-auth-secret: there is one already", "- turn:192.0.2.1:3478?transport=udp", ""},
+		{"coturn for everybody", "listening-port=3478\nno-auth", "f:2: no-auth: coturn relays for everybody", "", "\nturn:"},
+		{"coturn's own", "listening-port=3478\nfingerprint", "f:2: fingerprint: coturn goes on", "", "\nturn:"},
 		{"a last line without an end", "[http]\r\nlisten = 127.0.0.1:1\r\n[stats]\r\nallowed_ips = ::1", "", "::1/128", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,7 +16,7 @@ const (
 	regions     = "rooms are placed by node.region, addresses are not looked up"
 	ownTimeouts = "talkd has its own bounds for requests to a Nextcloud"
 	verified    = "certificates are always verified; add the authority to those of the system"
-	noTURN      = "talkd has no TURN server yet; keep the one that Nextcloud names to clients"
+	ownTURN     = "coturn goes on, with this setting of its own"
 	candidates  = "candidates of clients are not filtered by network; talkd sends media to none that has not answered a check"
 	noLogins    = "only this node's own port carries media; there is no interface for others to protect"
 	builtIn     = "talkd does without this setting"
@@ -86,7 +86,9 @@ func rules(k kind) map[string]rule {
 			"backend.secret":             take(func(d *draft, s setting) error { d.secret = s.value; return nil }),
 			"nats.*":                     notNeeded("the nodes speak to each other"),
 			"mcu.*":                      notNeeded(oneProgram),
-			"turn.*":                     missing(noTURN),
+			"turn.apikey":                take(func(d *draft, s setting) error { d.Config.TURN.APIKey = s.value; return nil }),
+			"turn.secret":                take(func(d *draft, s setting) error { d.Config.TURN.Secret = s.value; return nil }),
+			"turn.servers":               take((*draft).turnServers),
 			"grpc.*":                     notNeeded(oneCluster),
 		},
 		mediaProxy: {
@@ -114,8 +116,20 @@ func rules(k kind) map[string]rule {
 			"*":                     notNeeded(builtIn),
 		},
 		coturn: {
-			"external-ip": take((*draft).externalIP),
-			"*":           missing(noTURN),
+			"external-ip":        take((*draft).externalIP),
+			"listening-ip":       take((*draft).coturnHost),
+			"static-auth-secret": take((*draft).coturnSecret),
+			"listening-port":     take(func(d *draft, s setting) error { d.coturn.port = s; return nil }),
+			"user":               take(func(d *draft, s setting) error { d.coturn.users = s; return nil }),
+			"lt-cred-mech":       take(func(d *draft, s setting) error { d.coturn.users = s; return nil }),
+			"cert":               take(func(d *draft, s setting) error { d.coturn.cert = s.value != ""; return nil }),
+			"no-udp":             coturnFlag(func(c *relay) *bool { return &c.noUDP }),
+			"no-tcp":             coturnFlag(func(c *relay) *bool { return &c.noTCP }),
+			"no-tls":             coturnFlag(func(c *relay) *bool { return &c.noTLS }),
+			"no-auth":            onlyIfTrue("coturn relays for everybody, without credentials; let it want them (use-auth-secret)"),
+			"use-auth-secret":    notNeeded("that is what talkd makes credentials for"),
+			"realm":              notNeeded("the TURN server names it to clients itself"),
+			"*":                  missing(ownTURN),
 		},
 	}[k]
 	if k == signalingServer || k == mediaProxy {

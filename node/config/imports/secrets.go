@@ -20,6 +20,9 @@ func (r Result) SecretsApart(dir string) Result {
 		r.ToDo = append(r.ToDo, fmt.Sprintf("%s: a file that only talkd may read, with the secret of %s (--out FILE writes all secrets into the configuration)", *file, of))
 	}
 	apart(&s.InternalSecret, &s.InternalSecretFile, "internal.secret", "internal clients")
+	t := &r.Config.TURN
+	apart(&t.Secret, &t.SecretFile, "turn.secret", "the TURN servers")
+	apart(&t.APIKey, &t.APIKeyFile, "turn-api.key", "services that want TURN credentials")
 	for i := range s.Backends {
 		b := &s.Backends[i]
 		apart(&b.Secret, &b.SecretFile, fmt.Sprintf("backend-%d.secret", i+1), b.URL)
