@@ -72,12 +72,17 @@ func politely(cmd *exec.Cmd) {
 
 // collect keeps every connection a page makes, so that a test can read the
 // browser's own statistics, its last socket, and who is told to come to or go
-// from the room. Where the page's address wishes for a codec, so do its offers.
+// from the room. Where the page's address wishes for a codec, so do its offers, and
+// where it says relay, media have to go by a TURN server.
 const collect = `(() => {
   const Real = window.RTCPeerConnection;
+  const relay = new URLSearchParams(location.search).has('relay');
   window.testConnections = [];
   window.RTCPeerConnection = class extends Real {
-    constructor(...args) { super(...args); window.testConnections.push(this); }
+    constructor(config, ...args) {
+      super(relay ? {...config, iceTransportPolicy: 'relay'} : config, ...args);
+      window.testConnections.push(this);
+    }
   };
   const Socket = window.WebSocket;
   const videocodec = new URLSearchParams(location.search).get('videocodec');

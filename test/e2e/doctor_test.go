@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -12,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	pionturn "github.com/pion/turn/v5"
 
 	"github.com/talkd/talkd/api/apitest"
 	"github.com/talkd/talkd/doctor"
@@ -72,15 +69,11 @@ func TestDoctor(t *testing.T) {
 // TestDoctorTURN: who asks a node for TURN servers, as a client, as a service and as an operator,
 // gets credentials that a server takes.
 func TestDoctorTURN(t *testing.T) {
-	const secret, key = "the secret of the TURN server", "the key of the recorder"
-	port := relayServer(t, secret)
+	const key = "the key of the recorder"
+	port := relayServer(t)
 	uris := []string{fmt.Sprintf("turn:127.0.0.1:%d?transport=udp", port), fmt.Sprintf("turn:127.0.0.1:%d?transport=tcp", port)}
-	file := filepath.Join(t.TempDir(), "talkd.yaml")
-	text := fmt.Sprintf("turn:\n  servers: [%q, %q]\n  secret: %s\n  api_key: %s\n  stun: [\"stun:127.0.0.1:%d\"]\n", uris[0], uris[1], secret, key, port)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := startCluster(t, 1, "--config", file)
+	text := fmt.Sprintf("turn:\n  servers: [%q, %q]\n  secret: %s\n  api_key: %s\n  stun: [\"stun:127.0.0.1:%d\"]\n", uris[0], uris[1], turnSecret, key, port)
+	c := startCluster(t, 1, "--config", configured(t, text))
 	n := c.nodes[0]
 	found, _ := c.examine(n, "--media=false")
 	if turns := found[doctor.CheckTURN]; len(turns) != 3 || doctor.Count(turns, doctor.OK) != 3 {
@@ -114,31 +107,6 @@ func TestDoctorTURN(t *testing.T) {
 			t.Errorf("%s: %+v", who, list)
 		}
 	}
-}
-
-// relayServer is a TURN server on 127.0.0.1, by UDP and TCP.
-func relayServer(t *testing.T, secret string) (port int) {
-	t.Helper()
-	var listen net.ListenConfig
-	stream, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	datagrams, err := listen.ListenPacket(t.Context(), "udp", stream.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	relay := &pionturn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
-	server, err := pionturn.NewServer(pionturn.ServerConfig{
-		Realm: "example.org", AuthHandler: pionturn.LongTermTURNRESTAuthHandler(secret, nil),
-		PacketConnConfigs: []pionturn.PacketConnConfig{{PacketConn: datagrams, RelayAddressGenerator: relay}},
-		ListenerConfigs:   []pionturn.ListenerConfig{{Listener: stream, RelayAddressGenerator: relay}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	return stream.Addr().(*net.TCPAddr).Port
 }
 
 // TestDoctorAddress: a node tells clients an address where nobody is. By UDP it finds them
