@@ -83,14 +83,16 @@ func TestCoturn(t *testing.T) {
 	a := newAuthority(t)
 	for name, tt := range map[string]struct {
 		more   []string
+		behind time.Duration // the clock here
 		result Result
 		want   string
 	}{
-		"well":   {[]string{"--static-auth-secret", turnSecret, "--allow-loopback-peers"}, OK, "it relays"},
-		"secret": {[]string{"--static-auth-secret", "another one", "--allow-loopback-peers"}, Failed, "it refuses the credentials (401)"},
-		"denied": {[]string{"--static-auth-secret", turnSecret}, Failed, "relays to nobody: neither to 127.0.0.1, as whom it sees this machine (403)"},
+		"well":   {[]string{"--static-auth-secret", turnSecret, "--allow-loopback-peers"}, 0, OK, "it relays"},
+		"secret": {[]string{"--static-auth-secret", "another one", "--allow-loopback-peers"}, 0, Failed, "it refuses the credentials (401)"},
+		"denied": {[]string{"--static-auth-secret", turnSecret}, 0, Failed, "relays to nobody: neither to 127.0.0.1, as whom it sees this machine (403)"},
 		// Clients ask for a relay address by each way at once.
-		"quota": {[]string{"--static-auth-secret", turnSecret, "--allow-loopback-peers", "--user-quota", "1"}, Failed, "quota is used up"},
+		"quota": {[]string{"--static-auth-secret", turnSecret, "--allow-loopback-peers", "--user-quota", "1"}, 0, Failed, "quota is used up"},
+		"clock": {[]string{"--static-auth-secret", turnSecret, "--allow-loopback-peers"}, 3 * time.Hour, Failed, "clock is more than 1h0m0s ahead"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,7 +107,7 @@ func TestCoturn(t *testing.T) {
 			if servers.STUN, err = turn.ParseSTUN([]string{fmt.Sprintf("stun:127.0.0.1:%d", plain)}); err != nil {
 				t.Fatal(err)
 			}
-			offer, err := OfferTURN(servers, time.Now())
+			offer, err := OfferTURN(servers, time.Now().Add(-tt.behind))
 			if err != nil {
 				t.Fatal(err)
 			}

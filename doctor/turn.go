@@ -10,6 +10,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/talkd/talkd/turn"
@@ -90,66 +93,121 @@ func (l *turnLook) look(ctx context.Context) {
 		l.add(CheckTURN, Note, "not looked at: TURN by DTLS, which browsers do not have", "write it as turns:…?transport=tcp")
 		return
 	}
-	c, ok := l.open(ctx)
+	addrs, err := addresses(ctx, l.uri.Host)
+	if err != nil {
+		text, do := l.explainSilence(err)
+		l.failed(CheckTURN, text, do)
+		return
+	}
+	r, ok := l.find(ctx, addrs)
 	if !ok {
 		return
 	}
-	defer func() { _ = c.Close() }() // there is nothing left to hear
-	mapped, err := l.bind(ctx, c)
-	if err != nil {
-		text, do := l.explainSilence(err)
-		l.failed(CheckTURN, text, do)
-		return
-	}
-	if !l.uri.Relays() {
-		l.ok(CheckTURN, "it answers, and sees this machine as "+mapped.Addr().String())
-		return
-	}
-	if a, ok := l.allocate(ctx, c); ok {
-		l.relay(ctx, c, a)
-	}
-}
-
-// open connects, by TLS as a browser does.
-func (l *turnLook) open(ctx context.Context) (*client.Client, bool) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, string(l.uri.Transport), l.uri.HostPort())
-	if err != nil {
-		text, do := l.explainSilence(err)
-		l.failed(CheckTURN, text, do)
-		return nil, false
-	}
-	if !l.uri.Secure() {
-		return client.New(conn, l.uri.Transport == turn.TCP), true
-	}
-	secure := tls.Client(conn, &tls.Config{ServerName: l.uri.Host, MinVersion: tls.VersionTLS12, RootCAs: l.roots})
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = conn.Close() // nothing was said
-		text, do := explainCertificate(l.uri.HostPort(), err)
-		if text == "" {
-			text, do = "there is no TLS: "+innermost(err), "give the TURN server a certificate at this port (coturn: tls-listening-port, cert, pkey), or correct the port"
-		}
-		l.failed(CheckTURN, text, do)
-		return nil, false
-	}
-	if left := time.Until(secure.ConnectionState().PeerCertificates[0].NotAfter); left < certificateDue {
+	defer func() { _ = r.client.Close() }() // there is nothing left to hear
+	if left := time.Until(r.until); !r.until.IsZero() && left < certificateDue {
 		l.warning(CheckTURN, fmt.Sprintf("its certificate is good for %d days only", int(left.Hours()/24)), "see to it that it renews itself, and that the TURN server reads the new one")
 	}
-	return client.New(secure, true), true
+	if !l.uri.Relays() {
+		l.ok(CheckTURN, "it answers, and sees this machine as "+r.mapped.Addr().String())
+		return
+	}
+	if a, ok := l.allocate(ctx, r); ok {
+		l.relay(ctx, r.client, a)
+	}
 }
 
-func (l *turnLook) bind(ctx context.Context, c *client.Client) (netip.AddrPort, error) {
+// reached is a server that answers at one of its addresses.
+type reached struct {
+	client *client.Client
+	at     netip.Addr
+	mapped netip.AddrPort // as whom it sees this machine
+	until  time.Time      // its certificate is good; zero without one
+}
+
+// find asks at all addresses of a name at once, as clients may take any, and has the first
+// of them that answers.
+func (l *turnLook) find(ctx context.Context, addrs []netip.Addr) (reached, bool) {
+	found, errs := make([]reached, len(addrs)), make([]error, len(addrs))
+	var calls sync.WaitGroup
+	for i, a := range addrs {
+		calls.Go(func() { found[i], errs[i] = l.reach(ctx, a) })
+	}
+	calls.Wait()
+	first := slices.IndexFunc(errs, func(err error) bool { return err == nil })
+	if first < 0 {
+		text, do := l.explainSilence(telling(errs))
+		l.failed(CheckTURN, text, do)
+		return reached{}, false
+	}
+	for i, err := range errs {
+		switch {
+		case i == first:
+		case err == nil:
+			_ = found[i].client.Close() // one is enough
+		case noWay(err):
+		default:
+			text, do := l.explainSilence(err)
+			l.warning(CheckTURN, fmt.Sprintf("of the addresses of its name %v does not answer: %s", addrs[i], text), do+"; or take that address out of the DNS")
+		}
+	}
+	return found[first], true
+}
+
+// noWay tells whether this machine has no IPv6, or no IPv4.
+func noWay(err error) bool {
+	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL)
+}
+
+// telling is the error that says most: of a server that is there, if there is one.
+func telling(errs []error) error {
+	for _, err := range errs {
+		if !noWay(err) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+	}
+	return errs[0]
+}
+
+// handshakeError is what is wrong with TLS.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+// reach connects to one address, by TLS as a browser does, and asks the question of STUN.
+func (l *turnLook) reach(ctx context.Context, a netip.Addr) (reached, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	return c.Bind(ctx)
+	r := reached{at: a}
+	conn, err := (&net.Dialer{}).DialContext(ctx, string(l.uri.Transport), netip.AddrPortFrom(a, l.uri.Port).String())
+	if err != nil {
+		return r, err
+	}
+	if l.uri.Secure() {
+		secure := tls.Client(conn, &tls.Config{ServerName: l.uri.Host, MinVersion: tls.VersionTLS12, RootCAs: l.roots})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close() // nothing was said
+			return r, handshakeError{err}
+		}
+		conn, r.until = secure, secure.ConnectionState().PeerCertificates[0].NotAfter
+	}
+	r.client = client.New(conn, l.uri.Transport == turn.TCP)
+	if r.mapped, err = r.client.Bind(ctx); err != nil {
+		_ = r.client.Close() // it has been told what is wrong
+	}
+	return r, err
 }
 
 // explainSilence says why nothing was said to the server, or nothing was heard of it.
 func (l *turnLook) explainSilence(err error) (text, do string) {
 	where := fmt.Sprintf("%s port %d", transportName(l.uri), l.uri.Port)
 	var refused *client.Refusal
+	var handshake handshakeError
 	switch {
+	case errors.As(err, &handshake):
+		if text, do := explainCertificate(l.uri.HostPort(), err); text != "" {
+			return text, do
+		}
+		return "there is no TLS: " + innermost(err), "give the TURN server a certificate at this port (coturn: tls-listening-port, cert, pkey), or correct the port"
 	case errors.Is(err, client.ErrMalformed), errors.Is(err, client.ErrClosed), errors.Is(err, client.ErrSilent) && l.uri.Transport != turn.UDP:
 		return "something else than a STUN or TURN server answers at " + where, "correct the port, or what is passed on to it: a reverse proxy for HTTP cannot pass TURN on"
 	case errors.As(err, &refused):
@@ -176,8 +234,8 @@ func transportName(u turn.URI) string {
 }
 
 // allocate gets a relay address with the credentials that clients have.
-func (l *turnLook) allocate(ctx context.Context, c *client.Client) (client.Allocation, bool) {
-	a, err := l.login(ctx, c, l.offer.Login)
+func (l *turnLook) allocate(ctx context.Context, r reached) (client.Allocation, bool) {
+	a, err := l.login(ctx, r.client, l.offer.Login)
 	if err == nil {
 		if a.Open {
 			l.warning(CheckTURN, "it relays for everybody, without credentials", "let it want them (coturn: use-auth-secret), before strangers find it")
@@ -191,7 +249,7 @@ func (l *turnLook) allocate(ctx context.Context, c *client.Client) (client.Alloc
 	case errors.Is(err, client.ErrUnsigned):
 		l.failed(CheckTURN, "it takes any credentials, but knows another secret: clients do not believe what it answers", l.sameSecret())
 	case errors.As(err, &refused):
-		text, do := l.explainRefusal(ctx, refused)
+		text, do := l.explainRefusal(ctx, r.at, refused)
 		l.failed(CheckTURN, text, do)
 	default:
 		l.failed(CheckTURN, "it answers STUN, but not who wants a relay address: "+err.Error(), "look into its log")
@@ -215,10 +273,10 @@ func (l *turnLook) sameSecret() string {
 }
 
 // explainRefusal says what the code of RFC 8656 section 19 means here.
-func (l *turnLook) explainRefusal(ctx context.Context, r *client.Refusal) (text, do string) {
+func (l *turnLook) explainRefusal(ctx context.Context, at netip.Addr, r *client.Refusal) (text, do string) {
 	switch r.Code {
 	case 400, client.CodeUnauthorized, client.CodeWrong: // 400 is what servers of Pion say
-		if l.clockAhead(ctx) {
+		if l.clockAhead(ctx, at) {
 			return fmt.Sprintf("its clock is more than %v ahead of that of the node: credentials are too old when they are made", l.offer.TTL), "set the clocks of both machines by NTP"
 		}
 		return fmt.Sprintf("it refuses the credentials (%d): it has another secret, or none, or computes passwords for another realm than it names", r.Code), l.sameSecret()
@@ -235,14 +293,13 @@ func (l *turnLook) explainRefusal(ctx context.Context, r *client.Refusal) (text,
 }
 
 // clockAhead tells whether credentials that last longer are taken.
-func (l *turnLook) clockAhead(ctx context.Context) bool {
-	again := &turnLook{uri: l.uri, roots: l.roots, offer: l.offer}
-	c, ok := again.open(ctx)
-	if !ok {
+func (l *turnLook) clockAhead(ctx context.Context, at netip.Addr) bool {
+	r, err := l.reach(ctx, at)
+	if err != nil {
 		return false
 	}
-	defer func() { _ = c.Close() }() // it was to learn one thing
-	_, err := l.login(ctx, c, l.offer.Longer)
+	defer func() { _ = r.client.Close() }() // it was to learn one thing
+	_, err = l.login(ctx, r.client, l.offer.Longer)
 	return err == nil
 }
 

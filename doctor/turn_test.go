@@ -3,13 +3,16 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	pionturn "github.com/pion/turn/v5"
 
 	"github.com/talkd/talkd/turn"
+	"github.com/talkd/talkd/turn/client"
 )
 
 const turnSecret = "the secret of both sides"
@@ -166,8 +170,8 @@ func refusal(request *stun.Message, code stun.ErrorCode, more ...stun.Setter) []
 	return append([]stun.Setter{stun.NewType(request.Type.Method, stun.ClassErrorResponse), &stun.ErrorCodeAttribute{Code: code, Reason: []byte("x")}}, more...)
 }
 
-// lookTURN looks at one server, and says which of the findings is the worst.
-func lookTURN(t *testing.T, uri string, a *authority) Finding {
+// offerOf has one server.
+func offerOf(t *testing.T, uri string) *TURN {
 	t.Helper()
 	servers := turn.Servers{Secret: turnSecret, Lifetime: time.Hour}
 	var err error
@@ -183,6 +187,13 @@ func lookTURN(t *testing.T, uri string, a *authority) Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return offer
+}
+
+// lookTURN looks at one server, and says which of the findings is the worst.
+func lookTURN(t *testing.T, uri string, a *authority) Finding {
+	t.Helper()
+	offer := offerOf(t, uri)
 	list := offer.Look(t.Context(), a.pool)
 	if len(list) == 0 {
 		t.Fatal("nothing was found")
@@ -262,6 +273,42 @@ func TestTURN(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	})
+	t.Run("a name that nobody has", func(t *testing.T) {
+		t.Parallel()
+		if f := lookTURN(t, "turn:nowhere.invalid", a); f.Result != Failed || !strings.Contains(f.Text, "nowhere.invalid") || f.Do == "" {
+			t.Errorf("%+v", f)
+		}
+	})
+	t.Run("a name of several addresses", func(t *testing.T) {
+		t.Parallel()
+		offer := offerOf(t, fmt.Sprintf(tcp, well.serve(t)))
+		uri, err := turn.ParseURI(offer.URIs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &turnLook{offer: offer, uri: uri}
+		r, ok := l.find(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.3"), netip.MustParseAddr("127.0.0.1")})
+		if !ok || r.at.String() != "127.0.0.1" || len(l.list) != 1 || l.list[0].Result != Warning || !strings.Contains(l.list[0].Text, "127.0.0.3 does not answer") {
+			t.Errorf("%v at %v: %+v", ok, r.at, l.list)
+		}
+		if ok {
+			_ = r.client.Close()
+		}
+		// What a server says tells more than that there is none.
+		if err := telling([]error{syscall.ECONNREFUSED, syscall.ENETUNREACH, client.ErrClosed}); !errors.Is(err, client.ErrClosed) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("TLS that is due", func(t *testing.T) {
+		t.Parallel()
+		due := a.certificate(t, "localhost", -80, 5)
+		offer := offerOf(t, fmt.Sprintf(secure, broken(func(s *relayServer) { s.cert = &due }).serve(t)))
+		// It does not listen at ::1, which localhost is as well on most machines.
+		list := slices.DeleteFunc(offer.Look(t.Context(), a.pool), func(f Finding) bool { return strings.Contains(f.Text, "::1 does not answer") })
+		if len(list) != 2 || list[0].Result != Warning || !strings.Contains(list[0].Text, "4 days only") || list[1].Result != OK {
+			t.Errorf("%+v", list)
+		}
+	})
 	for name, tt := range map[string]struct {
 		answer func(*stun.Message, netip.AddrPort) []stun.Setter
 		result Result
@@ -322,15 +369,7 @@ func TestTURN(t *testing.T) {
 			}
 			return append(success(m, from), relayed{})
 		})
-		servers := turn.Servers{Secret: turnSecret, Lifetime: time.Hour}
-		var err error
-		if servers.TURN, err = turn.ParseTURN([]string{fmt.Sprintf(udp, port)}); err != nil {
-			t.Fatal(err)
-		}
-		offer, err := OfferTURN(servers, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
+		offer := offerOf(t, fmt.Sprintf(udp, port))
 		if list := offer.Look(t.Context(), nil); len(list) != 2 || list[0].Result != Warning || !strings.Contains(list[0].Text, "for everybody") {
 			t.Errorf("%+v", list)
 		}
