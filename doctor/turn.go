@@ -75,6 +75,23 @@ func (t *TURN) Look(ctx context.Context, roots *x509.CertPool) []Finding {
 	return list
 }
 
+// Working are the ways by which somebody was relayed, nil if there is none.
+func (t *TURN) Working(found []Finding) *TURN {
+	if t == nil {
+		return nil
+	}
+	w := &TURN{Login: t.Login}
+	for _, uri := range t.URIs {
+		if slices.ContainsFunc(found, func(f Finding) bool { return f.Check == CheckTURN && f.About == uri && f.Result == OK }) {
+			w.URIs = append(w.URIs, uri)
+		}
+	}
+	if len(w.URIs) == 0 {
+		return nil
+	}
+	return w
+}
+
 // turnLook is a look at one way to a server.
 type turnLook struct {
 	findings

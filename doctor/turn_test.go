@@ -374,7 +374,18 @@ func TestTURN(t *testing.T) {
 			t.Errorf("%+v", list)
 		}
 	})
+	working := &TURN{URIs: []string{"turn:a", "turn:b"}, Login: Login{"u", "p"}}
+	found := []Finding{{Check: CheckTURN, About: "turn:a", Result: Failed}, {Check: CheckTURN, About: "turn:b", Result: Warning}, {Check: CheckTURN, About: "turn:b", Result: OK}}
+	if w := working.Working(found); w == nil || !slices.Equal(w.URIs, []string{"turn:b"}) || w.Login != working.Login {
+		t.Errorf("%+v", w)
+	}
+	if w := working.Working(found[:2]); w != nil {
+		t.Errorf("%+v", w)
+	}
 	for _, none := range []*TURN{nil, {}} {
+		if none.Working(found) != nil {
+			t.Error("what is not there works")
+		}
 		if list := none.Look(t.Context(), nil); len(list) != 1 || list[0].Result != Note || !strings.Contains(list[0].Text, "turn.servers") {
 			t.Errorf("%+v", list)
 		}

@@ -27,13 +27,31 @@ type Network struct {
 	IP      net.IP       // its own address; nil: that of loopback
 	Any     bool         // all addresses of the machine, as browsers do
 	TCP     bool         // all addresses, and by TCP only
+	Relays  *Relays      // only by those; nil: none
 	HTTP    *http.Client // for the WebSocket; nil: that of the library
 	Loss    *Loss        // nil: none of our own making
 	Traffic *Traffic     // nil: nobody counts
 }
 
+// Relays are TURN servers, by URI, with what opens them.
+type Relays struct {
+	URIs               []string
+	Username, Password string
+}
+
+// configuration of a connection.
+func (n Network) configuration() webrtc.Configuration {
+	if n.Relays == nil {
+		return webrtc.Configuration{}
+	}
+	return webrtc.Configuration{
+		ICEServers:         []webrtc.ICEServer{{URLs: n.Relays.URIs, Username: n.Relays.Username, Credential: n.Relays.Password}},
+		ICETransportPolicy: webrtc.ICETransportPolicyRelay,
+	}
+}
+
 // chosen tells whether one address is used, and no other.
-func (n Network) chosen() bool { return !n.Any && !n.TCP }
+func (n Network) chosen() bool { return !n.Any && !n.TCP && n.Relays == nil }
 
 // own is the client's address.
 func (n Network) own() net.IP {
@@ -67,7 +85,7 @@ func (n Network) api(mux ice.UDPMux) (*webrtc.API, error) {
 	switch {
 	case n.TCP:
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})
-	case n.Any:
+	case n.Any, n.Relays != nil:
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	default:
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
@@ -103,7 +121,7 @@ func (n Network) connection() (pc *webrtc.PeerConnection, hangUp func() error, e
 	}
 	api, err := n.api(mux)
 	if err == nil {
-		pc, err = api.NewPeerConnection(webrtc.Configuration{})
+		pc, err = api.NewPeerConnection(n.configuration())
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, hangUp())

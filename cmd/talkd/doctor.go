@@ -116,7 +116,9 @@ func (d *doctorFlags) look(ctx context.Context) ([]doctor.Finding, error) {
 		return list, ctx.Err()
 	}
 	list = append(list, nextcloudFindings(seen.Findings)...)
-	list = append(list, seen.TURN.Look(ctx, d.roots)...)
+	relays := seen.TURN.Look(ctx, d.roots)
+	list = append(list, relays...)
+	plan.TURN = seen.TURN.Working(relays)
 	switch {
 	case !d.media:
 	case len(plan.Nodes) == 0:

@@ -4,9 +4,10 @@
 //	speaker ──WebRTC──> node ──WebRTC──> listener          the loop, by UDP
 //	                      └──relay──> next node ──> listener
 //	speaker ──ICE-TCP─> node                               only whether it connects
+//	speaker ──TURN server──> node                          the same
 //
 // Speakers and listeners are probes of package signaling: they meet nobody else. Each node
-// has two goroutines, and Look waits for all.
+// has three goroutines, and Look waits for all.
 package call
 
 import (
@@ -35,6 +36,8 @@ type Plan struct {
 	Nodes  []Node
 	Room   string
 	Ticket string
+	// TURN are servers that relay, as far as has been seen; nil: there are none.
+	TURN *doctor.TURN
 	// HTTP opens the WebSockets; nil: the default.
 	HTTP *http.Client
 }
@@ -95,12 +98,14 @@ func Look(ctx context.Context, plan Plan) []doctor.Finding {
 
 // at looks at one node. The speaker stays until all are done: the next node listens to it.
 func (l *look) at(ctx context.Context, p, before *place) {
-	tcp := make(chan error, 1)
-	go func() { tcp <- l.connect(ctx, p) }() // is waited for
+	tcp, relayed := make(chan error, 1), make(chan error, 1)
+	go func() { tcp <- l.connect(ctx, p, load.Network{TCP: true}) }() // are waited for
+	go func() { relayed <- l.connectRelayed(ctx, p) }()
 	way, err := l.speak(ctx, p)
 	p.ok = err == nil
 	close(p.speaking)
 	byTCP := <-tcp
+	l.judgeRelayed(p, <-relayed)
 	switch {
 	case err != nil:
 		p.failed(err, byTCP)
@@ -157,11 +162,32 @@ func (l *look) speak(ctx context.Context, p *place) (load.Way, error) {
 	return way, nil
 }
 
-// connect tells why no connection by TCP comes about.
-func (l *look) connect(ctx context.Context, p *place) error {
+// connectRelayed tells why no connection by TURN servers comes about.
+func (l *look) connectRelayed(ctx context.Context, p *place) error {
+	if l.TURN == nil {
+		return nil
+	}
+	return l.connect(ctx, p, load.Network{Relays: &load.Relays{URIs: l.TURN.URIs, Username: l.TURN.Login.Username, Password: l.TURN.Login.Password}})
+}
+
+func (l *look) judgeRelayed(p *place, err error) {
+	var lost *load.Unconnected
+	switch {
+	case l.TURN == nil:
+	case err == nil:
+		p.add(doctor.OK, "media come by the TURN server", "")
+	case errors.As(err, &lost):
+		p.add(doctor.Failed, "the TURN server does not bring media to "+offered(lost.Offered, "udp"),
+			"let it send there (coturn: allowed-peer-ip, denied-peer-ip), and let its relay addresses through to the media port (media.listen)")
+	}
+	// All else is said of the way without it.
+}
+
+// connect tells why no connection comes about.
+func (l *look) connect(ctx context.Context, p *place, via load.Network) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	c, err := l.enter(ctx, p.Node, load.Network{TCP: true})
+	c, err := l.enter(ctx, p.Node, via)
 	if err != nil {
 		return err
 	}

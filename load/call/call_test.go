@@ -53,6 +53,26 @@ func TestWords(t *testing.T) {
 		t.Error(got)
 	}
 
+	l := &look{Plan: Plan{TURN: &doctor.TURN{}}}
+	for name, tt := range map[string]struct {
+		err   error
+		want  doctor.Result
+		words string
+	}{
+		"relayed": {nil, doctor.OK, "by the TURN server"},
+		"denied":  {fmt.Errorf("publish: %w", lost), doctor.Failed, "192.0.2.1:8084"},
+	} {
+		p := &place{}
+		l.judgeRelayed(p, tt.err)
+		expect(t, name, p.found, tt.want, tt.words)
+	}
+	none := &place{}
+	l.judgeRelayed(none, errors.New("no socket"))
+	(&look{}).judgeRelayed(none, nil)
+	if len(none.found) > 0 {
+		t.Errorf("%+v", none.found)
+	}
+
 	var slow load.Delays
 	slow.Add(time.Second)
 	for name, tt := range map[string]struct {

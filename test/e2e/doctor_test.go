@@ -75,7 +75,10 @@ func TestDoctorTURN(t *testing.T) {
 	text := fmt.Sprintf("turn:\n  servers: [%q, %q]\n  secret: %s\n  api_key: %s\n  stun: [\"stun:127.0.0.1:%d\"]\n", uris[0], uris[1], turnSecret, key, port)
 	c := startCluster(t, 1, "--config", configured(t, text))
 	n := c.nodes[0]
-	found, _ := c.examine(n, "--media=false")
+	found, _ := c.examine(n)
+	if media := found[doctor.CheckMedia]; len(media) != 2 || doctor.Count(media, doctor.OK) != 2 || !strings.Contains(media[0].Text, "by the TURN server") {
+		t.Errorf("media: %+v", media)
+	}
 	if turns := found[doctor.CheckTURN]; len(turns) != 3 || doctor.Count(turns, doctor.OK) != 3 {
 		t.Errorf("%+v", turns)
 	}
@@ -106,6 +109,17 @@ func TestDoctorTURN(t *testing.T) {
 		if list := offer.Look(t.Context(), nil); len(list) != 1 || list[0].Result != doctor.OK {
 			t.Errorf("%s: %+v", who, list)
 		}
+	}
+}
+
+// TestDoctorTURNRefuses: the TURN server is well, but does not send to the address of a node.
+func TestDoctorTURNRefuses(t *testing.T) {
+	text := fmt.Sprintf("turn:\n  servers: [\"turn:127.0.0.1:%d\"]\n  secret: %s\nmedia:\n  advertise: [%s]\n", relayServer(t), turnSecret, denied)
+	c := startCluster(t, 1, "--config", configured(t, text))
+	found, failed := c.examine(c.nodes[0])
+	media := found[doctor.CheckMedia]
+	if doctor.Count(found[doctor.CheckTURN], doctor.OK) != 1 || !failed || len(media) == 0 || media[0].Result != doctor.Failed || !strings.Contains(media[0].Text, "does not bring media to "+denied.String()) {
+		t.Errorf("%+v", found)
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 
 const turnSecret = "the secret of the TURN server"
 
+// denied is where the TURN server sends nothing.
+var denied = net.IPv4(127, 0, 0, 99)
+
 // relayServer is a TURN server on 127.0.0.1, by UDP and TCP.
 func relayServer(t *testing.T) (port int) {
 	t.Helper()
@@ -24,11 +27,12 @@ func relayServer(t *testing.T) (port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	permits := func(_ net.Addr, peer net.IP) bool { return !peer.Equal(denied) }
 	relay := &pionturn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
 	server, err := pionturn.NewServer(pionturn.ServerConfig{
 		Realm: "example.org", AuthHandler: pionturn.LongTermTURNRESTAuthHandler(turnSecret, nil),
-		PacketConnConfigs: []pionturn.PacketConnConfig{{PacketConn: datagrams, RelayAddressGenerator: relay}},
-		ListenerConfigs:   []pionturn.ListenerConfig{{Listener: stream, RelayAddressGenerator: relay}},
+		PacketConnConfigs: []pionturn.PacketConnConfig{{PacketConn: datagrams, RelayAddressGenerator: relay, PermissionHandler: permits}},
+		ListenerConfigs:   []pionturn.ListenerConfig{{Listener: stream, RelayAddressGenerator: relay, PermissionHandler: permits}},
 	})
 	if err != nil {
 		t.Fatal(err)
