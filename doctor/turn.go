@@ -264,7 +264,7 @@ func (l *turnLook) allocate(ctx context.Context, r reached) (client.Allocation, 
 	case errors.Is(err, client.ErrNoRealm):
 		l.failed(CheckTURN, "it wants credentials and names no realm, so that no client can have any", "set its realm (coturn: realm=turn.example.org)")
 	case errors.Is(err, client.ErrUnsigned):
-		l.failed(CheckTURN, "it takes any credentials, but knows another secret: clients do not believe what it answers", l.sameSecret())
+		l.failed(CheckTURN, "it takes any credentials, but knows another secret: clients do not believe what it answers", sameSecret)
 	case errors.As(err, &refused):
 		text, do := l.explainRefusal(ctx, r.at, refused)
 		l.failed(CheckTURN, text, do)
@@ -285,9 +285,7 @@ func (l *turnLook) login(ctx context.Context, c *client.Client, with Login) (cli
 	return a, err
 }
 
-func (l *turnLook) sameSecret() string {
-	return "enter the same secret on both sides: turn.secret here; there static-auth-secret, with use-auth-secret (coturn)"
-}
+const sameSecret = "enter the same secret on both sides: turn.secret here; there static-auth-secret, with use-auth-secret (coturn)"
 
 // explainRefusal says what the code of RFC 8656 section 19 means here.
 func (l *turnLook) explainRefusal(ctx context.Context, at netip.Addr, r *client.Refusal) (text, do string) {
@@ -296,7 +294,7 @@ func (l *turnLook) explainRefusal(ctx context.Context, at netip.Addr, r *client.
 		if l.clockAhead(ctx, at) {
 			return fmt.Sprintf("its clock is more than %v ahead of that of the node: credentials are too old when they are made", l.offer.TTL), "set the clocks of both machines by NTP"
 		}
-		return fmt.Sprintf("it refuses the credentials (%d): it has another secret, or none, or computes passwords for another realm than it names", r.Code), l.sameSecret()
+		return fmt.Sprintf("it refuses the credentials (%d): it has another secret, or none, or computes passwords for another realm than it names", r.Code), sameSecret
 	case client.CodeForbidden:
 		return "it gives nobody from here a relay address (403)", "look at who may use it (coturn: allowed-peer-ip, denied-peer-ip, and its log)"
 	case client.CodeQuota:
@@ -332,6 +330,8 @@ func (l *turnLook) relay(ctx context.Context, c *client.Client, a client.Allocat
 	var refused *client.Refusal
 	itself := l.toItself(ctx, c, a)
 	switch {
+	case errors.Is(err, errFamily) && itself == nil:
+		l.ok(CheckTURN, "it relays: a packet from "+where+" to itself came back; this machine cannot send there, as the server sees it by IPv6")
 	case errors.As(err, &refused) && itself == nil:
 		text := fmt.Sprintf("it relays, but not to %v, as whom it sees this machine (%d)", a.Mapped.Addr(), refused.Code)
 		do := "well if no node and nobody in a call has such an address; else allow it there (coturn: allowed-peer-ip, allow-loopback-peers)"
@@ -352,12 +352,15 @@ func (l *turnLook) relay(ctx context.Context, c *client.Client, a client.Allocat
 	}
 }
 
-var errLost = errors.New("lost")
+var (
+	errLost   = errors.New("lost")
+	errFamily = errors.New("another address family")
+)
 
 // byRelay sends a packet from another socket to the relay address, and back.
 func (l *turnLook) byRelay(ctx context.Context, c *client.Client, a client.Allocation) (time.Duration, error) {
 	if a.Mapped.Addr().Is4() != a.Relayed.Addr().Is4() {
-		return 0, errLost // this machine is seen by IPv6, and IPv4 is relayed
+		return 0, errFamily
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()

@@ -362,6 +362,23 @@ func TestTURN(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	})
+	t.Run("seen by IPv6", func(t *testing.T) {
+		t.Parallel()
+		me := &stun.XORMappedAddress{IP: net.ParseIP("2001:db8::1"), Port: 7}
+		port := scripted(t, func(m *stun.Message, _ netip.AddrPort) []stun.Setter {
+			switch m.Type.Method {
+			case stun.MethodSend: // to itself
+				data, _ := m.Get(stun.AttrData)
+				return []stun.Setter{stun.NewType(stun.MethodData, stun.ClassIndication), from{}, stun.RawAttribute{Type: stun.AttrData, Value: data}}
+			case stun.MethodAllocate:
+				return []stun.Setter{stun.NewType(m.Type.Method, stun.ClassSuccessResponse), me, relayed{}}
+			}
+			return []stun.Setter{stun.NewType(m.Type.Method, stun.ClassSuccessResponse), me}
+		})
+		if f := lookTURN(t, fmt.Sprintf(udp, port), a); f.Result != OK || !strings.Contains(f.Text, "to itself came back") {
+			t.Errorf("%+v", f)
+		}
+	})
 	t.Run("open", func(t *testing.T) {
 		port := scripted(t, func(m *stun.Message, from netip.AddrPort) []stun.Setter {
 			if m.Type.Method != stun.MethodAllocate {
@@ -397,6 +414,13 @@ type relayed struct{}
 
 func (relayed) AddTo(m *stun.Message) error {
 	return stun.XORMappedAddress{IP: net.IPv4(127, 0, 0, 1).To4(), Port: 9}.AddToAs(m, stun.AttrXORRelayedAddress)
+}
+
+// from is the same address, of who has sent something.
+type from struct{}
+
+func (from) AddTo(m *stun.Message) error {
+	return stun.XORMappedAddress{IP: net.IPv4(127, 0, 0, 1).To4(), Port: 9}.AddToAs(m, stun.AttrXORPeerAddress)
 }
 
 // serveNowhere is a port at which nothing listens.
