@@ -107,7 +107,7 @@ func TestThrottledLogin(t *testing.T) {
 			r.RemoteAddr = net.JoinHostPort(from, "4711")
 		})
 	}
-	for range freeTries {
+	for range 5 {
 		if a := try("wrong", "198.51.100.1"); a.status != 401 {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
@@ -123,9 +123,46 @@ func TestThrottledLogin(t *testing.T) {
 	if a := try(password, "203.0.113.9"); a.status != 200 {
 		t.Errorf("from another network: %d %s", a.status, a.body)
 	}
-	f.clock.move(forgetAfter)
+	f.clock.move(30 * time.Minute)
 	if a := try("wrong", "198.51.100.1"); a.status != 401 {
 		t.Errorf("after a while: %d", a.status)
+	}
+}
+
+// TestThrottleComesFirst: in the pause not even a password is compared that was right a
+// moment ago; after it whoever knows it is let in, and the guesses are forgotten.
+func TestThrottleComesFirst(t *testing.T) {
+	f := newFixture(t)
+	if err := f.CreateUser(t.Context(), NewUser{ID: "ada", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	try := func(secret string) int {
+		return f.do("GET", ocs2+"/cloud/user", "", nil, func(r *http.Request) {
+			r.SetBasicAuth("ada", secret)
+			r.RemoteAddr = "198.51.100.1:4711"
+		}).status
+	}
+	for range 2 {
+		if got := try(password); got != 200 {
+			t.Fatalf("%d", got)
+		}
+	}
+	for range 5 {
+		if got := try("wrong"); got != 401 {
+			t.Fatalf("%d", got)
+		}
+	}
+	if got := try(password); got != 429 {
+		t.Errorf("the right one in the pause: %d", got)
+	}
+	f.clock.move(time.Second)
+	if got := try(password); got != 200 {
+		t.Errorf("the right one after the pause: %d", got)
+	}
+	for range 5 {
+		if got := try("wrong"); got != 401 {
+			t.Errorf("a wrong one after the right one: %d", got)
+		}
 	}
 }
 
@@ -134,7 +171,7 @@ func TestLoopbackIsThrottledUnlessDev(t *testing.T) {
 		f := newFixture(t, func(c *Config) { c.Dev = dev })
 		f.user("ada")
 		last := 0
-		for range freeTries + 1 {
+		for range 6 {
 			last = f.do("POST", sessionPath, "", map[string]string{"user": "ada", "password": "wrong"}, func(r *http.Request) {
 				r.RemoteAddr = "127.0.0.1:4711"
 			}).status

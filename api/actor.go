@@ -111,6 +111,17 @@ func (s *Server) checkPassword(ctx context.Context, r *http.Request, user, passw
 	if len(user) > store.MaxUserID || len(password) > maxPassword {
 		return store.User{}, errWrongPassword
 	}
+	// Before anything is compared, be it with a password that was right a while ago.
+	end, err := s.guess(r, user)
+	if err != nil {
+		return store.User{}, err
+	}
+	u, err := s.comparePassword(ctx, user, password)
+	end(err)
+	return u, err
+}
+
+func (s *Server) comparePassword(ctx context.Context, user, password string) (store.User, error) {
 	u, err := s.state.db.UserByName(ctx, user)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -120,25 +131,12 @@ func (s *Server) checkPassword(ctx context.Context, r *http.Request, user, passw
 		return u, nil
 	}
 
-	from := clientOf(r)
-	key := throttleKey{user, network(from)}
-	throttled := !s.cfg.Dev || !from.IsLoopback()
-	if throttled {
-		if wait := s.throttle.take(key); wait > 0 {
-			s.metrics.throttled.Inc()
-			return store.User{}, &failure{status: http.StatusTooManyRequests, code: "throttled",
-				message: "Too many wrong passwords, try again later", retry: wait}
-		}
-	}
 	hash := u.PasswordHash
 	if !known {
 		hash = s.passwords.unknown
 	}
 	right, err := s.passwords.verify(ctx, hash, password)
 	if err != nil {
-		if throttled {
-			s.throttle.undo(key)
-		}
 		return store.User{}, err
 	}
 	if !known || !right {
@@ -146,9 +144,6 @@ func (s *Server) checkPassword(ctx context.Context, r *http.Request, user, passw
 		return store.User{}, errWrongPassword
 	}
 	s.metrics.logins.WithLabelValues("right").Inc()
-	if throttled {
-		s.throttle.forgive(key)
-	}
 	s.passwords.remember(s.now(), u.PasswordHash, password)
 	return u, nil
 }

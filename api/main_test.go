@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/talkd/talkd/cluster/guesses"
 	"github.com/talkd/talkd/store"
 )
 
@@ -200,6 +201,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	f.Server, err = New(cfg, Deps{
 		DB: st.DB(), Proposer: f.cluster, Sealer: f.sealing, Places: f.places, Calls: f.calls,
+		Guesses: guesses.New(guesses.Config{Now: f.clock.now}),
 		Origins: func() []string { return []string{"https://n1.example.org", otherURL} },
 		Logger:  slog.New(slog.DiscardHandler), Registerer: f.reg, Now: f.clock.now,
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -92,6 +93,16 @@ type CallSession struct {
 	InCall    int    // flags; 0: in the room, not in the call
 }
 
+// Guesses counts wrong guesses of secrets, at all nodes as one; met by guesses.Book.
+type Guesses interface {
+	// Try lets the network of an address guess, or is how long it has to wait. When it
+	// is 0 one of the others says what came of it; until then it counts as wrong.
+	Try(door, subject string, from netip.Addr) time.Duration
+	Wrong(door, subject string, from netip.Addr)
+	Right(door, subject string, from netip.Addr)
+	Undo(door, subject string, from netip.Addr) // nobody looked
+}
+
 // Deps are what the Server needs of the others.
 type Deps struct {
 	DB       *store.DB
@@ -99,6 +110,7 @@ type Deps struct {
 	Sealer   Sealer
 	Places   Places
 	Calls    Calls
+	Guesses  Guesses
 	Origins  func() []string // web origins of all nodes
 	// ServedAt is the URL of the node that holds the sockets of whoever sent a
 	// request; nil: this one's.
@@ -121,7 +133,7 @@ type Server struct {
 	metrics   *metrics
 	now       func() time.Time
 	passwords *passwords
-	throttle  *throttle
+	guesses   Guesses
 	handler   http.Handler
 }
 
@@ -134,7 +146,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if cfg.LoginLifetime <= 0 {
 		cfg.LoginLifetime = DefaultLoginLifetime
 	}
-	if deps.DB == nil || deps.Proposer == nil || deps.Sealer == nil || deps.Places == nil || deps.Calls == nil || deps.Logger == nil {
+	if deps.DB == nil || deps.Proposer == nil || deps.Sealer == nil || deps.Places == nil || deps.Calls == nil || deps.Guesses == nil || deps.Logger == nil {
 		return nil, errors.New("api: a dependency is missing")
 	}
 	if deps.Origins == nil {
@@ -162,7 +174,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		metrics:   m,
 		now:       deps.Now,
 		passwords: newPasswords(argonMemory),
-		throttle:  newThrottle(deps.Now),
+		guesses:   deps.Guesses,
 	}
 	s.handler = CleanPath(s.crossOrigin(s.routes()))
 	return s, nil

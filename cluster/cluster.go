@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/talkd/talkd/cluster/guesses"
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
 	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
@@ -71,6 +72,7 @@ type Cluster struct {
 	batches   batches
 	settling  *settling
 	joinLimit *rate.Limiter
+	guesses   *guesses.Book
 	leaseTime time.Duration // lease; a test gives more, to see that it is noticed
 
 	strangers time.Time // when comeBack warned last; of announce's goroutine
@@ -142,7 +144,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	work, workCtx := errgroup.WithContext(workCtx)
 	for _, worker := range []func(context.Context) error{
-		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.keepKeys, c.settle,
+		c.replica.work, c.renewLease, c.announce, c.follow, c.tellLoad, c.callLost, c.dropDead, c.keepKeys, c.settle, c.guesses.Run,
 	} {
 		work.Go(func() error {
 			err := worker(workCtx)
@@ -247,6 +249,9 @@ func (c *Cluster) WatchMembers() (changes <-chan struct{}, cancel func()) { retu
 
 // RPC connects to the other nodes. Services are registered before Run.
 func (c *Cluster) RPC() *rpc.Mesh { return c.mesh }
+
+// Guesses counts wrong guesses of secrets together with the other nodes.
+func (c *Cluster) Guesses() *guesses.Book { return c.guesses }
 
 // Sealer encrypts small texts for one purpose such that all nodes can open
 // them.

@@ -62,3 +62,8 @@ func (c *Cluster) Keys(kind store.KeyKind) store.KeyRing { return c.state.Keys(k
 func (c *Cluster) SetClock(off time.Duration) {
 	c.now = func() time.Time { return time.Now().Add(off) }
 }
+
+// GuessedToken is a join token for this cluster that it never made.
+func (c *Cluster) GuessedToken() string {
+	return newToken(pinOf(c.identity.p.Load().trust.Load().ca())).text()
+}

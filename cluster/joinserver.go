@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
+	"github.com/talkd/talkd/cluster/guesses"
 	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
 )
@@ -23,7 +25,7 @@ func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
 			_ = writeFrame(conn, maxJoinReply, joinReply{Now: c.now()}) // it asks again
 			return
 		}
-		err = c.admit(ctx, request, &reply)
+		err = c.admit(ctx, request, remoteAddr(conn), &reply)
 	}
 	outcome := "joined"
 	if err != nil {
@@ -60,7 +62,7 @@ func (c *Cluster) serveJoin(ctx context.Context, conn net.Conn) {
 
 // admit checks the request, spends the token and issues the certificate, in
 // this order. All of it may have happened before.
-func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) error {
+func (c *Cluster) admit(ctx context.Context, q joinRequest, from netip.Addr, reply *joinReply) error {
 	if !c.config.server() {
 		return ErrNoServer
 	}
@@ -72,6 +74,9 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	}
 	if q.Kind == kindReturn {
 		return c.readmit(q, reply)
+	}
+	if c.guesses.Wait(guesses.JoinToken, "", from) > 0 {
+		return ErrJoinBusy
 	}
 	token, err := parseToken(q.Token)
 	if err != nil {
@@ -95,6 +100,9 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 	}
 	joiner := store.NewJoiner(q.Node.ID, der)
 	known, err := c.awaitToken(ctx, store.HashToken(token.text()))
+	if errors.Is(err, ErrTokenUnknown) {
+		c.guesses.Wrong(guesses.JoinToken, "", from)
+	}
 	if err != nil {
 		return err
 	}
@@ -134,6 +142,15 @@ func (c *Cluster) admit(ctx context.Context, q joinRequest, reply *joinReply) er
 		reply.Peers = append(reply.Peers, peerOf(n))
 	}
 	return nil
+}
+
+// remoteAddr is where a connection comes from.
+func remoteAddr(c net.Conn) netip.Addr {
+	a, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr()
 }
 
 // checkJoiner refuses what the cluster could not live with.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
+	"github.com/talkd/talkd/cluster/guesses"
 	"github.com/talkd/talkd/cluster/internal/clusterpb"
 	"github.com/talkd/talkd/cluster/rpc"
 	"github.com/talkd/talkd/store"
@@ -117,6 +118,8 @@ func Open(cfg Config, deps Deps) (_ *Cluster, err error) {
 		Dialer: network, Logger: deps.Logger, Registerer: deps.Registerer,
 	})
 	c.mesh.Register(func(r grpc.ServiceRegistrar) { clusterpb.RegisterClusterServer(r, &server{c: c}) })
+	c.guesses = guesses.New(guesses.Config{Peers: c.mesh, Others: c.othersAlive, Registerer: deps.Registerer})
+	c.mesh.Register(c.guesses.Register)
 	c.metrics.register(deps.Registerer, c)
 	c.release = sync.OnceValue(undo.close)
 	return c, nil

@@ -42,6 +42,17 @@ func (c *Cluster) membersAt(now time.Time) []Member {
 	return members
 }
 
+// othersAlive are the other nodes, as far as gossip hears of them.
+func (c *Cluster) othersAlive() []store.NodeID {
+	var others []store.NodeID
+	for _, n := range c.state.Nodes() {
+		if n.ID != c.Self() && c.gossip.sees(n.ID) {
+			others = append(others, n.ID)
+		}
+	}
+	return others
+}
+
 // seen is what gossip says of a node, and whether it is to be left.
 func (c *Cluster) seen(id store.NodeID, now time.Time) (MemberState, Load) {
 	state, load := c.gossip.state(id, now)

@@ -40,7 +40,7 @@ func (n *Node) openSignaling() error {
 		return err
 	}
 	deps := signaling.Deps{
-		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), HomesOf: n.homes, EdgesOf: n.edgesOf, Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()},
+		Self: n.cluster.Self(), Engine: mcu.Real(n.engine), Places: n.places(), HomesOf: n.homes, EdgesOf: n.edgesOf, Nodes: nodes{n.cluster}, Peers: peers{n.cluster.RPC()}, Guesses: n.cluster.Guesses(),
 		Seal:     func(purpose string) signaling.Sealer { return n.cluster.Sealer(purpose) },
 		Backends: n.backends, Registry: registry, Logger: n.log, Registerer: n.registry,
 	}
@@ -51,7 +51,7 @@ func (n *Node) openSignaling() error {
 		deps.Embedded, n.book = asker{n.forward}, asker{n.forward}
 	default:
 		n.api, err = api.New(api.Config{PublicURL: n.cfg.HTTP.PublicURL, Dev: n.cfg.Node.Dev, TURN: cfg.TURN}, api.Deps{
-			DB: n.state.DB(), Proposer: n.cluster, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n},
+			DB: n.state.DB(), Proposer: n.cluster, Sealer: n.cluster.Sealer("api"), Places: homes{n}, Calls: calls{n}, Guesses: n.cluster.Guesses(),
 			Origins: n.origins, ServedAt: n.servedAt, Logger: n.log, Registerer: n.registry,
 		})
 		if err != nil {

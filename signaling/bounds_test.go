@@ -21,7 +21,7 @@ import (
 func lonely(t testing.TB) *Hub {
 	t.Helper()
 	h, err := NewHub(Config{}, Deps{
-		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{},
+		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{}, Guesses: alone{},
 		Seal: func(string) Sealer { return alone{} }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

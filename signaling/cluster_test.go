@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/talkd/talkd/cluster/guesses"
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
@@ -64,6 +65,7 @@ type testNode struct {
 	crowded atomic.Bool // what Admit says
 	metrics *prometheus.Registry
 	media   *fakeEngine
+	guesses *guesses.Book
 
 	view   map[store.RoomID]store.Home // guarded by c.mu; what this node knows
 	feed   chan store.Event
@@ -156,8 +158,10 @@ func (n *testNode) start(lis net.Listener, options []option) {
 		Dev:            true,
 		InternalSecret: internalSecret,
 	}
+	n.guesses = guesses.New(guesses.Config{Peers: n, Others: n.othersAlive})
+	n.guesses.Register(n.rpc)
 	deps := signaling.Deps{
-		Self: n.id, Engine: n.media, Places: n, Nodes: n, Peers: n,
+		Self: n.id, Engine: n.media, Places: n, Nodes: n, Peers: n, Guesses: n.guesses,
 		Seal:     func(purpose string) signaling.Sealer { return newSealer(purpose) },
 		Backends: client, Registry: registry,
 		Logger:     n.c.log,
@@ -182,6 +186,7 @@ func (n *testNode) run() {
 		defer close(n.stopped)
 		var wg sync.WaitGroup
 		wg.Go(func() { n.learn(ctx) })
+		wg.Go(func() { _ = n.guesses.Run(ctx) }) // it never fails
 		defer wg.Wait()
 		if err := n.hub.Run(ctx); err != nil {
 			n.c.t.Errorf("run: %v", err)
@@ -418,6 +423,16 @@ func (n *testNode) Nodes() []signaling.Node {
 		})
 	}
 	return list
+}
+
+func (n *testNode) othersAlive() []store.NodeID {
+	var others []store.NodeID
+	for _, other := range n.c.nodes {
+		if other != n && other.alive.Load() {
+			others = append(others, other.id)
+		}
+	}
+	return others
 }
 
 func (n *testNode) Changed() (<-chan struct{}, func()) {

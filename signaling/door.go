@@ -181,6 +181,19 @@ func (h *Hub) removeConn(c *conn) {
 	h.metrics.conns.Set(float64(len(h.conns)))
 }
 
+// prefixOf is what one customer of a provider has: an IPv4 address, or a /64.
+func prefixOf(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // trusts tells whether an address is not slowed down: loopback, of a development
 // node.
 func (h *Hub) trusts(a netip.Addr) bool { return h.cfg.Dev && a.IsLoopback() }

@@ -7,8 +7,11 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// Throttled tells whether hellos of an address are refused unseen.
-func (h *Hub) Throttled(a netip.Addr) bool { return !h.throttle.allowed(a) }
+// Throttled tells whether hellos with guessed resume ids are refused unseen.
+func (h *Hub) Throttled(a netip.Addr) bool { return h.deps.Guesses.Wait(doorHello, "resume", a) > 0 }
+
+// DoorHello is where hellos guess.
+const DoorHello = doorHello
 
 // ProbeUntil is a ticket of a probe that is good until then.
 func ProbeUntil(h *Hub, expires time.Time) string { return h.seals.probe(expires) }

@@ -3,7 +3,9 @@ package signaling
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -31,6 +33,8 @@ func (alone) Watch() (<-chan store.Event, func())                 { return make(
 func (alone) Nodes() []Node                                       { return nil }
 func (alone) Changed() (<-chan struct{}, func())                  { return make(chan struct{}), func() {} }
 func (alone) Dial(store.NodeID) (grpc.ClientConnInterface, error) { return nil, errClosed }
+func (alone) Wait(_, _ string, _ netip.Addr) time.Duration        { return 0 }
+func (alone) Wrong(_, _ string, _ netip.Addr)                     {}
 func (alone) PeerID(context.Context) (store.NodeID, bool)         { return "", false }
 func (alone) Seal(plain []byte) string                            { return string(plain) }
 func (alone) Open(sealed string) ([]byte, error)                  { return []byte(sealed), nil }
@@ -64,7 +68,6 @@ func FuzzFrame(f *testing.F) {
 		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}}}},
 		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}, Route: 1}}},
 		{Body: &signalpb.Frame_User{User: &signalpb.User{UserIds: []string{"u"}, Origin: "n3", Number: 1}}},
-		{Body: &signalpb.Frame_Guesses{Guesses: &signalpb.Guesses{From: []*signalpb.Guess{{Prefix: []byte{192, 0, 2, 0, 24}, Times: 1}}}}},
 		{Body: &signalpb.Frame_Warming{Warming: &signalpb.Warming{Session: "s", Node: "n3"}}},
 		{Body: &signalpb.Frame_State{State: &signalpb.State{Session: "s", InCall: 9, Flags: 1}}},
 		{Body: &signalpb.Frame_Watch{Watch: &signalpb.Watch{}}},
@@ -86,7 +89,7 @@ func FuzzFrame(f *testing.F) {
 		f.Add(raw)
 	}
 	h, err := NewHub(Config{}, Deps{
-		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{},
+		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{}, Guesses: alone{},
 		Seal: func(string) Sealer { return alone{} }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // hello gives a connection its session: a new one, one that is taken up again,
 // or one that moves here.
 func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
-	throttled := !h.trusts(c.addr)
-	if throttled && !h.throttle.allowed(c.addr) {
+	throttled, guess := !h.trusts(c.addr), h.guessOf(m.Hello)
+	if throttled && h.deps.Guesses.Wait(doorHello, guess, c.addr) > 0 {
 		c.say(wire.ErrorReply(m.ID, wire.ErrTooManyRequests))
 		c.close(websocket.StatusTryAgainLater)
 		return
@@ -45,11 +45,33 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		return
 	}
 	if throttled && guessed(err) {
-		h.throttle.failed(c.addr)
+		h.deps.Guesses.Wrong(doorHello, guess, c.addr)
 	}
 	h.metrics.hello(false)
 	h.log.Debug("hello refused", keyError, logged(err))
 	c.say(wire.ErrorReply(m.ID, err))
+}
+
+// doorHello is where hellos guess, as guesses.Hello has it.
+const doorHello = "hello"
+
+// guessOf is what a hello might guess: who tries one thing does not keep those out who
+// come, from the same network, with another, or from another Nextcloud.
+func (h *Hub) guessOf(m *wire.Hello) string {
+	if m.ResumeID != "" {
+		return "resume"
+	}
+	kind := m.Auth.Kind()
+	switch kind {
+	case wire.AuthClient, wire.AuthFederation:
+		if id, err := h.backendOf(m.Auth.URL); err == nil {
+			return kind + " " + string(id)
+		}
+	case wire.AuthTicket, wire.AuthInternal, wire.AuthProbe:
+	default:
+		return "" // refused whatever it says
+	}
+	return kind
 }
 
 // guessed tells whether a hello was refused for something that could be found by

@@ -40,7 +40,6 @@ type Hub struct {
 	metrics    *metrics
 	mcuMetrics *mcu.Metrics
 	seals      seals
-	throttle   *throttle
 	used       *usedTickets
 	handler    http.Handler
 	writers    writers
@@ -107,7 +106,6 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		metrics:     m,
 		mcuMetrics:  desks,
 		seals:       newSeals(deps.Seal),
-		throttle:    newThrottle(),
 		used:        newUsedTickets(),
 		life:        rand.Uint64(),
 		moves:       newMoves(cfg.MovesAtOnce),
@@ -213,8 +211,6 @@ func (h *Hub) housekeeping() {
 	}
 	h.tellCensus(now)
 	h.used.expire(now)
-	h.throttle.expire(now)
-	h.tellGuesses()
 	h.metrics.move(moveLate, h.moves.expire(now))
 	h.sendAll()
 }

@@ -44,7 +44,7 @@ func TestLeavesHoldNobodyUp(t *testing.T) {
 	}
 	t.Cleanup(client.Close)
 	h, err := NewHub(Config{}, Deps{
-		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{}, Backends: client, Registry: registry,
+		Self: "n1", Engine: alone{}, Places: alone{}, Nodes: alone{}, Peers: alone{}, Guesses: alone{}, Backends: client, Registry: registry,
 		Seal: func(string) Sealer { return alone{} }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -177,6 +177,14 @@ type Embedded interface {
 	LeaveRoom(context.Context, backend.RoomRequest) error
 }
 
+// Guesses counts wrong guesses of secrets, at all nodes as one; met by guesses.Book.
+type Guesses interface {
+	// Wait is how long the network of an address has to wait before what it says may be
+	// compared with a secret; 0: not at all.
+	Wait(door, subject string, from netip.Addr) time.Duration
+	Wrong(door, subject string, from netip.Addr)
+}
+
 // Deps are what the Hub needs of the others.
 type Deps struct {
 	Self   store.NodeID
@@ -190,6 +198,7 @@ type Deps struct {
 	EdgesOf    func(store.RoomID) []store.NodeID
 	Nodes      Nodes
 	Peers      Peers
+	Guesses    Guesses
 	Seal       func(purpose string) Sealer
 	Backends   *backend.Client   // nil: no Nextcloud is served
 	Registry   *backend.Registry // of the same instances
@@ -199,7 +208,7 @@ type Deps struct {
 }
 
 func (d Deps) validate() error {
-	if d.Self == "" || d.Engine == nil || d.Places == nil || d.Nodes == nil || d.Peers == nil || d.Seal == nil || d.Logger == nil {
+	if d.Self == "" || d.Engine == nil || d.Places == nil || d.Nodes == nil || d.Peers == nil || d.Guesses == nil || d.Seal == nil || d.Logger == nil {
 		return errors.New("signaling: a dependency is missing")
 	}
 	if (d.Backends == nil) != (d.Registry == nil) {

@@ -2,7 +2,6 @@ package signaling
 
 import (
 	"errors"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -87,8 +86,6 @@ func (h *Hub) receive(from store.NodeID, f *signalpb.Frame) error {
 		h.direct(body.Direct, from)
 	case *signalpb.Frame_Census:
 		h.heardCensus(from, body.Census)
-	case *signalpb.Frame_Guesses:
-		h.throttle.heard(body.Guesses, time.Now())
 	case *signalpb.Frame_Attach, *signalpb.Frame_Join, *signalpb.Frame_Leave, *signalpb.Frame_Announce,
 		*signalpb.Frame_Withdraw, *signalpb.Frame_Say, *signalpb.Frame_Takeover, *signalpb.Frame_Watch, *signalpb.Frame_State:
 		answer, err := h.fromEdge(from, f)

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/talkd/talkd/signaling"
+	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/signalingtest"
 	"github.com/talkd/talkd/signaling/wire"
 )
@@ -341,6 +342,39 @@ func TestThrottleOfTheCluster(t *testing.T) {
 	}
 	if c.nodes[2].hub.Throttled(netip.MustParseAddr("192.0.2.1")) {
 		t.Error("another address is slowed down")
+	}
+	c.come(c.nodes[2], "alice") // with something else, from the same network
+}
+
+// TestThrottleComesFirst: while somebody has to wait nothing is compared, not even the
+// right secret; when the pause is over it is.
+func TestThrottleComesFirst(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.Dev = false })
+	say := func(secret string) wire.ServerMessage {
+		random := "0123456789abcdef0123456789abcdef"
+		params, err := json.Marshal(wire.InternalAuth{Random: random, Token: backend.Checksum([]byte(secret), random, nil), Backend: c.nextcloud.URL()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := signalingtest.Dial(t, c.nodes[0].url())
+		client.Welcome()
+		return client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: &wire.Hello{
+			Version: wire.Version, Auth: &wire.Auth{Type: wire.AuthInternal, Params: params},
+		}})
+	}
+	for i := range 40 {
+		if answer := say("a guess"); answer.Error == nil || answer.Error.Code != wire.CodeInvalidToken {
+			t.Fatalf("guess %d: %s", i, wire.Encode(answer))
+		}
+	}
+	if answer := say(internalSecret); answer.Error == nil || answer.Error.Code != wire.CodeTooManyRequests {
+		t.Errorf("the right secret in the pause: %s", wire.Encode(answer))
+	}
+	eventually(t, "the end of the pause", func() bool {
+		return c.nodes[0].guesses.Wait(signaling.DoorHello, wire.AuthInternal, netip.MustParseAddr("127.0.0.1")) == 0
+	})
+	if answer := say(internalSecret); answer.Hello == nil {
+		t.Errorf("the right secret: %s", wire.Encode(answer))
 	}
 }
 

@@ -3,7 +3,9 @@ package signaling
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/talkd/talkd/signaling/wire"
@@ -18,6 +20,9 @@ const (
 	paramJanusKey = "api"
 )
 
+// doorTURNKey is where API keys are guessed, as guesses.TURNKey has it.
+const doorTURNKey = "turn_key"
+
 // turnReply is the answer of GET /turn/credentials (draft-uberti-behave-turn-rest-00).
 type turnReply struct {
 	Username string   `json:"username"`
@@ -30,11 +35,14 @@ type turnReply struct {
 // recorder, which know the key, get credentials for the TURN servers.
 func (h *Hub) turnCredentials(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	status, answer := h.takeTURNRequest(r)
+	status, answer, wait := h.takeTURNRequest(r)
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	}
 	h.writeJSON(w, status, answer)
 }
 
-func (h *Hub) takeTURNRequest(r *http.Request) (status int, answer any) {
+func (h *Hub) takeTURNRequest(r *http.Request) (status int, answer any, retry time.Duration) {
 	query, from := r.URL.Query(), remoteAddr(r)
 	key := query.Get(paramTURNKey)
 	if key == "" {
@@ -45,20 +53,27 @@ func (h *Hub) takeTURNRequest(r *http.Request) (status int, answer any) {
 	}
 	switch {
 	case query.Get("service") != "turn" || key == "":
-		return http.StatusBadRequest, &wire.Error{Code: "invalid_request", Message: "service=turn and an API key are wanted"}
+		return http.StatusBadRequest, &wire.Error{Code: "invalid_request", Message: "service=turn and an API key are wanted"}, 0
 	case !h.cfg.TURN.Relay() || h.cfg.TURNKey == "":
-		return http.StatusNotFound, &wire.Error{Code: "no_turn", Message: "no TURN server is configured, or no key to it"}
-	case !h.trusts(from) && !h.throttle.allowed(from):
-		return http.StatusTooManyRequests, wire.ErrorFor(wire.ErrTooManyRequests)
-	case !sameKey(key, h.cfg.TURNKey):
-		h.throttle.failed(from)
-		return http.StatusForbidden, &wire.Error{Code: "invalid_key", Message: "another API key is wanted"}
+		return http.StatusNotFound, &wire.Error{Code: "no_turn", Message: "no TURN server is configured, or no key to it"}, 0
+	}
+	guesses := !h.trusts(from)
+	if guesses {
+		if wait := h.deps.Guesses.Wait(doorTURNKey, "", from); wait > 0 {
+			return http.StatusTooManyRequests, wire.ErrorFor(wire.ErrTooManyRequests), wait
+		}
+	}
+	if !sameKey(key, h.cfg.TURNKey) {
+		if guesses {
+			h.deps.Guesses.Wrong(doorTURNKey, "", from)
+		}
+		return http.StatusForbidden, &wire.Error{Code: "invalid_key", Message: "another API key is wanted"}, 0
 	}
 	c, err := h.cfg.TURN.Credentials(query.Get("username"), time.Now())
 	if err != nil {
-		return http.StatusBadRequest, &wire.Error{Code: "invalid_request", Message: err.Error()}
+		return http.StatusBadRequest, &wire.Error{Code: "invalid_request", Message: err.Error()}, 0
 	}
-	return http.StatusOK, turnReply{c.Username, c.Password, int64(c.TTL.Seconds()), turn.Texts(c.URIs)}
+	return http.StatusOK, turnReply{c.Username, c.Password, int64(c.TTL.Seconds()), turn.Texts(c.URIs)}, 0
 }
 
 // sameKey takes as long whatever they share.

@@ -227,7 +227,6 @@ type Frame struct {
 	//	*Frame_Direct
 	//	*Frame_Census
 	//	*Frame_At
-	//	*Frame_Guesses
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -559,15 +558,6 @@ func (x *Frame) GetAt() *At {
 	return nil
 }
 
-func (x *Frame) GetGuesses() *Guesses {
-	if x != nil {
-		if x, ok := x.Body.(*Frame_Guesses); ok {
-			return x.Guesses
-		}
-	}
-	return nil
-}
-
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -692,10 +682,6 @@ type Frame_At struct {
 	At *At `protobuf:"bytes,43,opt,name=at,proto3,oneof"`
 }
 
-type Frame_Guesses struct {
-	Guesses *Guesses `protobuf:"bytes,44,opt,name=guesses,proto3,oneof"`
-}
-
 func (*Frame_Attach) isFrame_Body() {}
 
 func (*Frame_Join) isFrame_Body() {}
@@ -753,8 +739,6 @@ func (*Frame_Direct) isFrame_Body() {}
 func (*Frame_Census) isFrame_Body() {}
 
 func (*Frame_At) isFrame_Body() {}
-
-func (*Frame_Guesses) isFrame_Body() {}
 
 // Member is a session in a room.
 type Member struct {
@@ -2513,103 +2497,6 @@ func (x *Direct) GetNumber() uint64 {
 	return 0
 }
 
-// Guesses are hellos that were refused at the sender, by the addresses they came from.
-type Guesses struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          []*Guess               `protobuf:"bytes,1,rep,name=from,proto3" json:"from,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Guesses) Reset() {
-	*x = Guesses{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Guesses) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Guesses) ProtoMessage() {}
-
-func (x *Guesses) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Guesses.ProtoReflect.Descriptor instead.
-func (*Guesses) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
-}
-
-func (x *Guesses) GetFrom() []*Guess {
-	if x != nil {
-		return x.From
-	}
-	return nil
-}
-
-type Guess struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prefix        []byte                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"` // netip.Prefix
-	Times         uint32                 `protobuf:"varint,2,opt,name=times,proto3" json:"times,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Guess) Reset() {
-	*x = Guess{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Guess) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Guess) ProtoMessage() {}
-
-func (x *Guess) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Guess.ProtoReflect.Descriptor instead.
-func (*Guess) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
-}
-
-func (x *Guess) GetPrefix() []byte {
-	if x != nil {
-		return x.Prefix
-	}
-	return nil
-}
-
-func (x *Guess) GetTimes() uint32 {
-	if x != nil {
-		return x.Times
-	}
-	return 0
-}
-
 type NotifyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Room          *Room                  `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
@@ -2621,7 +2508,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2520,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2533,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NotifyRequest) GetRoom() *Room {
@@ -2680,7 +2567,7 @@ type NotifyReply struct {
 
 func (x *NotifyReply) Reset() {
 	*x = NotifyReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2579,7 @@ func (x *NotifyReply) String() string {
 func (*NotifyReply) ProtoMessage() {}
 
 func (x *NotifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2592,7 @@ func (x *NotifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyReply.ProtoReflect.Descriptor instead.
 func (*NotifyReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NotifyReply) GetOutcome() Outcome {
@@ -2732,7 +2619,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2631,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2644,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusRequest) GetRoom() *Room {
@@ -2785,7 +2672,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +2684,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +2697,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusReply) GetOutcome() Outcome {
@@ -2844,7 +2731,7 @@ type HandoverRequest struct {
 
 func (x *HandoverRequest) Reset() {
 	*x = HandoverRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +2743,7 @@ func (x *HandoverRequest) String() string {
 func (*HandoverRequest) ProtoMessage() {}
 
 func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +2756,7 @@ func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
 func (*HandoverRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HandoverRequest) GetSession() string {
@@ -2897,7 +2784,7 @@ type WarmRequest struct {
 
 func (x *WarmRequest) Reset() {
 	*x = WarmRequest{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +2796,7 @@ func (x *WarmRequest) String() string {
 func (*WarmRequest) ProtoMessage() {}
 
 func (x *WarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +2809,7 @@ func (x *WarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
 func (*WarmRequest) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WarmRequest) GetSession() string {
@@ -2962,7 +2849,7 @@ type WarmReply struct {
 
 func (x *WarmReply) Reset() {
 	*x = WarmReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +2861,7 @@ func (x *WarmReply) String() string {
 func (*WarmReply) ProtoMessage() {}
 
 func (x *WarmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +2874,7 @@ func (x *WarmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarmReply.ProtoReflect.Descriptor instead.
 func (*WarmReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WarmReply) GetSession() *HandoverReply {
@@ -3060,7 +2947,7 @@ type DialoutQuestion struct {
 
 func (x *DialoutQuestion) Reset() {
 	*x = DialoutQuestion{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +2959,7 @@ func (x *DialoutQuestion) String() string {
 func (*DialoutQuestion) ProtoMessage() {}
 
 func (x *DialoutQuestion) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +2972,7 @@ func (x *DialoutQuestion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialoutQuestion.ProtoReflect.Descriptor instead.
 func (*DialoutQuestion) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DialoutQuestion) GetRoom() *Room {
@@ -3142,7 +3029,7 @@ type DialoutReply struct {
 
 func (x *DialoutReply) Reset() {
 	*x = DialoutReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3041,7 @@ func (x *DialoutReply) String() string {
 func (*DialoutReply) ProtoMessage() {}
 
 func (x *DialoutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3054,7 @@ func (x *DialoutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialoutReply.ProtoReflect.Descriptor instead.
 func (*DialoutReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{36}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DialoutReply) GetFound() bool {
@@ -3214,7 +3101,7 @@ type HandoverReply struct {
 
 func (x *HandoverReply) Reset() {
 	*x = HandoverReply{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3113,7 @@ func (x *HandoverReply) String() string {
 func (*HandoverReply) ProtoMessage() {}
 
 func (x *HandoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3126,7 @@ func (x *HandoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandoverReply.ProtoReflect.Descriptor instead.
 func (*HandoverReply) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{37}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *HandoverReply) GetOutcome() Outcome {
@@ -3316,7 +3203,7 @@ type FrontFrame struct {
 
 func (x *FrontFrame) Reset() {
 	*x = FrontFrame{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3215,7 @@ func (x *FrontFrame) String() string {
 func (*FrontFrame) ProtoMessage() {}
 
 func (x *FrontFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3228,7 @@ func (x *FrontFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontFrame.ProtoReflect.Descriptor instead.
 func (*FrontFrame) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{38}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FrontFrame) GetBody() isFrontFrame_Body {
@@ -3439,7 +3326,7 @@ type FrontOpen struct {
 
 func (x *FrontOpen) Reset() {
 	*x = FrontOpen{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3338,7 @@ func (x *FrontOpen) String() string {
 func (*FrontOpen) ProtoMessage() {}
 
 func (x *FrontOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3351,7 @@ func (x *FrontOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpen.ProtoReflect.Descriptor instead.
 func (*FrontOpen) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{39}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FrontOpen) GetSession() string {
@@ -3541,7 +3428,7 @@ type FrontOpened struct {
 
 func (x *FrontOpened) Reset() {
 	*x = FrontOpened{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[40]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3553,7 +3440,7 @@ func (x *FrontOpened) String() string {
 func (*FrontOpened) ProtoMessage() {}
 
 func (x *FrontOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[40]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3566,7 +3453,7 @@ func (x *FrontOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontOpened.ProtoReflect.Descriptor instead.
 func (*FrontOpened) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{40}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FrontOpened) GetOutcome() Outcome {
@@ -3613,7 +3500,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[41]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3512,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[41]
+	mi := &file_signaling_internal_signalpb_signaling_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3525,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{41}
+	return file_signaling_internal_signalpb_signaling_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Resume) GetSession() string {
@@ -3739,7 +3626,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"+signaling/internal/signalpb/signaling.proto\x12\x12talkd.signaling.v1\"4\n" +
 	"\x04Room\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xe9\f\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xb6\f\n" +
 	"\x05Frame\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
@@ -3776,9 +3663,8 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x04user\x18( \x01(\v2\x18.talkd.signaling.v1.UserH\x00R\x04user\x124\n" +
 	"\x06direct\x18) \x01(\v2\x1a.talkd.signaling.v1.DirectH\x00R\x06direct\x124\n" +
 	"\x06census\x18* \x01(\v2\x1a.talkd.signaling.v1.CensusH\x00R\x06census\x12(\n" +
-	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02at\x127\n" +
-	"\aguesses\x18, \x01(\v2\x1b.talkd.signaling.v1.GuessesH\x00R\aguessesB\x06\n" +
-	"\x04body\"\xf7\x03\n" +
+	"\x02at\x18+ \x01(\v2\x16.talkd.signaling.v1.AtH\x00R\x02atB\x06\n" +
+	"\x04bodyJ\x04\b,\x10-\"\xf7\x03\n" +
 	"\x06Member\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04edge\x18\x02 \x01(\tR\x04edge\x12 \n" +
@@ -3939,12 +3825,7 @@ const file_signaling_internal_signalpb_signaling_proto_rawDesc = "" +
 	"\x05frame\x18\x02 \x01(\fR\x05frame\x12\x18\n" +
 	"\abackend\x18\x03 \x01(\tR\abackend\x12\x16\n" +
 	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x16\n" +
-	"\x06number\x18\x05 \x01(\x04R\x06number\"8\n" +
-	"\aGuesses\x12-\n" +
-	"\x04from\x18\x01 \x03(\v2\x19.talkd.signaling.v1.GuessR\x04from\"5\n" +
-	"\x05Guess\x12\x16\n" +
-	"\x06prefix\x18\x01 \x01(\fR\x06prefix\x12\x14\n" +
-	"\x05times\x18\x02 \x01(\rR\x05times\"m\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\"m\n" +
 	"\rNotifyRequest\x12,\n" +
 	"\x04room\x18\x01 \x01(\v2\x18.talkd.signaling.v1.RoomR\x04room\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
@@ -4067,7 +3948,7 @@ func file_signaling_internal_signalpb_signaling_proto_rawDescGZIP() []byte {
 }
 
 var file_signaling_internal_signalpb_signaling_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_signaling_internal_signalpb_signaling_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(Outcome)(0),             // 0: talkd.signaling.v1.Outcome
 	(Refused_Reason)(0),      // 1: talkd.signaling.v1.Refused.Reason
@@ -4097,24 +3978,22 @@ var file_signaling_internal_signalpb_signaling_proto_goTypes = []any{
 	(*UserName)(nil),         // 25: talkd.signaling.v1.UserName
 	(*Census)(nil),           // 26: talkd.signaling.v1.Census
 	(*Direct)(nil),           // 27: talkd.signaling.v1.Direct
-	(*Guesses)(nil),          // 28: talkd.signaling.v1.Guesses
-	(*Guess)(nil),            // 29: talkd.signaling.v1.Guess
-	(*NotifyRequest)(nil),    // 30: talkd.signaling.v1.NotifyRequest
-	(*NotifyReply)(nil),      // 31: talkd.signaling.v1.NotifyReply
-	(*StatusRequest)(nil),    // 32: talkd.signaling.v1.StatusRequest
-	(*StatusReply)(nil),      // 33: talkd.signaling.v1.StatusReply
-	(*HandoverRequest)(nil),  // 34: talkd.signaling.v1.HandoverRequest
-	(*WarmRequest)(nil),      // 35: talkd.signaling.v1.WarmRequest
-	(*WarmReply)(nil),        // 36: talkd.signaling.v1.WarmReply
-	(*DialoutQuestion)(nil),  // 37: talkd.signaling.v1.DialoutQuestion
-	(*DialoutReply)(nil),     // 38: talkd.signaling.v1.DialoutReply
-	(*HandoverReply)(nil),    // 39: talkd.signaling.v1.HandoverReply
-	(*FrontFrame)(nil),       // 40: talkd.signaling.v1.FrontFrame
-	(*FrontOpen)(nil),        // 41: talkd.signaling.v1.FrontOpen
-	(*FrontOpened)(nil),      // 42: talkd.signaling.v1.FrontOpened
-	(*Resume)(nil),           // 43: talkd.signaling.v1.Resume
-	nil,                      // 44: talkd.signaling.v1.SwitchTo.SessionsEntry
-	nil,                      // 45: talkd.signaling.v1.Census.SessionsEntry
+	(*NotifyRequest)(nil),    // 28: talkd.signaling.v1.NotifyRequest
+	(*NotifyReply)(nil),      // 29: talkd.signaling.v1.NotifyReply
+	(*StatusRequest)(nil),    // 30: talkd.signaling.v1.StatusRequest
+	(*StatusReply)(nil),      // 31: talkd.signaling.v1.StatusReply
+	(*HandoverRequest)(nil),  // 32: talkd.signaling.v1.HandoverRequest
+	(*WarmRequest)(nil),      // 33: talkd.signaling.v1.WarmRequest
+	(*WarmReply)(nil),        // 34: talkd.signaling.v1.WarmReply
+	(*DialoutQuestion)(nil),  // 35: talkd.signaling.v1.DialoutQuestion
+	(*DialoutReply)(nil),     // 36: talkd.signaling.v1.DialoutReply
+	(*HandoverReply)(nil),    // 37: talkd.signaling.v1.HandoverReply
+	(*FrontFrame)(nil),       // 38: talkd.signaling.v1.FrontFrame
+	(*FrontOpen)(nil),        // 39: talkd.signaling.v1.FrontOpen
+	(*FrontOpened)(nil),      // 40: talkd.signaling.v1.FrontOpened
+	(*Resume)(nil),           // 41: talkd.signaling.v1.Resume
+	nil,                      // 42: talkd.signaling.v1.SwitchTo.SessionsEntry
+	nil,                      // 43: talkd.signaling.v1.Census.SessionsEntry
 }
 var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	2,  // 0: talkd.signaling.v1.Frame.room:type_name -> talkd.signaling.v1.Room
@@ -4143,56 +4022,54 @@ var file_signaling_internal_signalpb_signaling_proto_depIdxs = []int32{
 	27, // 23: talkd.signaling.v1.Frame.direct:type_name -> talkd.signaling.v1.Direct
 	26, // 24: talkd.signaling.v1.Frame.census:type_name -> talkd.signaling.v1.Census
 	24, // 25: talkd.signaling.v1.Frame.at:type_name -> talkd.signaling.v1.At
-	28, // 26: talkd.signaling.v1.Frame.guesses:type_name -> talkd.signaling.v1.Guesses
-	5,  // 27: talkd.signaling.v1.Member.virtual:type_name -> talkd.signaling.v1.Virtual
-	4,  // 28: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
-	4,  // 29: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
-	14, // 30: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
-	8,  // 31: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
-	9,  // 32: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	8,  // 33: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
-	4,  // 34: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
-	3,  // 35: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
-	8,  // 36: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
-	9,  // 37: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
-	17, // 38: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
-	44, // 39: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
-	1,  // 40: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
-	25, // 41: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
-	25, // 42: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
-	45, // 43: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
-	29, // 44: talkd.signaling.v1.Guesses.from:type_name -> talkd.signaling.v1.Guess
-	2,  // 45: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 46: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	2,  // 47: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
-	0,  // 48: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	4,  // 49: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
-	2,  // 50: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
-	39, // 51: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
-	2,  // 52: talkd.signaling.v1.DialoutQuestion.room:type_name -> talkd.signaling.v1.Room
-	0,  // 53: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
-	41, // 54: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
-	42, // 55: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
-	0,  // 56: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
-	3,  // 57: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
-	30, // 58: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
-	32, // 59: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
-	34, // 60: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
-	40, // 61: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
-	35, // 62: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
-	37, // 63: talkd.signaling.v1.Signaling.Dialout:input_type -> talkd.signaling.v1.DialoutQuestion
-	3,  // 64: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
-	31, // 65: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
-	33, // 66: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
-	39, // 67: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
-	40, // 68: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
-	36, // 69: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
-	38, // 70: talkd.signaling.v1.Signaling.Dialout:output_type -> talkd.signaling.v1.DialoutReply
-	64, // [64:71] is the sub-list for method output_type
-	57, // [57:64] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	5,  // 26: talkd.signaling.v1.Member.virtual:type_name -> talkd.signaling.v1.Virtual
+	4,  // 27: talkd.signaling.v1.Attach.own:type_name -> talkd.signaling.v1.Member
+	4,  // 28: talkd.signaling.v1.Attach.known:type_name -> talkd.signaling.v1.Member
+	14, // 29: talkd.signaling.v1.Attach.unheard:type_name -> talkd.signaling.v1.Say
+	8,  // 30: talkd.signaling.v1.Attach.transient:type_name -> talkd.signaling.v1.Transient
+	9,  // 31: talkd.signaling.v1.Attach.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	8,  // 32: talkd.signaling.v1.Say.transient:type_name -> talkd.signaling.v1.Transient
+	4,  // 33: talkd.signaling.v1.Snapshot.members:type_name -> talkd.signaling.v1.Member
+	3,  // 34: talkd.signaling.v1.Snapshot.missed:type_name -> talkd.signaling.v1.Frame
+	8,  // 35: talkd.signaling.v1.Snapshot.transient:type_name -> talkd.signaling.v1.Transient
+	9,  // 36: talkd.signaling.v1.Snapshot.transient_version:type_name -> talkd.signaling.v1.TransientVersion
+	17, // 37: talkd.signaling.v1.Users.users:type_name -> talkd.signaling.v1.UserState
+	42, // 38: talkd.signaling.v1.SwitchTo.sessions:type_name -> talkd.signaling.v1.SwitchTo.SessionsEntry
+	1,  // 39: talkd.signaling.v1.Refused.reason:type_name -> talkd.signaling.v1.Refused.Reason
+	25, // 40: talkd.signaling.v1.At.here:type_name -> talkd.signaling.v1.UserName
+	25, // 41: talkd.signaling.v1.At.gone:type_name -> talkd.signaling.v1.UserName
+	43, // 42: talkd.signaling.v1.Census.sessions:type_name -> talkd.signaling.v1.Census.SessionsEntry
+	2,  // 43: talkd.signaling.v1.NotifyRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 44: talkd.signaling.v1.NotifyReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	2,  // 45: talkd.signaling.v1.StatusRequest.room:type_name -> talkd.signaling.v1.Room
+	0,  // 46: talkd.signaling.v1.StatusReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	4,  // 47: talkd.signaling.v1.StatusReply.sessions:type_name -> talkd.signaling.v1.Member
+	2,  // 48: talkd.signaling.v1.WarmRequest.room:type_name -> talkd.signaling.v1.Room
+	37, // 49: talkd.signaling.v1.WarmReply.session:type_name -> talkd.signaling.v1.HandoverReply
+	2,  // 50: talkd.signaling.v1.DialoutQuestion.room:type_name -> talkd.signaling.v1.Room
+	0,  // 51: talkd.signaling.v1.HandoverReply.outcome:type_name -> talkd.signaling.v1.Outcome
+	39, // 52: talkd.signaling.v1.FrontFrame.open:type_name -> talkd.signaling.v1.FrontOpen
+	40, // 53: talkd.signaling.v1.FrontFrame.opened:type_name -> talkd.signaling.v1.FrontOpened
+	0,  // 54: talkd.signaling.v1.FrontOpened.outcome:type_name -> talkd.signaling.v1.Outcome
+	3,  // 55: talkd.signaling.v1.Signaling.Link:input_type -> talkd.signaling.v1.Frame
+	28, // 56: talkd.signaling.v1.Signaling.Notify:input_type -> talkd.signaling.v1.NotifyRequest
+	30, // 57: talkd.signaling.v1.Signaling.Status:input_type -> talkd.signaling.v1.StatusRequest
+	32, // 58: talkd.signaling.v1.Signaling.Handover:input_type -> talkd.signaling.v1.HandoverRequest
+	38, // 59: talkd.signaling.v1.Signaling.Front:input_type -> talkd.signaling.v1.FrontFrame
+	33, // 60: talkd.signaling.v1.Signaling.Warm:input_type -> talkd.signaling.v1.WarmRequest
+	35, // 61: talkd.signaling.v1.Signaling.Dialout:input_type -> talkd.signaling.v1.DialoutQuestion
+	3,  // 62: talkd.signaling.v1.Signaling.Link:output_type -> talkd.signaling.v1.Frame
+	29, // 63: talkd.signaling.v1.Signaling.Notify:output_type -> talkd.signaling.v1.NotifyReply
+	31, // 64: talkd.signaling.v1.Signaling.Status:output_type -> talkd.signaling.v1.StatusReply
+	37, // 65: talkd.signaling.v1.Signaling.Handover:output_type -> talkd.signaling.v1.HandoverReply
+	38, // 66: talkd.signaling.v1.Signaling.Front:output_type -> talkd.signaling.v1.FrontFrame
+	34, // 67: talkd.signaling.v1.Signaling.Warm:output_type -> talkd.signaling.v1.WarmReply
+	36, // 68: talkd.signaling.v1.Signaling.Dialout:output_type -> talkd.signaling.v1.DialoutReply
+	62, // [62:69] is the sub-list for method output_type
+	55, // [55:62] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_signaling_internal_signalpb_signaling_proto_init() }
@@ -4230,10 +4107,9 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 		(*Frame_Direct)(nil),
 		(*Frame_Census)(nil),
 		(*Frame_At)(nil),
-		(*Frame_Guesses)(nil),
 	}
 	file_signaling_internal_signalpb_signaling_proto_msgTypes[15].OneofWrappers = []any{}
-	file_signaling_internal_signalpb_signaling_proto_msgTypes[38].OneofWrappers = []any{
+	file_signaling_internal_signalpb_signaling_proto_msgTypes[36].OneofWrappers = []any{
 		(*FrontFrame_Open)(nil),
 		(*FrontFrame_Opened)(nil),
 		(*FrontFrame_Frame)(nil),
@@ -4245,7 +4121,7 @@ func file_signaling_internal_signalpb_signaling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_signaling_internal_signalpb_signaling_proto_rawDesc), len(file_signaling_internal_signalpb_signaling_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   44,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
