@@ -37,12 +37,13 @@ func (r *replica) spread(to []*Session, frame []byte) {
 	if atOnce {
 		return
 	}
-	switch p.said++; {
-	case p.said == fullPortion:
+	p.said++
+	switch p.said {
+	case fullPortion:
 		p.timer.Stop()
 		*p = portions{last: now}
 		r.wakeHere()
-	case p.said == 1:
+	case 1:
 		p.timer = time.AfterFunc(hold, r.release)
 	}
 }
