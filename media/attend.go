@@ -17,8 +17,9 @@ const (
 	reporterSSRC = 1
 )
 
-// attend tells the publisher what arrives, until the connection ends.
-func (p *Publisher) attend(bitrate int) {
+// attend tells the publisher what arrives, and follows its limit, until the connection
+// ends.
+func (p *Publisher) attend() {
 	rounds := newRounds(arrivalInterval)
 	defer rounds.Stop()
 	var next time.Time // of a receiver report
@@ -31,7 +32,7 @@ func (p *Publisher) attend(bitrate int) {
 			var packets []rtcp.Packet
 			if !now.Before(next) {
 				next = now.Add(receptionInterval - arrivalInterval/2)
-				packets = append(p.in.receptions(now), p.limit(bitrate)...)
+				packets = append(p.in.receptions(now), p.limit(p.review())...)
 				if p.unanswered(now) > p.e.net.patience.ended {
 					p.end(ErrConnection)
 				}

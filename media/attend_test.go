@@ -53,17 +53,22 @@ func heard[P rtcp.Packet](l *listener) (all []P) {
 // when they came, and what bitrate is wanted.
 func TestPublisherIsToldWhatArrives(t *testing.T) {
 	t.Parallel()
-	e := engine(t, media.Config{MaxStreamBitrate: 700_000}, media.Deps{})
+	e := engine(t, media.Config{MaxStreamBitrate: 900_000}, media.Deps{})
 	numbers, err := twcc.NewHeaderExtensionInterceptor()
 	if err != nil {
 		t.Fatal(err)
 	}
 	hears := &listener{}
 	loss := &lossyNetwork{lost: new(atomic.Uint64), loses: func(n uint64) bool { return n%4 == 0 }}
-	sender, _ := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{
+	var limit atomic.Int64
+	limit.Store(800_000)
+	sender, _ := offerFor(t, e, mediatest.PublisherConfig{
 		Audio: true, Video: true, Stream: 42,
 		Options: mediatest.Options{NoRTX: true, Interceptors: []interceptor.Factory{loss, numbers, hears}},
-	})
+	}, media.PublishRequest{ID: pubID("a", 1), MaxBitrate: func() int { return int(limit.Load()) }, Bitrate: 700_000})
+	if err := sender.Connected(within(t)); err != nil {
+		t.Fatal(err)
+	}
 	sender.Start()
 	told := func() bool {
 		streams, reported := map[uint32]bool{}, false
@@ -89,6 +94,18 @@ func TestPublisherIsToldWhatArrives(t *testing.T) {
 	for ctx := within(t); !told(); {
 		if ctx.Err() != nil {
 			t.Fatalf("told: %v\n%v", heard[*rtcp.ReceiverReport](hears), heard[*rtcp.TransportLayerCC](hears))
+		}
+		time.Sleep(10 * time.Millisecond) // nothing tells of it
+	}
+	// A limit that falls below what the publisher wishes for itself is told, too.
+	limit.Store(600_000)
+	lower := func() bool {
+		limits := heard[*rtcp.ReceiverEstimatedMaximumBitrate](hears)
+		return limits[len(limits)-1].Bitrate == 600_000
+	}
+	for ctx := within(t); !lower(); {
+		if ctx.Err() != nil {
+			t.Fatal("the new limit is not told")
 		}
 		time.Sleep(10 * time.Millisecond) // nothing tells of it
 	}

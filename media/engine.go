@@ -1,7 +1,7 @@
 // Package media forwards audio and video: it ends the WebRTC connections of
 // publishers and subscribers of this node and moves packets between them.
 //
-//	socket ─▶ ingress (opens) ─▶ trackSource ─┐                 ┌─▶ downTrack ─▶ seal ─┬─▶ burst ─▶ UDP socket
+//	socket ─▶ ingress (opens) ─▶ trackSource ─┐ police          ┌─▶ downTrack ─▶ seal ─┬─▶ burst ─▶ UDP socket
 //	                                          ├─▶ layer (pump) ─┼─▶ downTrack ─▶ seal ─┘
 //	relay (Relayed) ──────────▶ its Source ───┘   + history     └─▶ relay to another node (Local.Attach)
 //
@@ -41,7 +41,7 @@ type Config struct {
 	MaxPublishers  int
 	MaxSubscribers int
 	// MaxStreamBitrate and MaxScreenBitrate are what publishers are asked not to
-	// exceed with their video, in bit/s; 0 is no limit.
+	// exceed with their video, in bit/s, and what is forwarded of it; 0 is no limit.
 	MaxStreamBitrate int
 	MaxScreenBitrate int
 	// Loudest is how many voices of a Group are forwarded, those that are the

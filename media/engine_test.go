@@ -66,6 +66,12 @@ func publish(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.Publis
 
 func offer(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.PublisherConfig, onClose func(error)) (*mediatest.Publisher, *media.Publisher) {
 	t.Helper()
+	return offerFor(t, e, cfg, media.PublishRequest{ID: id, OnClose: onClose})
+}
+
+// offerFor lets a client offer in the way that the request says.
+func offerFor(t *testing.T, e *media.Engine, cfg mediatest.PublisherConfig, r media.PublishRequest) (*mediatest.Publisher, *media.Publisher) {
+	t.Helper()
 	c, err := mediatest.NewPublisher(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +81,8 @@ func offer(t *testing.T, e *media.Engine, id media.PubID, cfg mediatest.Publishe
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, answer, err := e.Publish(within(t), media.PublishRequest{ID: id, Group: "room", Offer: sdp, Prefer: cfg.Prefer(), OnClose: onClose})
+	r.Group, r.Offer, r.Prefer = "room", sdp, cfg.Prefer()
+	p, answer, err := e.Publish(within(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}

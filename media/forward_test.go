@@ -245,7 +245,7 @@ func TestSimulcast(t *testing.T) {
 
 func simulcast(t *testing.T, codec string) {
 	t.Helper()
-	e := engine(t, media.Config{MaxStreamBitrate: 1_000_000}, media.Deps{})
+	e := engine(t, media.Config{MaxStreamBitrate: 2_000_000}, media.Deps{})
 	sender, p := publish(t, e, pubID("a", 1), mediatest.PublisherConfig{Video: true, Codec: codec, Stream: 30, Layers: 3})
 	const low, mid, high = 61, 1061, 2061
 	track, _ := p.Publication().Track(media.Video)

@@ -36,7 +36,8 @@ const (
 type layer struct {
 	video  bool
 	begins func(payload []byte) bool // of its format
-	voice  *voice                    // nil where all packets are forwarded
+	police *police                   // nil but for what publishers of this node send
+	voice  *voice                    // nil where all voices are forwarded
 	ring   *rtpbuf.Ring[*Packet]
 	stats  *traffic
 	net    *network
@@ -74,6 +75,9 @@ func newLayer(kind string, g *group, n *network) *layer {
 const aliveFor = 2 * time.Second
 
 func (l *layer) alive(now time.Time) bool {
+	if l.police != nil && l.police.shut.Load() {
+		return false // at once, as there may be another layer
+	}
 	seen := l.seen.Load()
 	return seen != 0 && now.UnixNano()-seen < int64(aliveFor)
 }
@@ -153,6 +157,9 @@ func (l *layer) recall(seqs []uint16, found []*Packet) []*Packet {
 		if l.voice != nil {
 			l.voice.original(missing)
 		}
+		if l.police != nil {
+			l.police.original(missing)
+		}
 		up.feedback.NACK(missing)
 	}
 	return found
@@ -213,30 +220,44 @@ func (l *layer) light(n int) bool {
 	return true
 }
 
-// screen lets the packets of a voice through that are to be heard, gives them their
-// numbers, and owns the references of the others. It is of who forwards, who may have
-// done so before.
+// screen lets the packets through that are within the publisher's limit, and those of a
+// voice that are to be heard, gives them their numbers, and owns the references of the
+// others. It is of who forwards, who may have done so before.
 func (l *layer) screen(batch []*Packet) []*Packet {
-	if l.voice == nil {
+	if l.voice == nil && l.police == nil {
 		return batch
 	}
-	heard := batch[:0]
-	var unheard, bytes int
+	passed := batch[:0]
+	var left, bytes int
 	for _, p := range batch {
-		if p.heard = p.heard || l.voice.pass(p); p.heard {
-			heard = append(heard, p)
+		if p.passed = p.passed || l.admits(p); p.passed {
+			passed = append(passed, p)
 			continue
 		}
-		l.seen.Store(p.Arrival.UnixNano())
-		unheard++
+		left++
 		bytes += p.n
 		p.Release()
 	}
-	clear(batch[len(heard):])
-	if unheard > 0 {
-		l.stats.in(unheard, bytes)
+	clear(batch[len(passed):])
+	if left > 0 {
+		l.stats.in(left, bytes)
+		if l.police != nil && l.police.count() && l.attached() {
+			l.keyframe()
+		}
 	}
-	return heard
+	return passed
+}
+
+// admits tells whether a packet is let through.
+func (l *layer) admits(p *Packet) bool {
+	if l.police != nil && !l.police.pass(p) {
+		return false
+	}
+	if l.voice != nil && !l.voice.pass(p) {
+		l.seen.Store(p.Arrival.UnixNano())
+		return false
+	}
+	return true
 }
 
 // forward owns the references of the batch. flush is for what it has sealed.

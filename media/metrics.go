@@ -29,7 +29,9 @@ type metrics struct {
 	paths      *prometheus.CounterVec
 	sourceLost atomic.Uint64 // packets, as in dropped
 	left       *prometheus.GaugeVec
-	repairs    repair.Outcomes // of what is lost between publishers and this node
+	beyond     *prometheus.CounterVec // packets, as police leaves them out
+	beyondSize *prometheus.CounterVec // and bytes
+	repairs    repair.Outcomes        // of what is lost between publishers and this node
 }
 
 // Places where packets and messages are dropped.
@@ -66,12 +68,22 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 			Namespace: "talkd", Subsystem: "media", Name: "sealed_connections_total",
 			Help: "Connections that receive, by who seals their packets; the library costs several times as much.",
 		}, []string{"path"}),
+		beyond: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "policed_packets_total",
+			Help: "Packets of publishers that were not forwarded since they send more than their bitrate limit.",
+		}, []string{"kind"}),
+		beyondSize: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "talkd", Subsystem: "media", Name: "policed_bytes_total",
+			Help: "Bytes of publishers that were not forwarded since they send more than their bitrate limit.",
+		}, []string{"kind"}),
 		left: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "talkd", Subsystem: "media", Name: "shed_streams",
 			Help: "Streams of video that are left out (paused) or get a worse layer (lowered) since this node is overloaded.",
 		}, []string{"what"}),
 	}
-	m.shed(Shed{}) // both labels are there from the start
+	m.shed(Shed{}) // all labels are there from the start
+	m.policed(false, 0, 0)
+	m.policed(true, 0, 0)
 	gauge := func(name, help string, f func(Totals) int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "talkd", Subsystem: "media", Name: name, Help: help},
 			func() float64 { return float64(f(e.Totals())) })
@@ -88,7 +100,7 @@ func newMetrics(e *Engine, r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.keyframes, m.nacks, m.resent, m.unheard, m.panics, m.refused, m.dropped, m.shakes, m.paths, m.left,
+		m.keyframes, m.nacks, m.resent, m.unheard, m.panics, m.refused, m.dropped, m.shakes, m.paths, m.left, m.beyond, m.beyondSize,
 		repairs("repair_requests_total", "How often publishers were asked to send a packet again.", nil, &m.repairs.Asked),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "repaired"}, &m.repairs.Repaired),
 		repairs("repairs_total", "What became of publishers' packets that were lost.", prometheus.Labels{"outcome": "abandoned"}, &m.repairs.Abandoned),
@@ -129,6 +141,16 @@ func (m *metrics) sourceDropped() {
 func (m *metrics) shed(s Shed) {
 	m.left.WithLabelValues("lowered").Set(float64(s.Lowered))
 	m.left.WithLabelValues("paused").Set(float64(s.Paused))
+}
+
+// policed counts what exceeded a limit.
+func (m *metrics) policed(video bool, packets, bytes int) {
+	kind := Audio
+	if video {
+		kind = Video
+	}
+	m.beyond.WithLabelValues(kind).Add(float64(packets))
+	m.beyondSize.WithLabelValues(kind).Add(float64(bytes))
 }
 
 func (m *metrics) resendDropped(n int) { m.dropped.WithLabelValues(dropResend).Add(float64(n)) }

@@ -68,7 +68,7 @@ func publishSample(t *testing.T, name string, most int) string {
 	e := testEngine(t, Config{MaxStreamBitrate: 1_000_001})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, answer, err := e.Publish(ctx, PublishRequest{ID: PubID{Session: "s", Kind: KindVideo}, Offer: sample(t, name), MaxBitrate: most})
+	_, answer, err := e.Publish(ctx, PublishRequest{ID: PubID{Session: "s", Kind: KindVideo}, Offer: sample(t, name), MaxBitrate: func() int { return most }})
 	if err != nil {
 		t.Fatal(err)
 	}

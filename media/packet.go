@@ -27,11 +27,12 @@ type Packet struct {
 	Arrival   time.Time
 
 	// What its layer has found in a packet of video, once for all who get it.
+	described  bool        // what follows is known
 	keyframe   bool        // begins with it
 	picture    rewrite.VP8 // its descriptor
 	hasPicture bool
-	// heard is set when the voice of the packet has let it through.
-	heard bool
+	// passed is set when its layer has let it through.
+	passed bool
 
 	refs    atomic.Int32
 	pool    *Pool
@@ -56,7 +57,7 @@ func (p *Pool) Get() *Packet {
 	}
 	pkt.refs.Store(1)
 	pkt.n, pkt.padding = 0, 0
-	pkt.keyframe, pkt.hasPicture, pkt.heard = false, false, false
+	pkt.described, pkt.keyframe, pkt.hasPicture, pkt.passed = false, false, false, false
 	return pkt
 }
 
@@ -75,9 +76,13 @@ func (p *Packet) PayloadType() uint8 { return p.buf[1] & 0x7f }
 // SSRC is the publisher's, or the one that a relay gave.
 func (p *Packet) SSRC() uint32 { return binary.BigEndian.Uint32(p.buf[8:]) }
 
-// describe reads what RTP adds to the payload of a packet of video. begins is that of
-// its format.
+// describe reads, once, what RTP adds to the payload of a packet of video. begins is
+// that of its format.
 func (p *Packet) describe(begins func(payload []byte) bool) {
+	if p.described {
+		return
+	}
+	p.described = true
 	if begins != nil {
 		p.keyframe = begins(p.Payload())
 		return
@@ -110,6 +115,13 @@ func (p *Packet) Release() {
 func (p *Packet) renumber(seq uint16) {
 	p.Sequence = seq
 	binary.BigEndian.PutUint16(p.buf[2:], seq)
+}
+
+// repicture maps the picture ids of a packet of VP8, before it has left its producer.
+func (p *Packet) repicture(m *rewrite.Pictures) {
+	if p.hasPicture && m.Map(&p.picture) {
+		p.picture.Put(p.Payload())
+	}
 }
 
 // Parse reads the header of the first n bytes of Buffer, and takes off padding

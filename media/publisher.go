@@ -24,9 +24,12 @@ type PublishRequest struct {
 	Offer string
 	// Prefer is what the publisher would rather send than Opus and VP8.
 	Prefer Preference
-	// MaxBitrate is what the publisher is asked not to exceed, if that is less than
-	// the limit of the engine; 0: that one.
-	MaxBitrate int
+	// MaxBitrate is the limit of the video, in bit/s, if that is less than the engine's;
+	// 0, or no function: that one. What exceeds it is not forwarded. It is asked for
+	// once a second, as it may change, and must not wait.
+	MaxBitrate func() int
+	// Bitrate is what the publisher itself wishes to stay below, in bit/s; 0: its limit.
+	Bitrate int
 	// OnCandidate is told of candidates that the answer does not hold. It may be
 	// nil, and may be called before Publish returns.
 	OnCandidate func(Candidate)
@@ -44,6 +47,10 @@ type Publisher struct {
 	in       *ingress
 	asker    *asker
 	channels atomic.Int32
+	most     func() int   // bit/s of the video; 0: no limit
+	wish     int          // below which the publisher wishes to stay; 0: most
+	allowed  allowance    // of the video
+	voices   []*allowance // of each track of audio
 }
 
 // Publish answers an offer.
@@ -65,20 +72,14 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 		return nil, "", err
 	}
 	in.recovered, in.end = e.recovered, func() { c.end(ErrConnection) }
-	p := &Publisher{conn: c, e: e, in: in, asker: newAsker(c.pc.WriteRTCP)}
+	p := &Publisher{conn: c, e: e, in: in, asker: newAsker(c.pc.WriteRTCP), most: e.mostOf(r), wish: max(r.Bitrate, 0)}
 	pub := Publication{ID: r.ID, Edge: e.self, Group: r.Group, Tracks: o.tracks(), Data: o.data()}
 	if err := p.register(pub); err != nil {
 		_ = p.Close()
 		return nil, "", err
 	}
-	bitrate := e.cfg.MaxStreamBitrate
-	if r.ID.Kind == KindScreen {
-		bitrate = e.cfg.MaxScreenBitrate
-	}
-	if r.MaxBitrate > 0 && (bitrate == 0 || r.MaxBitrate < bitrate) {
-		bitrate = r.MaxBitrate
-	}
-	p.begin(bitrate)
+	bitrate := p.review()
+	p.begin()
 	answer, err := p.negotiate(ctx, o, bitrate)
 	if err != nil {
 		_ = p.Close()
@@ -87,8 +88,45 @@ func (e *Engine) Publish(ctx context.Context, r PublishRequest) (*Publisher, str
 	return p, answer, nil
 }
 
+// mostOf is the limit of a publication's video, in bit/s, at any time; 0 is none.
+func (e *Engine) mostOf(r PublishRequest) func() int {
+	most := e.cfg.MaxStreamBitrate
+	if r.ID.Kind == KindScreen {
+		most = e.cfg.MaxScreenBitrate
+	}
+	return func() int {
+		if r.MaxBitrate == nil {
+			return most
+		}
+		return lesserLimit(most, r.MaxBitrate())
+	}
+}
+
+// lesserLimit is the lower of two limits, of which 0 is none.
+func lesserLimit(a, b int) int {
+	if a <= 0 || b <= 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// review allows what the limit is now, and returns what the publisher is asked to
+// stay below.
+func (p *Publisher) review() int {
+	most := p.most()
+	p.allowed.set(most)
+	audio := 0
+	if most > 0 { // publishers have limits here
+		audio = maxAudioBitrate
+	}
+	for _, voice := range p.voices {
+		voice.set(audio)
+	}
+	return lesserLimit(most, p.wish)
+}
+
 // begin makes everything ready for the first packet.
-func (p *Publisher) begin(bitrate int) {
+func (p *Publisher) begin() {
 	for _, i := range p.in.inlets {
 		if i.section.kind == Video && slices.Contains(i.section.feedback, feedbackNACK) {
 			i.source.asked = p.asker.add(i.origin, &i.ssrc, &p.e.metrics.repairs)
@@ -100,11 +138,27 @@ func (p *Publisher) begin(bitrate int) {
 	if len(p.asker.layers) > 0 {
 		p.run(func() { p.asker.run(p.closing) })
 	}
-	p.run(func() { p.attend(bitrate) })
+	p.run(func() { p.attend() })
 	p.pc.OnDataChannel(p.dataChannel)
 	p.connected = func() {
 		if p.in.open() != nil {
 			p.end(ErrConnection)
+		}
+	}
+}
+
+// police keeps all layers within what is allowed. Of what is reserved for lower layers
+// of video the higher ones have nothing, so that the highest is left out first.
+func (p *Publisher) police() {
+	for _, layers := range p.feed.layers {
+		for i, l := range layers {
+			if l.video {
+				l.police = newPolice(l, &p.allowed, float64(i)/float64(2*len(layers)), p.e.metrics)
+				continue
+			}
+			voice := &allowance{}
+			p.voices = append(p.voices, voice)
+			l.police = newPolice(l, voice, 0, p.e.metrics)
 		}
 	}
 }
@@ -125,6 +179,7 @@ func (p *Publisher) register(pub Publication) error {
 	p.group = e.joinLocked(pub.Group)
 	p.group.publishers++
 	p.feed = newFeed(pub, p.group, e.net)
+	p.police()
 	e.publishers[pub.ID] = p
 	e.wg.Add(1)
 	p.release = e.wg.Done

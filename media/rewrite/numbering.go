@@ -25,6 +25,12 @@ type Numbering struct {
 
 const maxFirst = 1<<15 - 1
 
+// Follow begins after packets that were passed through unchanged, of which this one
+// was the newest.
+func (n *Numbering) Follow(seq uint16, ts uint32) {
+	*n = Numbering{started: true, low: int64(seq), high: int64(seq), outSeq: seq, outTS: ts}
+}
+
 // Resume begins a new stretch of the same source after packets were left out:
 // the sequence goes on without a gap, the timestamps show the pause.
 func (n *Numbering) Resume() {

@@ -14,7 +14,8 @@ type Config struct {
 	Group string
 
 	// MaxBitrate is what may be published of a kind, in bits per second; 0, or no
-	// function: no limit but that of the engine.
+	// function: no limit but that of the engine. It may change at any time, is asked
+	// for once a second and must not wait.
 	MaxBitrate func(kind string) int
 
 	// OfferWait is how long a request for an offer waits for the publication.

@@ -65,7 +65,8 @@ func (u *uplink) publish(ctx context.Context, m *wire.MediaMessage) error {
 			Session: d.cfg.Session, Incarnation: d.cfg.Incarnation, Kind: u.kind, Generation: u.generation,
 		},
 		Group:       d.groupNow(),
-		MaxBitrate:  lowest(d.cfg.MaxBitrate(u.kind), m.Bitrate),
+		MaxBitrate:  func() int { return d.cfg.MaxBitrate(u.kind) },
+		Bitrate:     m.Bitrate,
 		Offer:       m.Payload.SDP,
 		Prefer:      preferred(m),
 		OnCandidate: onCandidate,
@@ -114,14 +115,6 @@ func list(names string) (all []string) {
 		}
 	}
 	return all
-}
-
-// lowest of what an instance allows and what the client wishes; 0 is no limit.
-func lowest(allowed, wished int) int {
-	if wished > 0 && (allowed == 0 || wished < allowed) {
-		return wished
-	}
-	return allowed
 }
 
 func (u *uplink) candidate(m *wire.MediaMessage) error {

@@ -60,7 +60,7 @@ func TestCodecsOfChromium(t *testing.T) {
 
 // TestFirefoxAndChromium: they see and hear each other, at two nodes. Media are
 // protected by AES-256-GCM with both, and each size of Firefox's simulcast can be
-// chosen.
+// chosen. Both stay within their limits, of which nothing is left out.
 func TestFirefoxAndChromium(t *testing.T) {
 	b := browser(t)
 	c := startCluster(t, 2)
@@ -111,5 +111,12 @@ func TestFirefoxAndChromium(t *testing.T) {
 			}
 			return got == width, fmt.Sprintf("%d px wide, want %d", got, width)
 		})
+	}
+	for i, name := range []string{"Chromium", "Firefox"} {
+		for _, kind := range []string{"audio", "video"} {
+			if n := c.metric(c.nodes[i], fmt.Sprintf(`talkd_media_policed_packets_total{kind=%q}`, kind)); n != "0" {
+				t.Errorf("%s, which stays within its limit: %q packets of %s are not forwarded", name, n, kind)
+			}
+		}
 	}
 }
