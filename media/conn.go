@@ -32,6 +32,7 @@ type conn struct {
 	entered     func()    // lets the next connection begin
 	timer       *time.Timer
 	consent     consent // of the goroutine that attends to it
+	networks    candidateNetworks
 
 	once     sync.Once
 	closing  chan struct{} // closed when the end begins
@@ -57,6 +58,7 @@ func newConn(ctx context.Context, n *network, m *webrtc.MediaEngine, t transit, 
 		onCandidate: onCandidate,
 		onClose:     onClose,
 		recovered:   recovered,
+		networks:    n.named,
 		teardown:    func() {},
 		release:     func() {},
 		closing:     make(chan struct{}),
@@ -173,9 +175,9 @@ func (c *conn) AddCandidate(in Candidate) error {
 	if len(in.Candidate) > maxCandidate {
 		return fmt.Errorf("%w: %d bytes", ErrBadCandidate, len(in.Candidate))
 	}
-	if !candidateUsable(in.Candidate) {
+	if !candidateUsable(in.Candidate) || !c.networks.takes(in.Candidate) {
 		// Names of multicast DNS and kinds that nobody knows yet are no mistake of
-		// the client, and the connection does without them.
+		// the client, nor is its network, and the connection does without them.
 		return nil
 	}
 	init := webrtc.ICECandidateInit{Candidate: in.Candidate}
@@ -228,6 +230,9 @@ func (c *conn) setRemote(d webrtc.SessionDescription, candidates []string) error
 	waiting := c.early
 	c.early = nil
 	for _, value := range candidates {
+		if !c.networks.takes(value) {
+			continue
+		}
 		if fresh, _ := c.countLocked(value); fresh {
 			waiting = append(waiting, webrtc.ICECandidateInit{Candidate: value})
 		}

@@ -47,6 +47,9 @@ type Config struct {
 	// Loudest is how many voices of a Group are forwarded, those that are the
 	// loudest; 0: all.
 	Loudest int
+	// BlockedCandidates are networks of which addresses that clients name are not used,
+	// unless they are in AllowedCandidates.
+	BlockedCandidates, AllowedCandidates []netip.Prefix
 	// RequireAES256 refuses clients that cannot encrypt their media with AES-256,
 	// which is otherwise only preferred.
 	RequireAES256 bool

@@ -74,6 +74,7 @@ type network struct {
 	metrics   *metrics
 	patience  patience
 	entrance  *entrance
+	named     candidateNetworks    // by clients
 	settings  webrtc.SettingEngine // copied for each connection
 	cert      renewed[*webrtc.Certificate]
 	addresses renewed[transport.Net]
@@ -92,6 +93,7 @@ func newNetwork(cfg Config, deps Deps, m *metrics) (*network, error) {
 		metrics:  m,
 		patience: patience{silentAfter, consentFor},
 		entrance: newEntrance(),
+		named:    candidateNetworks{cfg.BlockedCandidates, cfg.AllowedCandidates},
 		acceptor: accepted,
 		tcp: pionice.NewTCPMuxDefault(pionice.TCPMuxParams{
 			// Connections have queues for what is written to them.

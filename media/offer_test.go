@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -289,4 +290,24 @@ func refuse(s, prefix string) string {
 		}
 	}
 	return strings.Join(lines, "\r\n")
+}
+
+func TestCandidateNetworks(t *testing.T) {
+	n := candidateNetworks{
+		blocked: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		allowed: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
+	}
+	for addr, want := range map[string]bool{
+		"192.0.2.1": true, "10.2.0.1": false, "10.1.0.1": true, "::ffff:10.2.0.1": false, "::ffff:10.1.0.1": true,
+		"fd00::1": false, "2001:db8::1": true, "x.local": false,
+	} {
+		for _, prefix := range []string{"", "candidate:"} {
+			if got := n.takes(prefix + "1 1 udp 1 " + addr + " 1000 typ host"); got != want {
+				t.Errorf("%s: %v", addr, got)
+			}
+		}
+	}
+	if !(candidateNetworks{allowed: n.allowed}).takes("1 1 udp 1 10.2.0.1 1000 typ host") {
+		t.Error("nothing is blocked, but a candidate is not taken")
+	}
 }

@@ -209,11 +209,15 @@ func (n *Node) openCluster() error {
 // openMedia: the engine asks the relay for publications of other nodes, and the
 // relay asks the engine for its own.
 func (n *Node) openMedia() error {
-	var err error
+	blocked, allowed, err := n.cfg.Media.Candidates()
+	if err != nil {
+		return err
+	}
 	n.engine, err = media.NewEngine(media.Config{
 		ListenUDP: n.cfg.Media.Listen, Advertise: n.cfg.Media.Advertise,
 		MaxStreamBitrate: n.cfg.Media.MaxVideoBitrate, MaxScreenBitrate: n.cfg.Media.MaxScreenBitrate,
 		Loudest: n.cfg.Media.Loudest, RequireAES256: n.cfg.Media.AES256 == config.AES256Require,
+		BlockedCandidates: blocked, AllowedCandidates: allowed,
 	}, media.Deps{Self: n.cluster.Self(), Logger: n.log, Registerer: n.registry})
 	if err != nil {
 		return err

@@ -88,13 +88,15 @@ const (
 
 // Media is the SFU of this node.
 type Media struct {
-	Listen           string   `yaml:"listen" doc:"UDP address of all media; ICE-TCP listens on the same port"`
-	Advertise        []string `yaml:"advertise" doc:"addresses that clients are told; default: the listen address, or all addresses of the machine"`
-	MaxEgress        int      `yaml:"max_egress" doc:"bit/s this node can send; while it sends as much, no room is placed here and nobody is sent here; 0: no limit"`
-	MaxVideoBitrate  int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream; what exceeds it by more than a twentieth is not forwarded"`
-	MaxScreenBitrate int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream; what exceeds it by more than a twentieth is not forwarded"`
-	Loudest          int      `yaml:"loudest" doc:"voices of a room that are forwarded, those that are the loudest at the moment; 0: all"`
-	AES256           string   `yaml:"aes256" doc:"prefer: media is encrypted with AES-256 for every client that has it, with AES-128 for others; require: others cannot connect"`
+	Listen            string   `yaml:"listen" doc:"UDP address of all media; ICE-TCP listens on the same port"`
+	Advertise         []string `yaml:"advertise" doc:"addresses that clients are told; default: the listen address, or all addresses of the machine"`
+	MaxEgress         int      `yaml:"max_egress" doc:"bit/s this node can send; while it sends as much, no room is placed here and nobody is sent here; 0: no limit"`
+	MaxVideoBitrate   int      `yaml:"max_video_bitrate" doc:"bit/s of a camera stream; what exceeds it by more than a twentieth is not forwarded"`
+	MaxScreenBitrate  int      `yaml:"max_screen_bitrate" doc:"bit/s of a screen stream; what exceeds it by more than a twentieth is not forwarded"`
+	Loudest           int      `yaml:"loudest" doc:"voices of a room that are forwarded, those that are the loudest at the moment; 0: all"`
+	BlockedCandidates []string `yaml:"blocked_candidates" doc:"networks, e.g. 10.0.0.0/8, of which addresses that clients name (ICE candidates) are not used; clients there are reached if they reach this node"`
+	AllowedCandidates []string `yaml:"allowed_candidates" doc:"networks within those of media.blocked_candidates that are used all the same"`
+	AES256            string   `yaml:"aes256" doc:"prefer: media is encrypted with AES-256 for every client that has it, with AES-128 for others; require: others cannot connect"`
 }
 
 // Relay carries RTP between nodes.

@@ -83,6 +83,9 @@ func (c *Config) checkAddresses() error {
 	if _, err := c.Signaling.Readers(); err != nil {
 		return err
 	}
+	if _, _, err := c.Media.Candidates(); err != nil {
+		return err
+	}
 	if _, err := c.Signaling.FederationPrefixes(); err != nil {
 		return err
 	}
@@ -224,6 +227,16 @@ func (s Signaling) Readers() ([]netip.Prefix, error) {
 // before.
 func (s Signaling) FederationPrefixes() ([]netip.Prefix, error) {
 	return networks("signaling.federation_networks", s.FederationNetworks)
+}
+
+// Candidates are the networks of BlockedCandidates and AllowedCandidates. Validate has
+// read them before.
+func (m Media) Candidates() (blocked, allowed []netip.Prefix, err error) {
+	if blocked, err = networks("media.blocked_candidates", m.BlockedCandidates); err != nil {
+		return nil, nil, err
+	}
+	allowed, err = networks("media.allowed_candidates", m.AllowedCandidates)
+	return blocked, allowed, err
 }
 
 func networks(key string, list []string) ([]netip.Prefix, error) {

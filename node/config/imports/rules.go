@@ -17,7 +17,6 @@ const (
 	ownTimeouts = "talkd has its own bounds for requests to a Nextcloud"
 	verified    = "certificates are always verified; add the authority to those of the system"
 	ownTURN     = "coturn goes on, with this setting of its own"
-	candidates  = "candidates of clients are not filtered by network; talkd sends media to none that has not answered a check"
 	noLogins    = "only this node's own port carries media; there is no interface for others to protect"
 	builtIn     = "talkd does without this setting"
 )
@@ -48,8 +47,8 @@ func rules(k kind) map[string]rule {
 		"mcu.url":               notNeeded(oneProgram),
 		"mcu.maxstreambitrate":  take(func(d *draft, s setting) error { return lower(&d.video, s) }),
 		"mcu.maxscreenbitrate":  take(func(d *draft, s setting) error { return lower(&d.screen, s) }),
-		"mcu.allowedcandidates": missing(candidates),
-		"mcu.blockedcandidates": missing(candidates),
+		"mcu.allowedcandidates": take(func(d *draft, s setting) error { return networks(&d.Config.Media.AllowedCandidates, s) }),
+		"mcu.blockedcandidates": take(func(d *draft, s setting) error { return networks(&d.Config.Media.BlockedCandidates, s) }),
 		"stats.allowed_ips":     take((*draft).statsFrom),
 		"etcd.*":                notNeeded(noEtcd),
 		"http.readtimeout":      notNeeded(builtIn),
