@@ -33,13 +33,13 @@ type acceptor struct {
 	refused prometheus.Counter // connections
 
 	mu        sync.Mutex
-	strangers int                         // guarded by mu
-	from      map[netip.Prefix]int        // guarded by mu; of them
-	open      map[netip.AddrPort]*tcpConn // guarded by mu; by the other side's address
+	strangers int                   // guarded by mu
+	from      map[netip.Prefix]int  // guarded by mu; of them
+	open      map[net.Addr]*tcpConn // guarded by mu; by what RemoteAddr returns, see hangUp
 }
 
 func newAcceptor(l net.Listener, refused prometheus.Counter) *acceptor {
-	return &acceptor{Listener: l, refused: refused, from: map[netip.Prefix]int{}, open: map[netip.AddrPort]*tcpConn{}}
+	return &acceptor{Listener: l, refused: refused, from: map[netip.Prefix]int{}, open: map[net.Addr]*tcpConn{}}
 }
 
 // Accept implements net.Listener.
@@ -61,7 +61,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		}
 		t := newTCPConn(c, sync.OnceFunc(func() { a.leave(from) }), a.forget)
 		a.mu.Lock()
-		a.open[addrPortOf(c.RemoteAddr())] = t
+		a.open[c.RemoteAddr()] = t
 		a.mu.Unlock()
 		return t, nil
 	}
@@ -69,18 +69,18 @@ func (a *acceptor) Accept() (net.Conn, error) {
 
 // forget is told of the end of a connection.
 func (a *acceptor) forget(c *tcpConn) {
-	at := addrPortOf(c.RemoteAddr())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open[at] == c {
-		delete(a.open, at)
-	}
+	delete(a.open, c.RemoteAddr())
 }
 
-// hangUp ends the connection from an address, if there is one.
-func (a *acceptor) hangUp(at netip.AddrPort) {
+// hangUp ends a connection, if it is still there. Its address is a pointer that no
+// other connection has: what the address says may be another client's by now, to
+// which a router has given the port, or that of two connections to two addresses of
+// this node.
+func (a *acceptor) hangUp(of net.Addr) {
 	a.mu.Lock()
-	c := a.open[at]
+	c := a.open[of]
 	a.mu.Unlock()
 	if c != nil {
 		_ = c.Close()

@@ -27,16 +27,16 @@ func (s *script) Accept() (net.Conn, error) {
 		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: err}
 	}
 	near, _ := net.Pipe()
-	return pipe{near, result.(string)}, nil
+	return pipe{near, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(result.(string)))}, nil
 }
 
 // pipe comes from an address.
 type pipe struct {
 	net.Conn
-	from string
+	from *net.TCPAddr
 }
 
-func (p pipe) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.from)) }
+func (p pipe) RemoteAddr() net.Addr { return p.from }
 
 func accepting(results ...any) (*acceptor, prometheus.Counter) {
 	refused := prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
@@ -121,28 +121,30 @@ func TestStrangers(t *testing.T) {
 	})
 }
 
-// A connection is ended by its address, and is forgotten with its end.
+// A connection is ended by itself, whoever has the same address, and is forgotten with
+// its end.
 func TestHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, _ := accepting("192.0.2.1:1", "192.0.2.1:2")
-		for range 2 {
-			if _, err := a.Accept(); err != nil {
+		a, _ := accepting("192.0.2.1:1", "192.0.2.1:1")
+		accept := func() *tcpConn {
+			c, err := a.Accept()
+			if err != nil {
 				t.Fatal(err)
 			}
+			return c.(*tcpConn)
 		}
-		open := func(at netip.AddrPort) *tcpConn {
+		open := func(c *tcpConn) *tcpConn {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			return a.open[at]
+			return a.open[c.RemoteAddr()]
 		}
-		kept, ended := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.1:2")
-		c := open(ended)
-		a.hangUp(ended)
-		a.hangUp(ended)
+		c, kept := accept(), accept()
+		a.hangUp(c.RemoteAddr())
+		a.hangUp(c.RemoteAddr())
 		if _, err := c.Write(framed(stunFirst, 1)); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("it goes on: %v", err)
 		}
-		if open(ended) != nil || open(kept) == nil {
+		if open(c) != nil || open(kept) != kept {
 			t.Error("the wrong one is there")
 		}
 		time.Sleep(strangerFor + time.Second) // of the bubble

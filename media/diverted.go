@@ -2,7 +2,6 @@ package media
 
 import (
 	"net"
-	"net/netip"
 
 	pionice "github.com/pion/ice/v4"
 
@@ -29,7 +28,7 @@ func (d divertedUDP) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error
 type divertedTCP struct {
 	pionice.TCPMux
 	to     udp.Receiver
-	hangUp func(netip.AddrPort)
+	hangUp func(net.Addr)
 }
 
 // GetConnByUfrag implements ice.TCPMux.

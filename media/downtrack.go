@@ -284,7 +284,7 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	}
 	passed := max(p.Arrival.Sub(d.arrival), 0)
 	if d.kind == Video {
-		if !p.keyframe {
+		if !p.keyframe || d.last == t.layer && d.shown(p) {
 			return false
 		}
 	} else if t == d.next && d.current != nil && passed < audioFrame/2 {
@@ -310,6 +310,15 @@ func (d *downTrack) begin(t *tap, p *Packet) bool {
 	d.pictures.Restart()
 	d.last = t.layer
 	return true
+}
+
+// shown tells whether a packet of the layer that is shown is of a picture from before
+// the last one: another node has begun anew with what it had.
+func (d *downTrack) shown(p *Packet) bool {
+	ts, ok := d.numbering.Timestamp(p.Timestamp)
+	_, last, _ := d.numbering.Last()
+	ahead := int32(ts - last)
+	return ok && ahead <= 0 && -ahead < int32(maxPast.Seconds()*float64(d.codec.ClockRate))
 }
 
 // forward sends a packet for the first time, as far as it was not too late.

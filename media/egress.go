@@ -120,7 +120,7 @@ func (e *egress) send(b burst, room []byte, n int) bool {
 // was given, so as to write there.
 type tcpConns struct {
 	pionice.TCPMux
-	hangUp func(netip.AddrPort)
+	hangUp func(net.Addr)
 	echo   *echo
 	detour *detour
 

@@ -139,6 +139,21 @@ func (a *Attachment) NACK(seqs []uint16) {
 // Keyframe asks the publisher for a keyframe; requests of all sinks are merged.
 func (a *Attachment) Keyframe() { a.l.keyframe() }
 
+// Past writes what the layer has had since a keyframe of just now to the sink, in one
+// batch, so that it need not wait for another one; false when there is none, or too
+// much. What comes meanwhile may be written twice.
+func (a *Attachment) Past() bool {
+	packets, _ := a.l.sinceKeyframe(time.Now())
+	if len(packets) == 0 {
+		return false
+	}
+	a.sink.Write(packets)
+	for _, p := range packets {
+		p.Release()
+	}
+	return true
+}
+
 // Clock is the mapping of the publisher's last sender report.
 func (a *Attachment) Clock() (Clock, bool) { return a.l.clockNow() }
 

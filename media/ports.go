@@ -77,10 +77,12 @@ type Relayed struct {
 }
 
 // RelayedLayer is one layer of a Relayed. One goroutine of the engine reads
-// Source; Feedback is used by many. Clock may be nil.
+// Source; Feedback is used by many. Clock may be nil. Past tells that the first packets
+// are those since a keyframe of just now, so that none need be asked for.
 type RelayedLayer struct {
 	Track, Layer uint8
 	Source       Source
 	Feedback     Feedback
 	Clock        func() (Clock, bool)
+	Past         bool
 }

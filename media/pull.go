@@ -20,7 +20,8 @@ type pull struct {
 	e      *Engine
 	feed   *feed
 	remote Remote
-	users  int // guarded by Engine.mu
+	again  bool // it was there before; of run
+	users  int  // guarded by Engine.mu
 	ctx    context.Context
 	quit   context.CancelFunc // when nobody listens any more
 }
@@ -124,10 +125,11 @@ func (p *pull) once() error {
 			}()
 			_ = l.pump(rl.Source)
 		})
-		if l.attached() {
+		if l.attached() && (p.again || !rl.Past) {
 			l.keyframe() // who listens already cannot begin without
 		}
 	}
+	p.again = true
 	err = p.attend(ctx, r)
 	closed := r.Close()
 	pumps.Wait()

@@ -6,6 +6,10 @@ import "time"
 // sending. That is half a second of video of 2.5 Mbit/s.
 const maxReplay = 2 * batchSize
 
+// maxPast is by how much a picture that comes again may be older than the last one: it
+// began with a keyframe within keyframeInterval, on the way between two nodes and back.
+const maxPast = 2 * time.Second
+
 // keyframe is where the last keyframe of a layer begins.
 type keyframe struct {
 	seq   uint16

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -113,5 +114,45 @@ func TestReplayIsForBeginners(t *testing.T) {
 	l.forward([]*Packet{frame(&pool, 4, true)}, flush)
 	if seq, _, _ := d.numbering.Last(); len(o.seen) != 3 || seq != 4 {
 		t.Errorf("%d packets, the last one is %d", len(o.seen), seq)
+	}
+}
+
+// What another node begins anew with was shown already, as far as it was: the picture
+// does not go back.
+func TestPastIsNotShownAgain(t *testing.T) {
+	f, l, o, _ := begun(t, 100, 110, 100)
+	d := listening(t, f, negotiated{ssrc: 7}, 1)
+	before := len(o.seen)
+	l.epoch.Add(1) // the way was lost, and is there again
+	l.ring.Clear()
+	var pool Pool
+	for seq := uint16(105); seq < 115; seq++ {
+		l.forward([]*Packet{frame(&pool, seq, seq == 105)}, flush)
+	}
+	if len(o.seen) != before {
+		t.Errorf("%d packets from before", len(o.seen)-before)
+	}
+	for seq := uint16(115); seq < 120; seq++ {
+		l.forward([]*Packet{frame(&pool, seq, seq == 115)}, flush)
+	}
+	if seq, _, _ := d.numbering.Last(); len(o.seen) != before+5 || seq != 115 {
+		t.Errorf("%d packets after the next keyframe, the last one is %d", len(o.seen)-before, seq)
+	}
+}
+
+// A sink is given what came since a keyframe of just now, once, or nothing.
+func TestPastOfALayer(t *testing.T) {
+	f, l, _, _ := begun(t, 1, 6, 3)
+	k := &kept{}
+	a, err := f.attach(0, 0, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Past() || !slices.Equal(k.seqs, []uint16{3, 4, 5, 6}) {
+		t.Errorf("given %v", k.seqs)
+	}
+	l.key.Load().at = time.Now().Add(-keyframeInterval)
+	if a.Past() || len(k.seqs) != 4 {
+		t.Errorf("given %v, of which the keyframe is old", k.seqs)
 	}
 }

@@ -14,8 +14,9 @@ import (
 // whose TCP connection breaks comes back with another.
 type tcpClient struct {
 	net.PacketConn
-	hangUp func(netip.AddrPort)
+	hangUp func(net.Addr) // ends the connection with this address, of those with equal ones
 	askers udp.Askers
+	of     map[netip.AddrPort]net.Addr // whom the askers are: connections
 }
 
 // ReadFrom returns what comes, but not from more connections than a client has:
@@ -27,17 +28,25 @@ func (c *tcpClient) ReadFrom(b []byte) (int, net.Addr, error) {
 		switch {
 		case err != nil && from != nil:
 			continue // of one connection; of all there is none
-		case err == nil && !udp.IsMedia(b[:n]) && !c.admits(addrPortOf(from)):
+		case err == nil && !udp.IsMedia(b[:n]) && !c.admits(from):
 			continue
 		}
 		return n, from, err
 	}
 }
 
-func (c *tcpClient) admits(from netip.AddrPort) bool {
-	forgotten, ok := c.askers.Admit(from, time.Now())
+func (c *tcpClient) admits(from net.Addr) bool {
+	at := addrPortOf(from)
+	forgotten, ok := c.askers.Admit(at, time.Now())
 	if forgotten.IsValid() {
-		c.hangUp(forgotten)
+		c.hangUp(c.of[forgotten])
+		delete(c.of, forgotten)
+	}
+	if ok {
+		if c.of == nil {
+			c.of = map[netip.AddrPort]net.Addr{}
+		}
+		c.of[at] = from
 	}
 	return ok
 }

@@ -22,7 +22,8 @@ type arrival struct {
 type arrivals struct {
 	net.PacketConn
 	left []arrival
-	wait time.Duration // before each
+	wait time.Duration        // before each
+	from map[int]*net.TCPAddr // by port: connections
 }
 
 func (a *arrivals) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -33,7 +34,14 @@ func (a *arrivals) ReadFrom(b []byte) (int, net.Addr, error) {
 	a.left = a.left[1:]
 	time.Sleep(a.wait) // of the bubble
 	b[0] = next.first
-	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(next.port)))
+	if a.from == nil {
+		a.from = map[int]*net.TCPAddr{}
+	}
+	at := a.from[next.port]
+	if at == nil {
+		at = net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(next.port)))
+		a.from[next.port] = at
+	}
 	if next.err != nil {
 		return 0, at, next.err
 	}
@@ -93,7 +101,11 @@ func TestTCPConnectionsOfAClientEnd(t *testing.T) {
 			all.left = append(all.left, arrival{stunFirst, used, nil}, arrival{stunFirst, port, nil})
 		}
 		var ended []int
-		c := &tcpClient{PacketConn: &all, hangUp: func(at netip.AddrPort) { ended = append(ended, int(at.Port())) }}
+		c := &tcpClient{PacketConn: &all, hangUp: func(of net.Addr) {
+			if at := of.(*net.TCPAddr); at == all.from[at.Port] {
+				ended = append(ended, at.Port)
+			}
+		}}
 		b := make([]byte, 10)
 		for {
 			_, from, err := c.ReadFrom(b)

@@ -243,6 +243,13 @@ func (p *Publisher) StartWith(other *Publisher, delay time.Duration) {
 // Mute stops sending, as a sender without track does; the SSRCs stay.
 func (p *Publisher) Mute(on bool) { p.muted.Store(on) }
 
+// Refresh makes the next frame of video a keyframe that nobody asked for.
+func (p *Publisher) Refresh() {
+	for _, t := range p.tracks {
+		t.gen.Keyframe()
+	}
+}
+
 // Frames sends n frames of a kind at once, paced by nothing.
 func (p *Publisher) Frames(kind string, n int) {
 	for _, t := range p.tracks {

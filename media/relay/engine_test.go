@@ -270,3 +270,50 @@ func TestLoudestOfTwoNodes(t *testing.T) {
 	heard(carol)
 	silent(bob)
 }
+
+// TestFirstListenerSeesAtOnce: who is the first at another node to listen begins with
+// the keyframe of just now, as those at the publisher's node do, and the publisher is
+// not asked for another one.
+func TestFirstListenerSeesAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*waitFor)
+	defer cancel()
+	n := newNetwork(t, "edge", "listener")
+	a, b := n.node("edge").runEngine(), n.node("listener").runEngine()
+	// On a busy machine, connecting takes longer than a keyframe is of use.
+	for try := range uint32(10) {
+		client, p := publishAs(ctx, t, a, media.PubID{Session: "first", Kind: media.KindVideo, Incarnation: try},
+			mediatest.PublisherConfig{Video: true, Stream: 70 + try})
+		client.Start()
+		here := subscribeClient(ctx, t, a, p.Publication())
+		if _, err := here.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets >= 30 }); err != nil {
+			t.Fatal(err)
+		}
+		client.Refresh()
+		keys := here.Report(media.Video).Keyframes
+		if _, err := here.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Keyframes > keys }); err != nil {
+			t.Fatal(err)
+		}
+		began, asked := time.Now(), client.Keyframes()
+		there := subscribeClient(ctx, t, b, p.Publication())
+		connected := time.Now()
+		if _, err := there.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets > 0 }); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("connected within %v, video %v later", connected.Sub(began).Round(time.Millisecond), time.Since(connected).Round(10*time.Microsecond))
+		r, err := there.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets >= 60 && r.Missing == 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if connected.Sub(began) > 400*time.Millisecond {
+			continue
+		}
+		if client.Keyframes() != asked {
+			t.Error("the publisher was asked for another keyframe")
+		}
+		if first := r.First.Frame(media.Video); !r.First.Keyframe || len(r.Faults) > 0 {
+			t.Errorf("begins with frame %d, keyframe %v; %v", first, r.First.Keyframe, r.Faults)
+		}
+		return
+	}
+	t.Skip("this machine is too busy: nobody is connected within 400 ms")
+}

@@ -45,6 +45,7 @@ type flow struct {
 	layers []*outLayer
 	ports  []*port
 	data   DataSubscription // nil when the publication has none
+	past   []uint32         // streams that begin with packets since a keyframe
 
 	demands  chan demand
 	once     sync.Once
@@ -66,7 +67,7 @@ func (s *server) Pull(r *relaypb.PullRequest, stream grpc.ServerStreamingServer[
 		return err
 	}
 	defer s.m.removeFlow(f)
-	if err := f.begin(stream.Context()); err != nil {
+	if err := f.begin(stream.Context(), r.GetPast()); err != nil {
 		f.detach()
 		return err
 	}
@@ -129,8 +130,10 @@ func (m *Manager) newFlow(ctx context.Context, r *relaypb.PullRequest) (*flow, e
 
 // begin attaches the layers, after an earlier flow of the same publication to
 // the same node has ended: that node would not ask anew if it had one, so the
-// end of the earlier has not been noticed yet.
-func (f *flow) begin(ctx context.Context) error {
+// end of the earlier has not been noticed yet. With its past, a layer begins with the
+// keyframe that those who listen here have seen, if that was just now: the publisher
+// is not asked for another one so soon.
+func (f *flow) begin(ctx context.Context, past bool) error {
 	earlier, ok := f.m.addFlow(f)
 	if !ok {
 		return status.Error(codes.Unavailable, "relay stopped")
@@ -149,6 +152,9 @@ func (f *flow) begin(ctx context.Context) error {
 			return status.Error(codes.NotFound, "no such layer")
 		}
 		o.attachment = a
+		if past && a.Past() {
+			f.past = append(f.past, o.port.stream)
+		}
 	}
 	if f.local.Publication().Data {
 		f.data = f.local.SubscribeData()
@@ -237,7 +243,7 @@ func (f *flow) audit() {
 
 // run sends what goes by RPC until the flow ends.
 func (f *flow) run(stream grpc.ServerStreamingServer[relaypb.PullEvent]) error {
-	if err := stream.Send(&relaypb.PullEvent{Event: &relaypb.PullEvent_Opened{Opened: &relaypb.Opened{}}}); err != nil {
+	if err := stream.Send(&relaypb.PullEvent{Event: &relaypb.PullEvent_Opened{Opened: &relaypb.Opened{Past: f.past}}}); err != nil {
 		return err
 	}
 	var messages <-chan media.DataMessage

@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -289,6 +291,7 @@ type fakeLayer struct {
 	sinks     map[*fakeAttachment]media.Sink
 	history   map[uint16]*media.Packet
 	keyframes int
+	past      int // packets since a keyframe of just now
 	clock     media.Clock
 }
 
@@ -407,6 +410,16 @@ func (a *fakeAttachment) Keyframe() {
 	a.layer.l.mu.Lock()
 	defer a.layer.l.mu.Unlock()
 	a.layer.keyframes++
+}
+
+func (a *fakeAttachment) Past() bool {
+	l := a.layer.l
+	l.mu.Lock()
+	seqs := slices.Sorted(maps.Keys(a.layer.history))
+	seqs = seqs[len(seqs)-min(a.layer.past, len(seqs)):]
+	l.mu.Unlock()
+	a.NACK(seqs) // writes them
+	return len(seqs) > 0
 }
 
 func (a *fakeAttachment) Clock() (media.Clock, bool) {

@@ -14,6 +14,9 @@ type Local interface {
 type Attachment interface {
 	media.Feedback
 	Clock() (media.Clock, bool)
+	// Past writes what the layer has had since a keyframe of just now to the sink; false
+	// when there is none.
+	Past() bool
 	Close()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type pull struct {
 	wake   chan struct{} // something is to be asked for
 	stream grpc.ServerStreamingClient[relaypb.PullEvent]
 	cancel context.CancelFunc // ends the stream
+	past   []uint32           // streams that begin with packets since a keyframe
 
 	once  sync.Once
 	cause error         // set before done is closed
@@ -152,7 +154,7 @@ func (p *pull) request(ctx context.Context, client relaypb.RelayClient) (grpc.Se
 	id := p.pub.ID
 	r := &relaypb.PullRequest{
 		Session: string(id.Session), Incarnation: id.Incarnation, Kind: id.Kind, Generation: id.Generation,
-		MediaEpoch: p.link.inEpoch,
+		MediaEpoch: p.link.inEpoch, Past: true,
 	}
 	if len(p.ports) > 0 {
 		r.FirstStream = p.ports[0].stream
@@ -168,6 +170,7 @@ func (p *pull) request(ctx context.Context, client relaypb.RelayClient) (grpc.Se
 	if err == nil && event.GetOpened() == nil {
 		err = status.Error(codes.Internal, "unexpected answer")
 	}
+	p.past = event.GetOpened().GetPast()
 	return stream, err
 }
 
@@ -227,6 +230,7 @@ func (p *pull) relayed() *media.Relayed {
 	for _, o := range p.ports {
 		r.Layers = append(r.Layers, media.RelayedLayer{
 			Track: o.in.track, Layer: o.in.layer, Source: o.in, Feedback: o.in, Clock: o.in.clockNow,
+			Past: slices.Contains(p.past, o.stream),
 		})
 	}
 	return r

@@ -579,3 +579,22 @@ func TestConfigAndMetrics(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPast: a layer that had a keyframe just now begins with what came since, and with
+// what comes then; who pulls knows that no other one need be asked for.
+func TestPast(t *testing.T) {
+	n := newNetwork(t, "edge", "listener")
+	l := n.node("edge").publish("alice")
+	l.write(1, 0, numbers(65500, 100)...)
+	l.write(1, 1, numbers(10, 50)...)
+	l.layers[[2]uint8{1, 0}].past = 0
+	l.layers[[2]uint8{1, 1}].past = 20
+	r := n.node("listener").pull(l.pub)
+	if layerOf(r, 0, 0).Past || layerOf(r, 1, 0).Past || !layerOf(r, 1, 1).Past {
+		t.Errorf("%+v", r.Layers)
+	}
+	l.write(1, 1, numbers(60, 5)...)
+	if got := collect(t, layerOf(r, 1, 1).Source, 25); !slices.Equal(got, numbers(40, 25)) {
+		t.Errorf("came %v", got)
+	}
+}

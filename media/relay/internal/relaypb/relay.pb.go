@@ -192,6 +192,7 @@ type PullRequest struct {
 	MediaEpoch    uint32                 `protobuf:"varint,5,opt,name=media_epoch,json=mediaEpoch,proto3" json:"media_epoch,omitempty"`    // of the keys that the caller holds
 	FirstStream   uint32                 `protobuf:"varint,6,opt,name=first_stream,json=firstStream,proto3" json:"first_stream,omitempty"` // layers[i] flows as stream first_stream + i, an id never used under these keys
 	Layers        []*Layer               `protobuf:"bytes,7,rep,name=layers,proto3" json:"layers,omitempty"`
+	Past          bool                   `protobuf:"varint,8,opt,name=past,proto3" json:"past,omitempty"` // layers of video may begin with what they have sent since their last keyframe
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +274,13 @@ func (x *PullRequest) GetLayers() []*Layer {
 		return x.Layers
 	}
 	return nil
+}
+
+func (x *PullRequest) GetPast() bool {
+	if x != nil {
+		return x.Past
+	}
+	return false
 }
 
 type Layer struct {
@@ -443,6 +451,7 @@ func (*PullEvent_Ended) isPullEvent_Event() {}
 
 type Opened struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Past          []uint32               `protobuf:"varint,1,rep,packed,name=past,proto3" json:"past,omitempty"` // streams that do; nodes of before name none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +484,13 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
 	return file_media_relay_internal_relaypb_relay_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Opened) GetPast() []uint32 {
+	if x != nil {
+		return x.Past
+	}
+	return nil
 }
 
 // Clock maps RTP timestamps to the publisher's wall clock, as its last sender
@@ -655,7 +671,7 @@ const file_media_relay_internal_relaypb_relay_proto_rawDesc = "" +
 	"\ffeedback_key\x18\x02 \x01(\fR\vfeedbackKey\"O\n" +
 	"\tKeysReply\x12\x1b\n" +
 	"\tmedia_key\x18\x01 \x01(\fR\bmediaKey\x12%\n" +
-	"\x0efeedback_epoch\x18\x02 \x01(\rR\rfeedbackEpoch\"\xf0\x01\n" +
+	"\x0efeedback_epoch\x18\x02 \x01(\rR\rfeedbackEpoch\"\x84\x02\n" +
 	"\vPullRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12\x12\n" +
@@ -666,7 +682,8 @@ const file_media_relay_internal_relaypb_relay_proto_rawDesc = "" +
 	"\vmedia_epoch\x18\x05 \x01(\rR\n" +
 	"mediaEpoch\x12!\n" +
 	"\ffirst_stream\x18\x06 \x01(\rR\vfirstStream\x12-\n" +
-	"\x06layers\x18\a \x03(\v2\x15.talkd.relay.v1.LayerR\x06layers\"3\n" +
+	"\x06layers\x18\a \x03(\v2\x15.talkd.relay.v1.LayerR\x06layers\x12\x12\n" +
+	"\x04past\x18\b \x01(\bR\x04past\"3\n" +
 	"\x05Layer\x12\x14\n" +
 	"\x05track\x18\x01 \x01(\rR\x05track\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\rR\x05layer\"\xd9\x01\n" +
@@ -675,8 +692,9 @@ const file_media_relay_internal_relaypb_relay_proto_rawDesc = "" +
 	"\x05clock\x18\x02 \x01(\v2\x15.talkd.relay.v1.ClockH\x00R\x05clock\x123\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.talkd.relay.v1.MessageH\x00R\amessage\x12-\n" +
 	"\x05ended\x18\x04 \x01(\v2\x15.talkd.relay.v1.EndedH\x00R\x05endedB\a\n" +
-	"\x05event\"\b\n" +
-	"\x06Opened\"Z\n" +
+	"\x05event\"\x1c\n" +
+	"\x06Opened\x12\x12\n" +
+	"\x04past\x18\x01 \x03(\rR\x04past\"Z\n" +
 	"\x05Clock\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x10\n" +
 	"\x03ntp\x18\x02 \x01(\x06R\x03ntp\x12\x10\n" +
