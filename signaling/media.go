@@ -17,6 +17,10 @@ func (s *Session) media(id string, to store.SessionID, m *wire.MediaMessage) (of
 	own := to == s.id
 	switch {
 	case m.Type == wire.MediaSendOffer && !own:
+		if seat := s.currentSeat(); seat == nil || !seat.maySend(m.RoomType) {
+			s.fail(id, wire.ErrNotAllowed)
+			return "", true
+		}
 		return m.RoomType, false
 	case m.Type == wire.MediaUnshareScreen && !own:
 		return "", false
@@ -52,6 +56,14 @@ func (st *seat) mayOffer(m *wire.MediaMessage) bool {
 	}
 	audio, video := sends(m.Payload.SDP)
 	return (!audio || st.allowed(backend.PermissionPublishAudio)) && (!video || st.allowed(backend.PermissionPublishVideo))
+}
+
+// maySend is mayOffer where nothing says what is sent: some of it.
+func (st *seat) maySend(kind string) bool {
+	if kind == wire.RoomTypeScreen {
+		return st.allowed(backend.PermissionPublishScreen)
+	}
+	return st.allowed(backend.PermissionPublishMedia, backend.PermissionPublishAudio, backend.PermissionPublishVideo)
 }
 
 // mayPublish is mayOffer for what is published already.

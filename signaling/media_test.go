@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/talkd/talkd/media"
@@ -33,10 +34,11 @@ func (e *fakeEngine) Publish(_ context.Context, r media.PublishRequest) (mcu.Pub
 	if hold != nil {
 		<-hold
 	}
-	return fakePublisher{media.Publication{
-		ID: r.ID, Group: r.Group,
-		Tracks: []media.TrackInfo{{Kind: media.Audio, Codec: media.Codec{MimeType: "audio/opus", ClockRate: 48000, Channels: 2}, Layers: []media.LayerInfo{{}}}},
-	}}, "v=0 answer to " + r.ID.Kind, nil
+	tracks := []media.TrackInfo{{Kind: media.Audio, Codec: media.Codec{MimeType: "audio/opus", ClockRate: 48000, Channels: 2}, Layers: []media.LayerInfo{{}}}}
+	if strings.Contains(r.Offer, "recvonly") {
+		tracks = nil
+	}
+	return fakePublisher{media.Publication{ID: r.ID, Group: r.Group, Tracks: tracks}}, "v=0 answer to " + r.ID.Kind, nil
 }
 
 func (e *fakeEngine) Subscribe(_ context.Context, r media.SubscribeRequest) (mcu.Subscriber, string, error) {

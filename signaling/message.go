@@ -12,6 +12,14 @@ import (
 // of the session.
 func (s *Session) message(m *wire.ClientMessage) {
 	to, data := m.Message.Recipient, m.Message.Data
+	switch kind := wire.DataType(data); {
+	case kind == wire.DataControl:
+		s.command(m.ID, m.Message)
+		return
+	case to.Type != wire.ToSession && wire.ForOneSession(kind):
+		s.fail(m.ID, wire.ErrNotAllowed)
+		return
+	}
 	offer := ""
 	if to.Type == wire.ToSession {
 		media, err := wire.DecodeMedia(data)

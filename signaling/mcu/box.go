@@ -16,6 +16,7 @@ const (
 	ask                        // the client, or a sharer, wants an offer for the client
 	answer                     // the client answers an offer
 	candidate                  // the client has a candidate
+	unshare                    // the client ends one connection of its screen
 	choose                     // the client chooses layers
 	local                      // the engine has a candidate
 	failed                     // the engine's connection has failed

@@ -110,9 +110,12 @@ func (d *Desk) handleOwn(up *uplink, r request) {
 	case wire.MediaCandidate:
 		r.what = candidate
 	case wire.MediaUnshareScreen:
-		d.Unpublish(media.KindScreen)
-		r.reply(nil)
-		return
+		if r.m.SID == "" {
+			d.Unpublish(media.KindScreen)
+			r.reply(nil)
+			return
+		}
+		up, r.what = d.uplinks[media.KindScreen], unshare
 	case wire.MediaAnswer:
 		r.reply(fmt.Errorf("%w: nothing was offered", wire.ErrClientNotFound))
 		return

@@ -259,8 +259,24 @@ func TestUnshare(t *testing.T) {
 			t.Errorf("published %v", pubs)
 		}
 
+		// What ends a share of before comes late: the next one stays.
+		s.say(own, offer("screen", "a"))
+		s.say(own, offer("screen", "b"))
+		s.host.take()
+		late := wire.MediaMessage{Type: wire.MediaUnshareScreen, RoomType: "screen", SID: "a"}
+		s.wantOutcome(s.say(own, late), "ok")
+		if said := s.host.take(); len(said) != 0 || len(s.Published()) != 2 {
+			t.Errorf("a late end: %q, published %v", said, s.Published())
+		}
+		s.wantOutcome(s.say(own, wire.MediaMessage{Type: wire.MediaUnshareScreen, RoomType: "video"}), "ok") // any of the screen
+		if len(s.Published()) != 1 {
+			t.Errorf("published %v", s.Published())
+		}
+		s.host.take()
+
 		// Sharing again starts over and works at once.
 		a := s.post(own, offer("screen", "2"))
+		unshare.SID = "2"
 		b := s.post(own, unshare)
 		c := s.say(own, offer("screen", "3"))
 		for _, o := range []*outcome{b, c} {

@@ -36,6 +36,12 @@ func (u *uplink) handle(ctx context.Context, r request) {
 		r.done(err)
 	case candidate:
 		r.done(u.candidate(r.m))
+	case unshare:
+		// Of a connection that is gone it comes late: another one may be there by now.
+		if u.now != nil && u.now.sid == r.m.SID {
+			u.end()
+		}
+		r.done(nil)
 	case local:
 		if r.c == u.now {
 			u.d.sayCandidate(u.d.cfg.Session, u.kind, r.c.sid, r.cand)

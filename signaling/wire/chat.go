@@ -61,8 +61,7 @@ func chatData(c Chat) json.RawMessage {
 
 // TellsName tells whether the data of a client say what it is called now.
 func TellsName(data json.RawMessage) bool {
-	var m struct {
-		Type string `json:"type"`
-	}
-	return bytes.Contains(data, []byte(`"nickChanged"`)) && json.Unmarshal(data, &m) == nil && m.Type == "nickChanged"
+	// A text may be written with escapes.
+	may := bytes.Contains(data, []byte("nickChanged")) || bytes.IndexByte(data, '\\') >= 0
+	return may && DataType(data) == "nickChanged"
 }

@@ -45,7 +45,8 @@ type Bye struct {
 }
 
 // Decode reads one frame of a client. It refuses what is too large, too deep,
-// not UTF-8 or not complete, so that nobody behind it needs to look again.
+// not UTF-8, not complete or can be read in two ways, so that nobody behind it needs to
+// look again.
 //
 // The message is never nil: beside an error it has the ID, if one could be
 // read, so that the answer finds its question.
@@ -53,6 +54,9 @@ func Decode(frame []byte) (*ClientMessage, error) {
 	m := &ClientMessage{}
 	if err := CheckJSON(frame, MaxFrame); err != nil {
 		return m, err
+	}
+	if err := checkKeys(frame); err != nil {
+		return &ClientMessage{ID: readID(frame)}, err
 	}
 	if err := json.Unmarshal(frame, m); err != nil {
 		return &ClientMessage{ID: readID(frame)}, fmt.Errorf("%w: %w", ErrFormat, shapeOf(err))

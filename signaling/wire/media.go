@@ -82,19 +82,10 @@ const (
 //
 // The data must have come through Decode, which bounds them.
 func DecodeMedia(data json.RawMessage) (*MediaMessage, error) {
-	if !isObject(data) {
-		return nil, nil
-	}
 	// The type is read first and alone: data of other types may use the other
 	// names for whatever they like.
-	var head struct {
-		Type json.RawMessage `json:"type"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return nil, fmt.Errorf("%w: data: %w", ErrFormat, shapeOf(err))
-	}
-	var t MediaType
-	if json.Unmarshal(head.Type, &t) != nil || !t.known() {
+	t := MediaType(DataType(data))
+	if !t.known() {
 		return nil, nil
 	}
 	m := &MediaMessage{}
@@ -102,6 +93,34 @@ func DecodeMedia(data json.RawMessage) (*MediaMessage, error) {
 		return nil, fmt.Errorf("%w: data of %s: %w", ErrFormat, t, shapeOf(err))
 	}
 	return m, m.validate()
+}
+
+// DataControl is the type of data that web clients take for what they hear by a control
+// message, such as to be mute, however they come.
+const DataControl = "control"
+
+// DataType is the type that data name, "" if they name none.
+//
+// The data must have come through Decode: so there is one reading of it.
+func DataType(data json.RawMessage) string {
+	if !isObject(data) {
+		return ""
+	}
+	var head struct {
+		Type json.RawMessage `json:"type"`
+	}
+	var t string
+	if json.Unmarshal(data, &head) != nil || json.Unmarshal(head.Type, &t) != nil {
+		return ""
+	}
+	return t
+}
+
+// ForOneSession tells whether data of this type are for a session and nobody else: a
+// node takes part in what comes of them. That a screen is not shared any more is said to
+// all.
+func ForOneSession(dataType string) bool {
+	return MediaType(dataType).known() && MediaType(dataType) != MediaUnshareScreen
 }
 
 func (t MediaType) known() bool {
