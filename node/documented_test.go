@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +42,30 @@ func TestDocumentedNames(t *testing.T) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", a.name, label, is)
 	}
 	keepsTable(t, "documented", b.String())
+
+	b.Reset()
+	b.WriteString("| metric | why not |\n|---|---|\n")
+	last = ""
+	for _, m := range missing {
+		if m.name <= last || slices.ContainsFunc(aliases, func(a alias) bool { return a.name == m.name }) {
+			t.Errorf("%s is in its place twice, or is there", m.name)
+		}
+		last = m.name
+		fmt.Fprintf(&b, "| `%s` | %s |\n", m.name, m.why)
+		for _, ours := range regexp.MustCompile("`(talkd_[a-z_]+)`").FindAllStringSubmatch(m.why, -1) {
+			if _, ok := labels[ours[1]]; !ok {
+				t.Errorf("%s: there is no %s", m.name, ours[1])
+			}
+		}
+	}
+	keepsTable(t, "missing", b.String())
+	// As of version 2.1.0.
+	if n := len(aliases) + len(missing); n != documentedNames {
+		t.Errorf("%d names, the signaling server documents %d", n, documentedNames)
+	}
 }
+
+const documentedNames = 63
 
 // What is shown again is what ours say at the same moment.
 func TestDocumentedValues(t *testing.T) {

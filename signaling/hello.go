@@ -48,6 +48,9 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		h.deps.Guesses.Wrong(doorHello, guess, c.addr)
 	}
 	h.metrics.hello(false)
+	if m.Hello.ResumeID != "" {
+		h.metrics.unresumed.Inc()
+	}
 	h.log.Debug("hello refused", keyError, logged(err))
 	c.say(wire.ErrorReply(m.ID, err))
 }

@@ -13,7 +13,7 @@ import (
 type metrics struct {
 	conns, sessions, rooms, links, farRooms prometheus.Gauge
 
-	began, redirects, moved, broadcasts, resumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
+	began, redirects, moved, broadcasts, resumed, unresumed, fronts, rebuilt, silences, gaps, detachedSays, panics prometheus.Counter
 
 	messages, hellos, joins, moves, overflows, backendRequests, interruptions *prometheus.CounterVec
 }
@@ -47,6 +47,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		moved:           counter("moved_sessions_total", "Sessions that came here with a ticket."),
 		broadcasts:      counter("user_broadcasts_total", "Messages to users that went to all nodes, as the node that knows where they are could not be asked."),
 		resumed:         counter("resumed_sessions_total", "Sessions that were taken up again."),
+		unresumed:       counter("resumes_failed_total", "Hellos that were to take a session up again and were refused."),
 		fronts:          counter("fronts_total", "Clients that came here with a session of another node, which has it."),
 		rebuilt:         counter("rebuilt_sessions_total", "Sessions that go on here without their media, as their node is lost."),
 		silences:        counter("silent_nodes_total", "Streams to other nodes that were given up because the other end hangs or does not hear."),

@@ -402,6 +402,9 @@ func TestThrottleSparesTheLost(t *testing.T) {
 		}
 	}
 	client.Hello(c.nextcloud.AuthURL(), params("alice"))
+	if n := c.nodes[0].metric("talkd_signaling_resumes_failed_total"); n != 60 {
+		t.Errorf("%v resumes failed, want 60", n)
+	}
 }
 
 // TestRedirectToFullNode: a node that takes nobody says so before the session
