@@ -279,13 +279,14 @@ func TestFirstListenerSeesAtOnce(t *testing.T) {
 	defer cancel()
 	n := newNetwork(t, "edge", "listener")
 	a, b := n.node("edge").runEngine(), n.node("listener").runEngine()
-	// On a busy machine, connecting takes longer than a keyframe is of use.
+	// On a busy machine, connecting takes longer than a keyframe is of use, and what the
+	// first listener asked for is still on its way.
 	for try := range uint32(10) {
 		client, p := publishAs(ctx, t, a, media.PubID{Session: "first", Kind: media.KindVideo, Incarnation: try},
 			mediatest.PublisherConfig{Video: true, Stream: 70 + try})
 		client.Start()
 		here := subscribeClient(ctx, t, a, p.Publication())
-		if _, err := here.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets >= 30 }); err != nil {
+		if _, err := here.Wait(ctx, media.Video, func(r mediatest.Report) bool { return r.Packets >= 90 }); err != nil {
 			t.Fatal(err)
 		}
 		client.Refresh()
@@ -304,16 +305,14 @@ func TestFirstListenerSeesAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if connected.Sub(began) > 400*time.Millisecond {
+		if connected.Sub(began) > 400*time.Millisecond || client.Keyframes() != asked {
+			t.Logf("try %d: the publisher was asked for %d more keyframes", try, client.Keyframes()-asked)
 			continue
-		}
-		if client.Keyframes() != asked {
-			t.Error("the publisher was asked for another keyframe")
 		}
 		if first := r.First.Frame(media.Video); !r.First.Keyframe || len(r.Faults) > 0 {
 			t.Errorf("begins with frame %d, keyframe %v; %v", first, r.First.Keyframe, r.Faults)
 		}
 		return
 	}
-	t.Skip("this machine is too busy: nobody is connected within 400 ms")
+	t.Error("the publisher is asked for another keyframe each time")
 }
