@@ -272,6 +272,9 @@ func (n *Node) openDoors() error {
 	if n.public, err = listenHTTP(ctx, n.cfg.HTTP.Listen, n.cfg.HTTP.TLSCert, n.cfg.HTTP.TLSKey, n.gate, n.log); err != nil {
 		return err
 	}
+	if n.has(store.RoleSignaling) {
+		n.public.upgradesAt("/spreed", "/standalone-signaling/spreed")
+	}
 	admin, err := n.newAdmin()
 	if err != nil {
 		return err

@@ -73,11 +73,9 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 	c.addr, c.page, c.agent = remoteAddr(r), fromPage(r), agentOf(r)
 	c.stay = r.URL.Query().Get(paramRedirect) == "0"
 	served = true
-	// In a goroutine of its own, as that of the request holds on to the request, the
-	// buffers of the server and a deep stack.
-	go func() {
+	goOn := func() {
 		defer h.end()
-		growStack()
+		GrowStack()
 		if !h.addConn(c) {
 			_, _ = out.Write(nil) // the answer of the handshake
 			_ = ws.CloseNow()
@@ -85,15 +83,22 @@ func (h *Hub) socket(w http.ResponseWriter, r *http.Request) {
 		}
 		defer h.removeConn(c)
 		c.serve(h.ctx)
-	}()
+	}
+	if w, ok := w.(interface{ GoOn(func()) }); ok {
+		w.GoOn(goOn)
+		return
+	}
+	// In a goroutine of its own, as that of the request holds on to the request, the
+	// buffers of the server and a deep stack.
+	go goOn()
 }
 
-// growStack makes the stack of a goroutine as large as a hello and a join need it. It
+// GrowStack makes the stack of a goroutine as large as a hello and a join need it. It
 // would grow in steps, each of which has to look at all that is on it; now there is
 // nothing yet. When it is not needed any more the runtime makes it small again.
 //
 //go:noinline
-func growStack() {
+func GrowStack() {
 	var room [14 << 10]byte
 	runtime.KeepAlive(&room)
 }

@@ -30,19 +30,31 @@ type conn struct {
 	raw syscall.RawConn
 }
 
-func (c *conn) Read(p []byte) (n int, err error) {
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := receive(c.raw, p)
+	return n, c.failed("read", err)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := send(c.raw, p)
+	return n, c.failed("write", err)
+}
+
+// receive waits until something has come.
+func receive(raw syscall.RawConn, p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	waitErr := c.raw.Read(func(fd uintptr) (done bool) {
+	waitErr := raw.Read(func(fd uintptr) (done bool) {
 		n, done, err = Receive(int(fd), p)
 		return done
 	})
-	return n, cmp.Or(waitErr, c.failed("read", err))
+	return n, cmp.Or(waitErr, err)
 }
 
-func (c *conn) Write(p []byte) (n int, err error) {
-	waitErr := c.raw.Write(func(fd uintptr) (done bool) {
+// send waits until all has gone.
+func send(raw syscall.RawConn, p []byte) (n int, err error) {
+	waitErr := raw.Write(func(fd uintptr) (done bool) {
 		for some := 1; some > 0 && n < len(p); n += some {
 			if some, err = Send(int(fd), p[n:]); err != nil {
 				return true
@@ -50,7 +62,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 		}
 		return n == len(p)
 	})
-	return n, cmp.Or(waitErr, c.failed("write", err))
+	return n, cmp.Or(waitErr, err)
 }
 
 // Heard tells whether there is something to read, be it the end, of one of these

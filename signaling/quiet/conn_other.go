@@ -10,6 +10,9 @@ import (
 // Conn gives the connection as it is.
 func Conn(c net.Conn) net.Conn { return c }
 
+// Listener gives the listener as it is.
+func Listener(l net.Listener) net.Listener { return l }
+
 // Send is not there.
 func Send(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
