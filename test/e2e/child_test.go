@@ -17,6 +17,7 @@ const (
 	roleFloor = "floor"
 
 	roleTalkFloor = "floor of talkers"
+	roleJoinFloor = "floor of those who come"
 )
 
 // play is such a process.
@@ -29,6 +30,8 @@ func play(role string) error {
 		return beFloor(in, out)
 	case roleTalkFloor:
 		return beTalkFloor(in, out)
+	case roleJoinFloor:
+		return beJoinFloor(in, out)
 	}
 	return fmt.Errorf("no role %q", role)
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 )
 
-// beFloor and beTalkFloor: what a node costs is measured on Linux only.
+// beFloor and its like: what a node costs is measured on Linux only.
 func beFloor(*json.Decoder, *json.Encoder) error { return errors.ErrUnsupported }
 
 func beTalkFloor(*json.Decoder, *json.Encoder) error { return errors.ErrUnsupported }
+
+func beJoinFloor(*json.Decoder, *json.Encoder) error { return errors.ErrUnsupported }

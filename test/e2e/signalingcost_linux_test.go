@@ -71,7 +71,12 @@ func TestSignalingCost(t *testing.T) {
 			t.Logf("%d sessions came within %v", sessions, took.Round(time.Millisecond))
 		}
 	}
-	t.Run("idle", func(t *testing.T) { turns(t, 1, idle(*signalingIdle, 10*time.Millisecond)) })
+	t.Run("idle", func(t *testing.T) {
+		const gap = 10 * time.Millisecond
+		turns(t, 1, idle(*signalingIdle, gap))
+		took := measureJoinFloor(t, *signalingIdle, gap)
+		table.add(false, row{fmt.Sprintf("floor: %d who come, one each %v, the same with sockets and no more", *signalingIdle, gap), "CPU s as they come"}, took.Seconds())
+	})
 	t.Run("crowd", func(t *testing.T) { turns(t, 1, idle(*signalingCrowd, 2*time.Millisecond)) })
 
 	room := func(t *testing.T, c contender) {
