@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/talkd/talkd/signaling/tlsout"
 )
 
 // Limits of connections over HTTP. A WebSocket leaves them behind when it is
@@ -49,7 +51,7 @@ func listenHTTP(ctx context.Context, addr, cert, key string, handler http.Handle
 		return nil, err
 	}
 	if config != nil {
-		l = tls.NewListener(l, config)
+		l = tlsout.NewListener(l, config)
 	}
 	return &httpServer{listener: l, server: newServer(handler, log)}, nil
 }

@@ -14,23 +14,39 @@ import (
 	"time"
 
 	"github.com/talkd/talkd/signaling/quiet"
+	"github.com/talkd/talkd/signaling/tlsout"
 )
 
 // outlet is where all goes out that a WebSocket sends: messages as we frame them, before
 // them pings and pongs, and how the library ends the connection, which is a write of its
-// own.
+// own. With TLS of the node all of it is sealed before it is written.
 type outlet struct {
-	net.Conn
-	raw     syscall.RawConn // nil: of Conn only Conn knows how it is read
-	buffers *sync.Pool
+	net.Conn                 // is read, and closed
+	socket   net.Conn        // is written to
+	tls      *tlsout.Conn    // seals what is written to the socket; nil without TLS
+	raw      syscall.RawConn // nil: of Conn only Conn knows how it is read
+	buffers  *sync.Pool      // of *buffer
 
 	closing atomic.Bool // no new write begins
 	control control
 
 	mu      sync.Mutex // held while something is written
 	closed  bool       // guarded by mu
-	begun   []byte     // guarded by mu; goes out before all else: the answer of the handshake, the rest of a frame, pings and pongs
+	begun   []byte     // guarded by mu; goes out before all else, as it is: the answer of the handshake, or the rest of frames
 	unheard unheard    // guarded by mu
+}
+
+// over begins with what is to go out first.
+func (o *outlet) over(conn net.Conn, first []byte) (err error) {
+	o.Conn, o.socket = conn, conn
+	if sealed, written, ok := tlsout.Hold(conn); ok {
+		o.tls, o.socket, o.unheard.written = sealed, sealed.Conn, written
+		_, o.unheard.fd = rawOf(o.socket) // is read by TLS
+	} else {
+		o.raw, o.unheard.fd = rawOf(conn)
+	}
+	o.begun, err = o.sealLocked(nil, first)
+	return err
 }
 
 // Read is for the library.
@@ -49,34 +65,36 @@ func (o *outlet) Read(p []byte) (n int, err error) {
 func (o *outlet) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.writeLocked(p)
+	all, err := o.sealLocked(o.begun, p)
+	if o.begun = nil; err == nil {
+		_, err = o.writeAllLocked(all)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
-// writeLocked writes p after what has been begun.
-func (o *outlet) writeLocked(p []byte) (int, error) {
-	if len(o.begun) > 0 {
-		n, err := o.writeAllLocked(o.begun)
-		if o.begun = o.begun[n:]; err != nil {
-			return 0, err
-		}
-		o.begun = nil
+// sealLocked appends p to b as it goes out. What is sealed has to go out.
+func (o *outlet) sealLocked(b, p []byte) ([]byte, error) {
+	if o.tls == nil || len(p) == 0 {
+		return append(b, p...), nil
 	}
-	return o.writeAllLocked(p)
+	return o.tls.Seal(b, p)
 }
 
 // writeAllLocked writes for as long as the other end takes something of it each
-// writeTimeout: it may have much to read, and few bytes a second for that. TLS has to be
-// done with all by the first deadline; after one it writes no more.
+// writeTimeout: it may have much to read, and few bytes a second for that.
 func (o *outlet) writeAllLocked(p []byte) (written int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for heard := int64(-1); ; {
-		_ = o.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
+		_ = o.socket.SetWriteDeadline(time.Now().Add(writeTimeout)) // on a closed connection, which Write says too
 		if o.closing.Load() {
 			return written, net.ErrClosed
 		}
-		n, err := o.Conn.Write(p[written:])
+		n, err := o.socket.Write(p[written:])
 		written += n
 		o.unheard.written += int64(n)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -86,8 +104,8 @@ func (o *outlet) writeAllLocked(p []byte) (written int, err error) {
 				continue
 			}
 		}
-		// TLS writes by itself now and then.
-		_ = o.SetWriteDeadline(time.Time{})
+		// A TLS that is not ours writes by itself now and then.
+		_ = o.socket.SetWriteDeadline(time.Time{})
 		return written, err
 	}
 }
@@ -100,16 +118,19 @@ func (o *outlet) writeAllLocked(p []byte) (written int, err error) {
 func (o *outlet) writeFrames(frames [][]byte, ofSession bool) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.begun = o.control.appendTo(o.begun)
-	buffer := o.framed(nil, frames)
-	defer o.reuse(buffer)
-	begin := o.unheard.written + int64(len(o.begun))
-	_, err := o.writeLocked(*buffer)
-	return o.keepLocked(frames, begin, ofSession), err
+	b, err := o.framedLocked(frames)
+	defer o.reuse(b)
+	if err != nil {
+		return 0, err
+	}
+	begin := o.unheard.written
+	_, err = o.writeAllLocked(b.bytes)
+	return o.keepLocked(frames, b.ends, begin, ofSession), err
 }
 
 // tryFrames is writeFrames as far as the kernel takes it at once. A frame of which it
-// has taken a part counts as whole: the rest goes out before all else.
+// has taken a part counts as whole, and with TLS all do, as they are sealed: the rest goes
+// out before all else.
 func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 	if !o.mu.TryLock() {
 		return 0, errPatience
@@ -121,26 +142,30 @@ func (o *outlet) tryFrames(frames [][]byte, ofSession bool) (int, error) {
 	case o.unheard.fd == 0:
 		return 0, errPatience
 	}
-	o.begun = o.control.appendTo(o.begun)
-	buffer := o.framed(o.begun, frames)
-	defer o.reuse(buffer)
-	end := len(o.begun)
-	begin := o.unheard.written + int64(end)
-	n, err := quiet.Send(o.unheard.fd, *buffer)
-	o.unheard.written += int64(n)
-	o.begun = o.begun[min(n, end):]
-	if err == nil && n < len(*buffer) {
-		for i := 0; end < n; i++ {
-			end += headerSize(len(frames[i])) + len(frames[i])
-		}
-		o.begun, err = bytes.Clone((*buffer)[n:end]), errPatience
+	b, err := o.framedLocked(frames)
+	defer o.reuse(b)
+	if err != nil {
+		return 0, err
 	}
-	return o.keepLocked(frames, begin, ofSession), err
+	begin := o.unheard.written
+	n, err := quiet.Send(o.unheard.fd, b.bytes)
+	o.unheard.written += int64(n)
+	if err == nil && n < len(b.bytes) {
+		end := b.begin
+		if o.tls != nil {
+			end = len(b.bytes)
+		}
+		for i := 0; end < n; i++ {
+			end = b.ends[i]
+		}
+		o.begun, err = bytes.Clone(b.bytes[n:end]), errPatience
+	}
+	return o.keepLocked(frames, b.ends, begin, ofSession), err
 }
 
-// keepLocked keeps what has gone out of frames which begin at that byte, and tells how
-// many have.
-func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
+// keepLocked keeps what has gone out of frames, and tells how many have. They end so many
+// bytes after begin.
+func (o *outlet) keepLocked(frames [][]byte, ends []int, begin int64, ofSession bool) int {
 	switch {
 	case len(frames) == 0:
 	case ofSession:
@@ -150,42 +175,56 @@ func (o *outlet) keepLocked(frames [][]byte, begin int64, ofSession bool) int {
 	}
 	out := o.unheard.written + int64(len(o.begun))
 	for i, frame := range frames {
-		if begin += int64(headerSize(len(frame)) + len(frame)); begin > out {
+		end := begin + int64(ends[i])
+		if end > out {
 			return i
 		}
 		if ofSession {
-			o.unheard.add(frame, begin)
+			o.unheard.add(frame, end)
 		}
 	}
 	return len(frames)
 }
 
+// buffer is what is written at once.
+type buffer struct {
+	bytes []byte
+	begin int   // of the first frame
+	ends  []int // of each frame
+	plain []byte
+}
+
 // maxBuffer is what is kept to be used again.
 const maxBuffer = 2 * maxWrite
 
-// framed puts messages one after the other, after what has been begun.
-func (o *outlet) framed(begun []byte, frames [][]byte) *[]byte {
-	buffer, _ := o.buffers.Get().(*[]byte)
-	if buffer == nil {
-		buffer = new([]byte)
+// framedLocked puts messages one after the other, after what has been begun and pings and
+// pongs, all of which has to go out then.
+func (o *outlet) framedLocked(frames [][]byte) (*buffer, error) {
+	b, _ := o.buffers.Get().(*buffer)
+	if b == nil {
+		b = new(buffer)
 	}
-	all := append((*buffer)[:0], begun...)
+	b.bytes, b.ends, o.begun = append(b.bytes[:0], o.begun...), b.ends[:0], nil
+	var err error
+	if b.plain = o.control.appendTo(b.plain[:0]); len(b.plain) > 0 {
+		b.bytes, err = o.sealLocked(b.bytes, b.plain)
+	}
+	b.begin = len(b.bytes)
 	for _, frame := range frames {
-		all = append(appendHeader(all, len(frame)), frame...)
+		if o.tls == nil {
+			b.bytes = append(appendHeader(b.bytes, len(frame)), frame...)
+		} else if b.plain = append(appendHeader(b.plain[:0], len(frame)), frame...); err == nil {
+			b.bytes, err = o.tls.Seal(b.bytes, b.plain)
+		}
+		b.ends = append(b.ends, len(b.bytes))
 	}
-	*buffer = all
-	return buffer
+	return b, err
 }
 
-func (o *outlet) reuse(buffer *[]byte) {
-	if cap(*buffer) <= maxBuffer {
-		o.buffers.Put(buffer)
+func (o *outlet) reuse(b *buffer) {
+	if cap(b.bytes)+cap(b.plain) <= maxBuffer {
+		o.buffers.Put(b)
 	}
-}
-
-func headerSize(size int) int {
-	var header [10]byte
-	return len(appendHeader(header[:0], size))
 }
 
 // appendHeader begins a text message of one frame from a server, RFC 6455 section 5.2.

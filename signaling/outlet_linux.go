@@ -6,7 +6,7 @@ import (
 )
 
 // rawOf is the socket of a connection, which is open until the connection is closed
-// here. Of TLS there is none: its bytes are not those of the frames.
+// here. Of TLS there is none.
 func rawOf(c net.Conn) (raw syscall.RawConn, fd int) {
 	socket, ok := c.(syscall.Conn)
 	if !ok {

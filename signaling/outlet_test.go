@@ -32,6 +32,15 @@ func (b *brittle) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+func outletOf(t *testing.T, c net.Conn) *outlet {
+	t.Helper()
+	o := &outlet{buffers: new(sync.Pool)}
+	if err := o.over(c, nil); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
 // TestOutlet: many messages are one write, and when it fails those are known that have
 // gone out whole.
 func TestOutlet(t *testing.T) {
@@ -44,7 +53,7 @@ func TestOutlet(t *testing.T) {
 				left += ends[whole-1]
 			}
 			b := &brittle{left: left}
-			o := &outlet{Conn: b, buffers: new(sync.Pool)}
+			o := outletOf(t, b)
 			n, err := o.writeFrames(frames, true)
 			if n != whole || (err == nil) != (whole == len(frames)) || b.writes != 1 {
 				t.Errorf("%d bytes: %d frames in %d writes, %v", left, n, b.writes, err)
@@ -58,7 +67,7 @@ func TestOutlet(t *testing.T) {
 func TestOutletOfASlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		o := &outlet{Conn: here, buffers: new(sync.Pool)}
+		o := outletOf(t, here)
 		frames := [][]byte{make([]byte, 8)}
 		go func() {
 			for range 12 { // with the headers of two frames, the second one in part
@@ -89,7 +98,7 @@ func TestPingOfASlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
 		defer func() { _ = there.Close() }()
-		o := &outlet{Conn: here, buffers: new(sync.Pool)}
+		o := outletOf(t, here)
 		go func() { _, _ = o.Write([]byte("1")) }()
 		synctest.Wait()
 		for range 3 {
@@ -105,7 +114,7 @@ func TestPingOfASlowClient(t *testing.T) {
 func TestPingWithoutAnswer(t *testing.T) {
 	here, there := net.Pipe()
 	defer func() { _ = there.Close() }()
-	o := &outlet{Conn: here, buffers: new(sync.Pool)}
+	o := outletOf(t, here)
 	for range 3 {
 		if !o.ask() {
 			t.Error("who has answered is given up")

@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/talkd/talkd/signaling/quiet"
 )
 
 // Of what has been written the kernel is asked when that much more is kept than it
@@ -101,7 +103,7 @@ const (
 // What it still has it must not send: it would come twice.
 func (o *outlet) Close() error {
 	o.closing.Store(true)
-	_ = o.SetWriteDeadline(time.Unix(1, 0)) // who writes stops at once; of a closed one nobody does
+	_ = o.socket.SetWriteDeadline(time.Unix(1, 0)) // who writes stops at once; of a closed one nobody does
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -113,11 +115,23 @@ func (o *outlet) Close() error {
 		time.Sleep(askStep) // there is nothing to be told by
 		o.unheard.ask()
 	}
-	if tcp, ok := o.Conn.(interface{ SetLinger(sec int) error }); ok && len(o.unheard.frames) > 0 {
+	if len(o.unheard.frames) == 0 {
+		o.sayEndLocked()
+	} else if tcp, ok := o.socket.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0) // of a connection that is reset already there is nothing left to send
 	}
 	o.unheard.fd = 0 // the number may be that of another one soon
 	return o.Conn.Close()
+}
+
+// sayEndLocked is for TLS. It does not wait: that the connection is over is seen without.
+func (o *outlet) sayEndLocked() {
+	if o.tls == nil || o.unheard.fd == 0 || len(o.begun) > 0 {
+		return
+	}
+	if end, err := o.tls.SealEnd(); err == nil {
+		_, _ = quiet.Send(o.unheard.fd, end)
+	}
 }
 
 // takeUnheard closes the outlet and gives, once, what has to be sent again.

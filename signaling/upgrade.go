@@ -40,8 +40,9 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u.outlet.Conn, u.outlet.begun = conn, u.answer.Bytes()
-	u.outlet.raw, u.outlet.unheard.fd = rawOf(conn)
+	if err := u.outlet.over(conn, u.answer.Bytes()); err != nil {
+		return nil, nil, err
+	}
 	early, err := was.Peek(was.Reader.Buffered())
 	if err != nil {
 		return nil, nil, err
