@@ -256,11 +256,27 @@ func (l *layer) screen(batch []*Packet) []*Packet {
 	clear(batch[len(passed):])
 	if left > 0 {
 		l.stats.in(left, bytes)
-		if l.police != nil && l.police.count() && l.attached() {
+		if l.police != nil && l.police.count() && l.police.listened() {
 			l.keyframe()
 		}
 	}
+	if l.police != nil {
+		l.police.turns()
+	}
 	return passed
+}
+
+// reviewed lets the tracks that the layer is written to look which layer is right.
+func (l *layer) reviewed() {
+	sinks := l.sinks.Load()
+	if sinks == nil {
+		return
+	}
+	for _, s := range *sinks {
+		if t, ok := s.(*tap); ok {
+			t.d.change(func() {})
+		}
+	}
 }
 
 // admits tells whether a packet is let through.

@@ -61,3 +61,31 @@ func TestLimitIsKept(t *testing.T) {
 		t.Errorf("%v packets were left out after the limit was raised", n)
 	}
 }
+
+// TestLimitOfASimulcast: whoever gets a layer that is left out gets the one below at
+// once, and the better one again when there is room for it.
+func TestLimitOfASimulcast(t *testing.T) {
+	t.Parallel()
+	e := engine(t, media.Config{}, media.Deps{})
+	var most atomic.Int64
+	most.Store(20_000_000)
+	sender, p := offerFor(t, e, mediatest.PublisherConfig{Video: true, Stream: 47, Layers: 3}, // 600 kbit/s each
+		media.PublishRequest{ID: pubID("a", 1), MaxBitrate: func() int { return int(most.Load()) }})
+	if err := sender.Connected(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	const mid, high = 1095, 2095
+	c, _ := subscribe(t, e, mediatest.SubscriberConfig{}, false, p.Publication())
+	sender.Start()
+	arrived := func(stream uint32) {
+		t.Helper()
+		began := time.Now()
+		clean(t, wait(t, c, media.Video, func(r mediatest.Report) bool { return r.Last.Stream == stream && r.Missing == 0 }))
+		t.Logf("stream %d after %v", stream, time.Since(began).Round(time.Millisecond))
+	}
+	arrived(high)
+	most.Store(1_250_000)
+	arrived(mid)
+	most.Store(20_000_000)
+	arrived(high)
+}

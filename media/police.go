@@ -1,6 +1,7 @@
 package media
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ type allowance struct {
 	burst float64   // bytes that there is room for; guarded by mu
 	level float64   // bytes; guarded by mu; below 0 after a frame that was larger than what there was
 	at    time.Time // of level; guarded by mu
+
+	raised atomic.Uint32 // how often more was allowed; for anybody
 }
 
 // set changes the limit, in bit/s; 0 is none. Who begins has all there is room for.
@@ -48,6 +51,9 @@ func (a *allowance) set(limit int) {
 		return
 	}
 	fresh := a.limit == 0
+	if !fresh && (limit == 0 || limit > a.limit) {
+		a.raised.Add(1)
+	}
 	a.limit = limit
 	a.rate = float64(limit) / 8 * (1 + tolerance)
 	a.burst = max(a.rate*policeBurst.Seconds(), leastBurst)
@@ -116,6 +122,8 @@ type police struct {
 	allowed  *allowance
 	reserved float64 // part of the burst for the layers below
 	metrics  *metrics
+	track    []*layer          // all layers of the track; set by whose they are
+	run      func(func()) bool // apart from who forwards; likewise
 
 	credit float64 // bytes that were taken, and not used yet
 	stamp  uint32  // of the newest frame that passed
@@ -127,7 +135,9 @@ type police struct {
 	until   time.Time   // at least
 	closed  time.Duration
 	opened  time.Time
-	wishing bool // there is room for a keyframe
+	raised  uint32 // of allowed, at that time
+	wishing bool   // there is room for a keyframe
+	turned  bool   // shut is another since the last time that it was asked
 
 	numbering rewrite.Numbering
 	pictures  rewrite.Pictures
@@ -199,9 +209,11 @@ func (s *police) close(now time.Time) {
 		return
 	}
 	s.shut.Store(true)
+	s.turned = true
 	if s.reserved == 0 {
 		return
 	}
+	s.raised = s.allowed.raised.Load()
 	if s.closed *= 2; s.closed == 0 || now.Sub(s.opened) > longestClosed {
 		s.closed = firstClosed
 	}
@@ -211,6 +223,9 @@ func (s *police) close(now time.Time) {
 
 // open goes on with a keyframe, if there is room.
 func (s *police) open(p *Packet) bool {
+	if now := s.allowed.raised.Load(); now != s.raised { // what was too much is not any more, perhaps
+		s.raised, s.closed, s.until = now, 0, time.Time{}
+	}
 	if s.wishing = !p.Arrival.Before(s.until) && s.allowed.ready(s.reserved, p.Arrival); !s.wishing {
 		return false
 	}
@@ -222,7 +237,8 @@ func (s *police) open(p *Packet) bool {
 		return false // another layer was faster
 	}
 	s.credit += n
-	s.opened, s.wishing = p.Arrival, false
+	s.opened, s.wishing, s.turned = p.Arrival, false, true
+	s.stamp = p.Timestamp // whatever was left out: nothing of this frame has passed
 	s.shut.Store(false)
 	return true
 }
@@ -239,6 +255,22 @@ func (s *police) count() (wishing bool) {
 	}
 	s.packets, s.bytes = 0, 0
 	return s.wishing
+}
+
+// listened tells whether anybody gets a layer of the track, and so may get this one.
+func (s *police) listened() bool { return slices.ContainsFunc(s.track, (*layer).attached) }
+
+// turns lets those who get a layer of the track look which one is right, when this one
+// has been shut or opened. They would within a second, too.
+func (s *police) turns() {
+	if s.turned && len(s.track) > 1 {
+		s.run(func() {
+			for _, l := range s.track {
+				l.reviewed()
+			}
+		})
+	}
+	s.turned = false
 }
 
 // original are the publisher's numbers of packets, given those that were made of them.

@@ -219,6 +219,88 @@ func TestPoliceLeavesTheHighestOut(t *testing.T) {
 	}
 }
 
+// TestPoliceOfARaisedLimit: a layer that has been left out again and again is let through
+// at once when more is allowed, or anything.
+func TestPoliceOfARaisedLimit(t *testing.T) {
+	for _, limit := range []int{20_000_000, 0} {
+		a := &allowance{}
+		a.set(1_000_000)
+		w := watched(t, a, 1.0/6, 3_000_000)
+		w.run(100 * time.Second)
+		w.key = true
+		for !w.shut.Load() {
+			w.frame()
+		}
+		a.set(limit)
+		whole := w.whole
+		w.run(time.Second)
+		if w.whole-whole < 20 || w.shut.Load() {
+			t.Errorf("%d frames let through in the second after the limit became %d", w.whole-whole, limit)
+		}
+	}
+}
+
+// TestTracksFollowThePolice: who gets a layer that is shut waits for the one below at
+// once, and has the better one again when that is opened, of which a keyframe is asked for
+// though nobody gets it.
+func TestTracksFollowThePolice(t *testing.T) {
+	end := &nowhere{}
+	pub := Publication{Tracks: []TrackInfo{{Kind: Video, Codec: codecVP8(), Layers: []LayerInfo{{}, {Index: 1}}}}}
+	f := newFeed(pub, &group{}, &network{burst: func() burst { return end }})
+	low, high := f.layers[0][0], f.layers[0][1]
+	m, err := newMetrics(&Engine{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &allowance{}
+	a.set(100_000)
+	asked := &pushed{}
+	for i, l := range f.layers[0] {
+		l.police = newPolice(l, a, float64(i)/4, m)
+		l.police.track, l.police.run = f.layers[0], func(f func()) bool { f(); return true }
+		l.up.Store(&uplink{feedback: &pushed{}})
+	}
+	high.up.Store(&uplink{feedback: asked})
+	d := listening(t, f, negotiated{ssrc: 7}, 1)
+	var pool Pool
+	var seq uint16
+	now := time.Now()
+	send := func(l *layer, key bool) {
+		p := frame(&pool, seq, key)
+		p.Arrival = now
+		l.forward([]*Packet{p}, flush)
+		seq++
+	}
+	send(low, true)
+	send(high, true)
+	d.review(false)
+	send(high, true)
+	if d.current == nil || d.current.layer != high {
+		t.Fatal("the better layer is not there")
+	}
+	for !high.police.shut.Load() {
+		send(high, false)
+	}
+	if d.next == nil || d.next.layer != low {
+		t.Fatal("the layer below is not waited for")
+	}
+	send(low, true)
+	if d.current.layer != low || high.attached() {
+		t.Fatal("the layer below is not there")
+	}
+	now = now.Add(2 * firstClosed)
+	high.asked = keyframeGate{}
+	before := asked.keyframes
+	send(high, false)
+	if asked.keyframes != before+1 {
+		t.Errorf("%d keyframes asked for", asked.keyframes-before)
+	}
+	send(high, true)
+	if d.current.layer != high {
+		t.Error("the better layer is not there again")
+	}
+}
+
 // TestPoliceLetsAFrameThrough: one that is larger than what there is goes through whole,
 // if it is a frame.
 func TestPoliceLetsAFrameThrough(t *testing.T) {

@@ -154,6 +154,7 @@ func (p *Publisher) police() {
 		for i, l := range layers {
 			if l.video {
 				l.police = newPolice(l, &p.allowed, float64(i)/float64(2*len(layers)), p.e.metrics)
+				l.police.track, l.police.run = layers, p.run
 				continue
 			}
 			voice := &allowance{}
