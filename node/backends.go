@@ -155,7 +155,10 @@ func (b *backendBook) PutBackend(ctx context.Context, n api.NewBackend) (api.Bac
 		}
 		n.Secret = e.instance.Secret
 	}
-	if err := (config.Backend{URL: urls[0], MoreURLs: urls[1:], Secret: n.Secret}).Validate(); err != nil {
+	if err := (config.Backend{
+		URL: urls[0], MoreURLs: urls[1:], Secret: n.Secret,
+		MaxSessions: n.MaxSessions, MaxVideoBitrate: n.MaxVideoBitrate, MaxScreenBitrate: n.MaxScreenBitrate,
+	}).Validate(); err != nil {
 		return api.BackendView{}, fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}
 	err = b.decide(ctx, store.NewPutBackend(time.Now(), store.Backend{

@@ -147,14 +147,18 @@ func TestBackendBookApart(t *testing.T) {
 
 func TestBackendBookRefuses(t *testing.T) {
 	b, d := newBackendBook(t)
-	for name, n := range map[string]api.NewBackend{
-		"no URL":     {Secret: "abcdef"},
-		"plain HTTP": {URL: "http://cloud.example", Secret: "abcdef"},
-		"no secret":  {URL: "https://cloud.example"},
-		"a sample":   {URL: "https://cloud.example", Secret: "the-shared-secret"},
-		"below zero": {URL: "https://cloud.example", Secret: "abcdef", MaxSessions: -1},
+	for name, c := range map[string]struct {
+		of    api.NewBackend
+		words string // of who is refused
+	}{
+		"no URL":     {api.NewBackend{Secret: "abcdef"}, "invalid value: url: it has 0 characters; 1 to 2048 are right"},
+		"no scheme":  {api.NewBackend{URL: "cloud.example", Secret: "abcdef"}, "invalid value: url: the URL of a Nextcloud is the scheme https, a host and perhaps a path, no more"},
+		"plain HTTP": {api.NewBackend{URL: "http://cloud.example", Secret: "abcdef"}, "invalid value: url: plain HTTP is for loopback only; use https"},
+		"no secret":  {api.NewBackend{URL: "https://cloud.example"}, "invalid value: secret: wanted for a Nextcloud that is new; make one with: openssl rand -hex 32"},
+		"a sample":   {api.NewBackend{URL: "https://cloud.example", Secret: "the-shared-secret"}, "invalid value: secret: a sample value; make one with: openssl rand -hex 32"},
+		"below zero": {api.NewBackend{URL: "https://cloud.example", Secret: "abcdef", MaxSessions: -1}, "invalid value: a limit is less than nothing; 0 is no limit"},
 	} {
-		if _, err := b.PutBackend(t.Context(), n); !errors.Is(err, store.ErrInvalid) {
+		if _, err := b.PutBackend(t.Context(), c.of); !errors.Is(err, store.ErrInvalid) || err.Error() != c.words {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -40,7 +40,6 @@ import (
 	"github.com/talkd/talkd/signaling"
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/store"
-	"github.com/talkd/talkd/web"
 )
 
 // Node is one node of a cluster.
@@ -241,10 +240,9 @@ func (n *Node) openMedia() error {
 }
 
 func (n *Node) openDoors() error {
-	pages := web.Handler(web.Config{Origins: n.origins})
 	mux := http.NewServeMux()
 	if n.has(store.RoleSignaling) {
-		mux.Handle("/", redirectPages(n.elsewhere, pages))
+		mux.Handle("/", pages(n.cfg.Signaling.Embedded, n.elsewhere, n.origins))
 		for _, path := range []string{"/spreed", "/standalone-signaling/", "/api/v1/", "/turn/"} {
 			mux.Handle(path, n.hub.Handler())
 		}

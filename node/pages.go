@@ -1,15 +1,35 @@
 package node
 
 import (
+	"io"
 	"net/http"
 	"strings"
 
 	"github.com/talkd/talkd/store"
+	"github.com/talkd/talkd/web"
 )
 
 // loginCookie is set by the web client's pages while somebody is logged in on
 // this origin. It says only that, and carries no token.
 const loginCookie = "talkd_login"
+
+// onlyBackend is for whoever looks what is at the URL that a Nextcloud has.
+const onlyBackend = "talkd: a high-performance backend of Nextcloud Talk. People enter calls in their Nextcloud; /api/v1/welcome tells the version.\n"
+
+// pages are those of the web client. It logs in at the embedded backend: without that
+// there are none.
+func pages(embedded bool, elsewhere func(store.RoomID) (url string, ok bool), origins func() []string) http.Handler {
+	if embedded {
+		return redirectPages(elsewhere, web.Handler(web.Config{Origins: origins}))
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = io.WriteString(w, onlyBackend) // the client is gone
+	})
+	return mux
+}
 
 // redirectPages sends somebody who opens the page of a conversation to its
 // home: 307 with "?redirect=0", so that nobody is sent twice. Somebody with a

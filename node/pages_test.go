@@ -3,10 +3,33 @@ package node
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/talkd/talkd/store"
 )
+
+// TestPagesAreOfTheEmbeddedBackend: the web client cannot log in without it.
+func TestPagesAreOfTheEmbeddedBackend(t *testing.T) {
+	for _, c := range []struct {
+		embedded bool
+		target   string
+		status   int
+		words    string
+	}{
+		{true, "/", 200, "<!doctype html>"},
+		{true, "/call/abc?redirect=0", 200, "<!doctype html>"},
+		{false, "/", 200, "high-performance backend of Nextcloud Talk"},
+		{false, "/call/abc", 404, "not found"},
+		{false, "/favicon.svg", 404, "not found"},
+	} {
+		w := httptest.NewRecorder()
+		pages(c.embedded, nil, nil).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, c.target, nil))
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.words) {
+			t.Errorf("embedded %v, %s: %d %.100s", c.embedded, c.target, w.Code, w.Body)
+		}
+	}
+}
 
 func TestRedirectPages(t *testing.T) {
 	handler := redirectPages(func(r store.RoomID) (string, bool) {

@@ -104,7 +104,10 @@ func (c *adminClient) call(ctx context.Context, method, path string, body, v any
 	}
 	defer answer.Close()
 	if c.json {
-		_, err := io.Copy(out, answer)
+		text, err := io.ReadAll(answer)
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s\n", bytes.TrimSpace(text))
+		}
 		return true, err
 	}
 	if v == nil {

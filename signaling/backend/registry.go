@@ -3,6 +3,7 @@ package backend
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -123,7 +124,7 @@ func (c Instance) urls() []string { return append([]string{c.URL}, c.MoreURLs...
 func Normalise(rawURL string) (string, error) {
 	base, err := normalise(rawURL)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrConfig, err)
+		return "", err
 	}
 	return base.String(), nil
 }
@@ -132,7 +133,7 @@ func Normalise(rawURL string) (string, error) {
 func IDOf(rawURL string) (store.BackendID, error) {
 	base, err := normalise(rawURL)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrConfig, err)
+		return "", err
 	}
 	return idOf(base), nil
 }
@@ -280,19 +281,22 @@ func idOf(base *url.URL) store.BackendID {
 // maxURL is the longest URL that is looked at.
 const maxURL = 2048
 
+// errNotWritten is a URL that is none, or has more than that of a Nextcloud.
+var errNotWritten = errors.New("the URL of a Nextcloud is the scheme https, a host and perhaps a path, no more")
+
 // normalise makes URLs comparable. What could be read in two ways, such as
 // encoded slashes or dots in a path, is refused rather than interpreted. Errors
 // do not quote the URL: it comes from outside.
 func normalise(rawURL string) (*url.URL, error) {
 	if rawURL == "" || len(rawURL) > maxURL {
-		return nil, fmt.Errorf("a URL of %d characters", len(rawURL))
+		return nil, fmt.Errorf("it has %d characters; 1 to %d are right", len(rawURL), maxURL)
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("not a URL")
+		return nil, errNotWritten
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		return nil, fmt.Errorf("a URL with more than origin and path")
+		return nil, errNotWritten
 	}
 	host, err := normaliseHost(u)
 	if err != nil {
@@ -300,7 +304,7 @@ func normalise(rawURL string) (*url.URL, error) {
 	}
 	p := strings.TrimSuffix(u.Path, "/")
 	if u.RawPath != "" || p != "" && path.Clean(p) != p {
-		return nil, fmt.Errorf("a path that is not clean")
+		return nil, fmt.Errorf("its path is not clean; write it without dots, escapes and double slashes")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: host, Path: p}, nil
 }
@@ -308,12 +312,12 @@ func normalise(rawURL string) (*url.URL, error) {
 func normaliseHost(u *url.URL) (string, error) {
 	name, port := u.Hostname(), u.Port()
 	if name == "" {
-		return "", fmt.Errorf("a URL without a host")
+		return "", errNotWritten
 	}
 	if ip, err := netip.ParseAddr(name); err == nil {
 		name = ip.Unmap().String()
 	} else if name, err = idna.Lookup.ToASCII(name); err != nil {
-		return "", fmt.Errorf("not a host name")
+		return "", fmt.Errorf("its host is not the name of one")
 	}
 	switch u.Scheme {
 	case "https":
@@ -322,13 +326,13 @@ func normaliseHost(u *url.URL) (string, error) {
 		}
 	case "http":
 		if !isLoopback(name) {
-			return "", fmt.Errorf("plain HTTP beyond loopback")
+			return "", fmt.Errorf("plain HTTP is for loopback only; use https")
 		}
 		if port == "80" {
 			port = ""
 		}
 	default:
-		return "", fmt.Errorf("a scheme other than https")
+		return "", errNotWritten
 	}
 	if strings.Contains(name, ":") {
 		name = "[" + name + "]"
