@@ -155,7 +155,7 @@ func TestBackendBookRefuses(t *testing.T) {
 		"no scheme":  {api.NewBackend{URL: "cloud.example", Secret: "abcdef"}, "invalid value: url: the URL of a Nextcloud is the scheme https, a host and perhaps a path, no more"},
 		"plain HTTP": {api.NewBackend{URL: "http://cloud.example", Secret: "abcdef"}, "invalid value: url: plain HTTP is for loopback only; use https"},
 		"no secret":  {api.NewBackend{URL: "https://cloud.example"}, "invalid value: secret: wanted for a Nextcloud that is new; make one with: openssl rand -hex 32"},
-		"a sample":   {api.NewBackend{URL: "https://cloud.example", Secret: "the-shared-secret"}, "invalid value: secret: a sample value; make one with: openssl rand -hex 32"},
+		"a sample":   {api.NewBackend{URL: "https://cloud.example", Secret: "the-shared-secret"}, "invalid value: secret: a sample value; make one with: openssl rand -hex 32, and enter it in Nextcloud too"},
 		"below zero": {api.NewBackend{URL: "https://cloud.example", Secret: "abcdef", MaxSessions: -1}, "invalid value: a limit is less than nothing; 0 is no limit"},
 	} {
 		if _, err := b.PutBackend(t.Context(), c.of); !errors.Is(err, store.ErrInvalid) || err.Error() != c.words {

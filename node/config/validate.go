@@ -104,12 +104,13 @@ func (c *Config) checkSecrets() error {
 			return invalid("signaling.backends[%d]: %v", i, err)
 		}
 	}
-	if s := c.Signaling.InternalSecret; slices.Contains(sampleSecrets, s) || s != "" && !c.Node.Dev && len(s) < minSecret {
-		return invalid("signaling.internal_secret: a sample value, or shorter than %d; make one with: openssl rand -hex 32", minSecret)
-	}
-	for key, s := range map[string]string{"turn.secret": c.TURN.Secret, "turn.api_key": c.TURN.APIKey} {
-		if slices.Contains(sampleSecrets, s) || s != "" && !c.Node.Dev && len(s) < minSecret {
-			return invalid("%s: a sample value, or shorter than %d; make one with: openssl rand -hex 32", key, minSecret)
+	for _, s := range []struct{ key, value, others string }{
+		{"signaling.internal_secret", c.Signaling.InternalSecret, "the SIP bridge and the recording server"},
+		{"turn.secret", c.TURN.Secret, "the TURN server (coturn: static-auth-secret) and Nextcloud (settings of Talk)"},
+		{"turn.api_key", c.TURN.APIKey, "the services that ask for TURN credentials"},
+	} {
+		if slices.Contains(sampleSecrets, s.value) || s.value != "" && !c.Node.Dev && len(s.value) < minSecret {
+			return invalid("%s: a sample value, or shorter than %d; make one with: openssl rand -hex 32, and give it to %s too", s.key, minSecret, s.others)
 		}
 	}
 	if _, err := c.TURN.Parse(); err != nil {
@@ -177,7 +178,7 @@ func (b Backend) Validate() error {
 		return fmt.Errorf("secret: missing for %q", b.URL)
 	}
 	if slices.Contains(sampleSecrets, b.Secret) {
-		return fmt.Errorf("secret: a sample value; make one with: openssl rand -hex 32")
+		return fmt.Errorf("secret: a sample value; make one with: openssl rand -hex 32, and enter it in Nextcloud too")
 	}
 	if b.MaxSessions < 0 || b.MaxVideoBitrate < 0 || b.MaxScreenBitrate < 0 {
 		return errors.New("a limit is less than nothing; 0 is no limit")

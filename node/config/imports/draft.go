@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,7 +219,7 @@ func (d *draft) nextcloud(b *config.Backend, s setting) error {
 // add leaves out what talkd would refuse: a node with it would not start.
 func (d *draft) add(b config.Backend) {
 	if err := b.Validate(); err != nil {
-		d.toDo(fmt.Sprintf("a Nextcloud was left out: %v", err))
+		d.toDo(fmt.Sprintf("a Nextcloud was left out, %s: %v", redacted(b.URL), err))
 		return
 	}
 	same := func(o config.Backend) bool { return strings.TrimRight(o.URL, "/") == strings.TrimRight(b.URL, "/") }
@@ -226,6 +227,15 @@ func (d *draft) add(b config.Backend) {
 		return // servers of one cluster have the same
 	}
 	d.Config.Signaling.Backends = append(d.Config.Signaling.Backends, b)
+}
+
+// redacted is a URL without the password that somebody may have written into it.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "a URL that cannot be read"
+	}
+	return u.Redacted()
 }
 
 func (d *draft) backendType(s setting) error {
