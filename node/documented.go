@@ -22,6 +22,7 @@ var aliases = []alias{
 	{name: "signaling_backend_client_requests_errors_total", of: "talkd_backend_request_seconds", only: "failed", count: true},
 	{name: "signaling_backend_client_requests_total", of: "talkd_backend_request_seconds", count: true},
 	{name: "signaling_backend_current", of: "talkd_backend_instances"},
+	{name: "signaling_backend_session_limit", of: "talkd_signaling_backend_session_limit", label: "backend"},
 	{name: "signaling_backend_session_limit_exceeded_total", of: "talkd_signaling_overflows_total", only: "sessions"},
 	{name: "signaling_grpc_clients", of: "talkd_signaling_links"},
 	{name: "signaling_hub_rooms", of: "talkd_signaling_backend_rooms", label: "backend"},
@@ -37,7 +38,6 @@ var aliases = []alias{
 
 // missing are the other names that the signaling server documents, and why they are not there.
 var missing = []struct{ name, why string }{
-	{"signaling_backend_session_limit", "`talkd backend list` has it"},
 	{"signaling_call_rooms_total", "calls of a room are not counted"},
 	{"signaling_call_sessions", "a value for each room: `talkd cluster rooms` has them"},
 	{"signaling_call_sessions_total", "calls of a room are not counted"},

@@ -124,7 +124,7 @@ func keepsTable(t *testing.T, name, want string) {
 func TestMetricNames(t *testing.T) {
 	units := regexp.MustCompile(`_(total|seconds|bytes|ratio|info|streams|index)$`)
 	// Things that are counted at a moment, or states of 0 and 1.
-	plain := regexp.MustCompile(`_(ready|leader|leader_known|lease|term|voters|voters_alive|failure_tolerance|rooms|home_rooms|sessions|draining_rooms|draining_sessions|versions|members|followers|connections|links|pulls|flows|publishers|subscribers|joining|message_datagrams|given_up|instances|counters)$`)
+	plain := regexp.MustCompile(`_(ready|leader|leader_known|lease|term|voters|voters_alive|failure_tolerance|rooms|home_rooms|sessions|draining_rooms|draining_sessions|versions|members|followers|connections|links|pulls|flows|publishers|subscribers|joining|message_datagrams|given_up|instances|counters|session_limit)$`)
 	bounded := []string{
 		"", "backend", "code", "direction", "door", "go", "key", "kind", "kind, phase", "kind, result", "outcome", "path", "phase", "profile", "protocol", "queue", "reason", "result",
 		"result, side", "state", "status", "type", "version", "go, version", "what", "where",

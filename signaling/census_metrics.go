@@ -6,11 +6,11 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// perBackend counts sessions and rooms by their Nextcloud when somebody asks. Operators decide how many of those
+// perBackend counts sessions and rooms by their Nextcloud, and tells its limit, when somebody asks. Operators decide how many of those
 // there are.
 type perBackend struct {
-	h               *Hub
-	sessions, rooms *prometheus.Desc
+	h                      *Hub
+	sessions, rooms, limit *prometheus.Desc
 }
 
 func newPerBackend(h *Hub) *perBackend {
@@ -21,6 +21,7 @@ func newPerBackend(h *Hub) *perBackend {
 		h:        h,
 		sessions: desc("backend_sessions", "Sessions on this node, by their Nextcloud; the embedded backend is one too."),
 		rooms:    desc("backend_rooms", "Rooms whose home is this node, by their Nextcloud."),
+		limit:    desc("backend_session_limit", "Sessions that people of a Nextcloud may have in the whole cluster, where that is limited."),
 	}
 }
 
@@ -28,6 +29,7 @@ func newPerBackend(h *Hub) *perBackend {
 func (p *perBackend) Describe(to chan<- *prometheus.Desc) {
 	to <- p.sessions
 	to <- p.rooms
+	to <- p.limit
 }
 
 // Collect meets prometheus.Collector.
@@ -36,6 +38,14 @@ func (p *perBackend) Collect(to chan<- prometheus.Metric) {
 	for desc, counts := range map[*prometheus.Desc]map[store.BackendID]int{p.sessions: sessions, p.rooms: rooms} {
 		for id, n := range counts {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), backendLabel(id))
+		}
+	}
+	if p.h.deps.Registry == nil {
+		return
+	}
+	for _, id := range p.h.deps.Registry.IDs() {
+		if most := p.h.deps.Registry.Limits(id).Sessions; most > 0 {
+			to <- prometheus.MustNewConstMetric(p.limit, prometheus.GaugeValue, float64(most), backendLabel(id))
 		}
 	}
 }

@@ -155,4 +155,9 @@ func TestPerBackend(t *testing.T) {
 	alice.Bye()
 	want["talkd_signaling_backend_sessions"] = 1 // the room stays for a while
 	eventually(t, "she is gone", func() bool { return maps.Equal(series(), want) })
+	limited(c, backend.Limits{Sessions: 30})
+	want["talkd_signaling_backend_session_limit"] = 30 // without one there is none
+	if got := series(); !maps.Equal(got, want) {
+		t.Errorf("limited: %v", got)
+	}
 }
