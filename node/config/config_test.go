@@ -81,6 +81,7 @@ func TestValidateRefuses(t *testing.T) {
 		"shorter than 16":                     func(c *Config) { c.Signaling.InternalSecret = "0123456789" },
 		"secret: missing":                     func(c *Config) { c.Signaling.Backends = []Backend{{URL: "https://c.example.org"}} },
 		"media.blocked_candidates":            func(c *Config) { c.Media.BlockedCandidates = []string{"10.0.0.1"} },
+		"is a network of IPv4":                func(c *Config) { c.Media.BlockedCandidates = []string{"::ffff:10.0.0.0/104"} },
 		"media.allowed_candidates":            func(c *Config) { c.Media.AllowedCandidates = []string{"lan"} },
 		"signaling.stats_from":                func(c *Config) { c.Signaling.StatsFrom = []string{"10.0.0.1"} },
 		"a limit is less": func(c *Config) {

@@ -247,6 +247,9 @@ func networks(key string, list []string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, invalid("%s: %q is no network such as 10.0.0.0/8", key, s)
 		}
+		if p.Addr().Is4In6() { // nobody's address is compared as one
+			return nil, invalid("%s: %q is a network of IPv4; write it as 10.0.0.0/8", key, s)
+		}
 		parsed = append(parsed, p)
 	}
 	return parsed, nil
