@@ -52,6 +52,10 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		h.metrics.unresumed.Inc()
 	}
 	h.log.Debug("hello refused", keyError, logged(err))
+	if m.Hello.Auth != nil {
+		of, _ := h.backendOf(m.Hello.Auth.URL) // of none, if that is what is wrong
+		h.complaints.about(err, h.deps.Registry, of)
+	}
 	c.say(wire.ErrorReply(m.ID, err))
 }
 

@@ -54,6 +54,7 @@ type Hub struct {
 	dialer      *federation.Dialer
 	greeting    atomic.Pointer[greeting]
 	greeted     []Node // owned by Run; the nodes of the greeting
+	complaints  complaints
 	rounds      uint64 // owned by Run; of housekeeping
 
 	ctx  context.Context // ends when the Hub stops
@@ -124,6 +125,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		replicas:    make(map[store.RoomID]*replica),
 		peers:       make(map[store.NodeID]*peer),
 		heard:       seen{most: maxHeard},
+		complaints:  complaints{log: deps.Logger, told: make(map[complaint]time.Time)},
 	}
 	h.pings = newPings(h)
 	h.said.Store(uint64(time.Now().UnixNano())) // rises also from one life of the node to the next
