@@ -90,13 +90,13 @@ func (u *upgrades) Close() error {
 		u.err = net.ErrClosed
 		close(u.stopped)
 	})
-	u.cancel()
 	u.mu.Lock()
 	u.closed = true
 	for c := range u.early {
 		_ = c.Close()
 	}
 	u.mu.Unlock()
+	u.cancel()
 	u.running.Wait()
 	return err
 }
@@ -140,7 +140,7 @@ func (u *upgrades) answer(c net.Conn) (goOn func()) {
 		_ = c.Close()
 		return nil
 	}
-	defer u.leave(c)
+	defer func() { _ = u.leave(c) }()
 	r, head := u.read(c)
 	switch {
 	case r != nil:
@@ -167,10 +167,12 @@ func (u *upgrades) enter(c net.Conn) bool {
 	return !u.closed
 }
 
-func (u *upgrades) leave(c net.Conn) {
+// leave is false if the connection has been closed with the listener.
+func (u *upgrades) leave(c net.Conn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.early, c)
+	return !u.closed
 }
 
 // read gives an upgrade, or what has come for net/http; neither if nothing has.
@@ -194,7 +196,7 @@ func (u *upgrades) read(c net.Conn) (*http.Request, []byte) {
 
 // serveHTTP answers, or leaves the connection to who has taken it.
 func (u *upgrades) serveHTTP(c net.Conn, r *http.Request) func() {
-	w := &upgradeWriter{conn: c, header: make(http.Header)}
+	w := &upgradeWriter{conn: c, take: func() bool { return u.leave(c) }, header: make(http.Header)}
 	defer func() {
 		if recover() != nil && !w.hijacked { // surviving has told of it
 			_ = c.Close()
@@ -252,6 +254,7 @@ func wellFormed(fields []byte) bool {
 // connection ends with it.
 type upgradeWriter struct {
 	conn     net.Conn
+	take     func() bool // nobody else closes the connection from then on; false if that has been done
 	header   http.Header
 	status   int
 	body     bytes.Buffer
@@ -283,10 +286,14 @@ func (w *upgradeWriter) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// Hijack gives the connection away.
+// Hijack gives the connection away. Who has it may keep its descriptor and write to that:
+// it must not be another one's meanwhile.
 func (w *upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.hijacked {
 		return nil, nil, http.ErrHijacked
+	}
+	if !w.take() {
+		return nil, nil, net.ErrClosed
 	}
 	w.hijacked = true
 	const least = 16 // nothing has been read too early
@@ -331,6 +338,14 @@ func (r *replayed) Read(p []byte) (int, error) {
 func (r *replayed) CloseWrite() error {
 	if c, ok := r.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SetLinger is for who closes the connection without what is still to be sent.
+func (r *replayed) SetLinger(sec int) error {
+	if c, ok := r.Conn.(interface{ SetLinger(sec int) error }); ok {
+		return c.SetLinger(sec)
 	}
 	return errors.ErrUnsupported
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,6 +299,81 @@ func TestUpgradesTaken(t *testing.T) {
 		if err := <-gone; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestUpgradesDropped: who has taken a connection may drop what it still has to send,
+// whichever way it came; what a client resumes with would come twice.
+func TestUpgradesDropped(t *testing.T) {
+	at := serveUpgrades(t, t.Output(), func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c, ok := conn.(interface{ SetLinger(sec int) error })
+		if !ok {
+			t.Errorf("%T has no SetLinger", conn)
+		} else if err := c.SetLinger(0); err != nil {
+			t.Error(err)
+		}
+		_ = conn.Close()
+	})
+	for _, head := range []string{upgradeHead, strings.Replace(upgradeHead, "/spreed", "/other", 1)} {
+		c := dialTCP(t, at)
+		send(t, c, head)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client hears %v", err)
+		}
+	}
+}
+
+// TestUpgradesTakenInTheEnd: a connection that has been taken is not closed with the
+// listener, as who has it writes to its descriptor; one that has been closed is not given.
+func TestUpgradesTakenInTheEnd(t *testing.T) {
+	taken, late := make(chan struct{}), make(chan error, 1)
+	heard := func(handler http.HandlerFunc, ready <-chan struct{}) string {
+		p := &pipes{make(chan net.Conn), make(chan struct{})}
+		u := newUpgrades(p, handler, upgradePaths)
+		go func() { _, _ = u.Accept() }()
+		c, there := net.Pipe()
+		p.conns <- there
+		send(t, c, upgradeHead)
+		<-ready
+		read := make(chan string, 1)
+		go func() {
+			b, _ := io.ReadAll(c)
+			read <- string(b)
+		}()
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+		return <-read
+	}
+	if text := heard(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		close(taken)
+		<-r.Context().Done()
+		_, _ = io.WriteString(conn, "still open")
+		_ = conn.Close()
+	}, taken); text != "still open" {
+		t.Errorf("the client heard %q", text)
+	}
+	asked := make(chan struct{})
+	if text := heard(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		_, _, err := http.NewResponseController(w).Hijack()
+		late <- err
+	}, asked); text != "" {
+		t.Errorf("the client heard %q", text)
+	}
+	if err := <-late; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a closed connection is given: %v", err)
 	}
 }
 

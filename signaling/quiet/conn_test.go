@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 
 	"golang.org/x/net/nettest"
@@ -84,6 +85,33 @@ func TestListenerHalfClosed(t *testing.T) {
 	}
 	if n, err := c2.Read(make([]byte, 2)); n != 1 || err != nil {
 		t.Errorf("heard %d bytes, %v", n, err)
+	}
+}
+
+// TestListenerLinger: of a connection that is closed with SetLinger(0) nothing more is sent.
+func TestListenerLinger(t *testing.T) {
+	c1, c2, stop, err := pairAt(t, "127.0.0.1:0", quiet.Listener, func(c net.Conn) net.Conn { return c })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	c, ok := c2.(interface{ SetLinger(sec int) error })
+	if !ok {
+		t.Fatalf("%T has no SetLinger", c2)
+	}
+	for _, sec := range []int{-1, 1, 0} { // the last one counts
+		if err := c.SetLinger(sec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c2.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c1.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the other end: %v", err)
+	}
+	if err := c.SetLinger(0); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("of a closed one: %v", err)
 	}
 }
 

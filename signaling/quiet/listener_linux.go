@@ -170,6 +170,20 @@ func (c *accepted) CloseWrite() error {
 	return c.failed("close", cmp.Or(controlErr, orNil(errno)))
 }
 
+// SetLinger is as that of net.TCPConn: with 0 seconds, what has not been sent when the
+// connection is closed is dropped.
+func (c *accepted) SetLinger(sec int) error {
+	linger := unix.Linger{Onoff: 1, Linger: int32(max(sec, 0))}
+	if sec < 0 {
+		linger.Onoff = 0
+	}
+	var err error
+	controlErr := c.raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &linger)
+	})
+	return c.failed("set", cmp.Or(controlErr, err))
+}
+
 func (c *accepted) Close() error {
 	if c.closed.Swap(true) {
 		return c.failed("close", net.ErrClosed)
