@@ -17,8 +17,9 @@ import (
 // hello gives a connection its session: a new one, one that is taken up again,
 // or one that moves here.
 func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
-	throttled, guess := !h.trusts(c.addr), h.guessOf(m.Hello)
-	if throttled && h.deps.Guesses.Wait(doorHello, guess, c.addr) > 0 {
+	throttled := !h.trusts(c.addr)
+	guess, findable := h.guessOf(m.Hello)
+	if throttled && findable && h.deps.Guesses.Wait(doorHello, guess, c.addr) > 0 {
 		c.say(wire.ErrorReply(m.ID, wire.ErrTooManyRequests))
 		c.close(websocket.StatusTryAgainLater)
 		return
@@ -45,6 +46,9 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 		return
 	}
 	if throttled && guessed(err) {
+		if h.deps.Guesses.Wait(doorHello, guess, c.addr) > 0 {
+			defer c.close(websocket.StatusTryAgainLater) // the next try costs a connection
+		}
 		h.deps.Guesses.Wrong(doorHello, guess, c.addr)
 	}
 	h.metrics.hello(false)
@@ -64,21 +68,27 @@ const doorHello = "hello"
 
 // guessOf is what a hello might guess: who tries one thing does not keep those out who
 // come, from the same network, with another, or from another Nextcloud.
-func (h *Hub) guessOf(m *wire.Hello) string {
+//
+// It is findable if it is a secret that somebody has chosen, or that a Nextcloud has to
+// be asked about. What this cluster has sealed, or a Nextcloud has signed, nobody finds by
+// trying: who has that gets in also while somebody else of the network guesses.
+func (h *Hub) guessOf(m *wire.Hello) (subject string, findable bool) {
 	if m.ResumeID != "" {
-		return "resume"
+		return "resume", false
 	}
 	kind := m.Auth.Kind()
 	switch kind {
 	case wire.AuthClient, wire.AuthFederation:
 		if id, err := h.backendOf(m.Auth.URL); err == nil {
-			return kind + " " + string(id)
+			return kind + " " + string(id), id != store.Embedded && m.Version != wire.Version2
 		}
-	case wire.AuthTicket, wire.AuthInternal, wire.AuthProbe:
+	case wire.AuthInternal:
+		return kind, true
+	case wire.AuthTicket, wire.AuthProbe:
 	default:
-		return "" // refused whatever it says
+		return "", false // refused whatever it says
 	}
-	return kind
+	return kind, false
 }
 
 // guessed tells whether a hello was refused for something that could be found by

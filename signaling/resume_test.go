@@ -378,6 +378,47 @@ func TestThrottleComesFirst(t *testing.T) {
 	}
 }
 
+// TestThrottleLetsIn: while somebody of a network guesses what nobody finds, those of it
+// come in and take sessions up who have the real thing; each guess then costs a
+// connection. Clients of another signaling server, whose resume ids are nothing here,
+// hear that, and come anew.
+func TestThrottleLetsIn(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *signaling.Config, _ *signaling.Deps) { cfg.Dev = false })
+	people(c)
+	token := func(of string) *wire.Hello {
+		return &wire.Hello{Version: wire.Version2, Auth: &wire.Auth{URL: c.nextcloud.AuthURL(), Params: c.nextcloud.TokenParams(of)}}
+	}
+	real := c.nextcloud.Token("alice", "Alice")
+	there := c.come(c.nodes[0], "bob")
+	there.Cut()
+	for what, guess := range map[string]struct {
+		hello *wire.Hello
+		code  wire.Code
+	}{
+		"resume id": {&wire.Hello{Version: wire.Version, ResumeID: "guess"}, wire.CodeNoSuchSession},
+		"token":     {token(real[:len(real)-8] + "AAAAAAAA"), wire.CodeInvalidToken},
+	} {
+		client := signalingtest.Dial(t, c.nodes[0].url())
+		client.Welcome()
+		for i := range 41 {
+			if answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: guess.hello}); answer.Error == nil || answer.Error.Code != guess.code {
+				t.Fatalf("%s %d: %s", what, i, wire.Encode(answer))
+			}
+			if i == 40 {
+				client.ExpectClose()
+			}
+		}
+	}
+	client := signalingtest.Dial(t, c.nodes[0].url())
+	client.Welcome()
+	if answer := client.Ask(wire.ClientMessage{Type: wire.TypeHello, Hello: token(real)}); answer.Hello == nil {
+		t.Errorf("the real token: %s", wire.Encode(answer))
+	}
+	client = signalingtest.Dial(t, c.nodes[0].url())
+	client.Welcome()
+	client.ResumeSession(there.Resume)
+}
+
 // TestThrottleSparesTheLost: clients whose session is gone, or whose ticket has
 // expired, have not guessed: many come at once, perhaps from one address, when
 // their node has died.
