@@ -2,6 +2,7 @@ package tlsout
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -29,9 +30,16 @@ type Conn struct {
 
 	mu      sync.Mutex
 	held    bool   // guarded by mu
+	sealing bool   // guarded by mu; what is written is for who has asked for it
 	written int64  // guarded by mu; to the socket, until it was held
 	records []byte // guarded by mu; what crypto/tls has written since they were taken last
 }
+
+// maxUnasked bounds what crypto/tls has to say for itself until something is sealed: an
+// answer for each new key that the other end makes, and it may make as many as it likes.
+const maxUnasked = 4 << 10
+
+var errUnasked = errors.New("tlsout: the other end makes too many keys")
 
 // Hold ends that anything is written to the socket of c by crypto/tls. It gives the Conn,
 // and how many bytes have been written to the socket, or false if c does not come from a
@@ -56,12 +64,12 @@ func Hold(c net.Conn) (conn *Conn, written int64, ok bool) {
 // It is called by one goroutine at a time.
 func (c *Conn) Seal(wire, p []byte) ([]byte, error) {
 	c.mu.Lock()
-	c.records = append(wire, c.records...)
+	c.records, c.sealing = append(wire, c.records...), true
 	c.mu.Unlock()
 	_, err := c.tls.Write(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wire, c.records = c.records, nil
+	wire, c.records, c.sealing = c.records, nil, false
 	return wire, err
 }
 
@@ -80,6 +88,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	if c.held {
 		defer c.mu.Unlock()
+		if !c.sealing && len(c.records)+len(p) > maxUnasked {
+			return 0, errUnasked // the next Seal fails with it
+		}
 		c.records = append(c.records, p...)
 		return len(p), nil
 	}

@@ -114,6 +114,34 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestHoldUnasked: what the other end makes crypto/tls say, until something is sealed, is
+// bounded; what is sealed is not.
+func TestHoldUnasked(t *testing.T) {
+	here, there, _ := pair(t)
+	held, _, _ := tlsout.Hold(here)
+	unasked := 0
+	for unasked < 1<<20 {
+		n, err := held.Write(make([]byte, 27)) // an answer to a new key
+		if err != nil {
+			break
+		}
+		unasked += n
+	}
+	if unasked == 0 || unasked > 16<<10 {
+		t.Errorf("%d bytes wait for somebody who seals", unasked)
+	}
+	text := bytes.Repeat([]byte("long "), 10_000)
+	wire, err := held.Seal(nil, text)
+	if err != nil || len(wire) < unasked+len(text) {
+		t.Fatalf("%d bytes: %v", len(wire), err)
+	}
+	go func() { _, _ = held.Conn.Write(wire[unasked:]) }()
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(there, got); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("what came is not what was sealed: %v", err)
+	}
+}
+
 // TestHoldOthers: what is not of here is not held.
 func TestHoldOthers(t *testing.T) {
 	a, b := net.Pipe()
