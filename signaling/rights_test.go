@@ -202,6 +202,7 @@ type rightsStage struct {
 	kind      kind
 	room      string
 	bob, dora *signalingtest.Client
+	witness   *signalingtest.Client // in the room elsewhere; nil where the client is not
 	client    *signalingtest.Client // shared by rows that change nothing; nil: none yet
 	marks     int
 }
@@ -214,6 +215,10 @@ func newStage(c *cluster, own *signalingtest.Nextcloud, k kind, dora *signalingt
 	}
 	c.nextcloud.SetRoom(s.room, room)
 	c.nextcloud.SetRoom("elsewhere", signalingtest.Room{})
+	if k.room == "elsewhere" {
+		s.witness = c.come(c.nodes[0], "alice")
+		s.witness.Join("elsewhere", "nc-alice")
+	}
 	s.bob = c.come(c.nodes[0], "bob")
 	s.bob.Join(s.room, "nc-bob")
 	s.call()
@@ -236,6 +241,9 @@ func (s *rightsStage) call() {
 func (s *rightsStage) leave() {
 	s.drop()
 	s.bob.Bye()
+	if s.witness != nil {
+		s.witness.Bye()
+	}
 }
 
 // drop ends the client, and waits until bob knows.
@@ -314,6 +322,11 @@ func (s *rightsStage) play(row saidRow) string {
 	s.bob.Drain()
 	s.dora.Drain()
 	s.say(row.frame, "q")
+	if s.witness != nil && strings.Contains(row.frame, `"type":"transient"`) {
+		// Of what the home of a room tells, nothing that settle waits for is behind.
+		s.client.Say(wire.Recipient{Type: wire.ToRoom}, map[string]int{"mark": s.marks})
+		s.witness.Expect("mark", s.marked)
+	}
 	var heard []wire.ServerMessage
 	if row.then != "" {
 		s.say(row.then, "then")
@@ -380,14 +393,16 @@ func (s *rightsStage) settle() {
 		return
 	}
 	s.client.Barrier()
-	mark := func(m *wire.ServerMessage) bool {
-		var data struct{ Mark int }
-		return m.Message != nil && json.Unmarshal(m.Message.Data, &data) == nil && data.Mark == s.marks
-	}
 	for _, other := range []*signalingtest.Client{s.bob, s.dora} {
 		s.client.Say(wire.Recipient{Type: wire.ToSession, SessionID: other.Session}, map[string]int{"mark": s.marks})
-		other.Expect("mark", mark)
+		other.Expect("mark", s.marked)
 	}
+}
+
+// marked tells whether a message is the last mark.
+func (s *rightsStage) marked(m *wire.ServerMessage) bool {
+	var data struct{ Mark int }
+	return m.Message != nil && json.Unmarshal(m.Message.Data, &data) == nil && data.Mark == s.marks
 }
 
 // outcome is in words what came of a row.
