@@ -84,6 +84,9 @@ func (st *seat) mayPublish(p media.Publication) bool {
 // nothing, as it also stands for a section that goes with another one (RFC 9143,
 // section 6).
 func sends(sdp string) (audio, video bool) {
+	if strings.Contains(strings.ReplaceAll(sdp, "\r\n", "\n"), "\r") {
+		return true, true // readers differ in what such lines are; no client writes them
+	}
 	var kind string
 	sending := false
 	commit := func() {
@@ -95,8 +98,10 @@ func sends(sdp string) (audio, video bool) {
 		switch {
 		case strings.HasPrefix(line, "m="):
 			commit()
-			kind, _, _ = strings.Cut(line[len("m="):], " ")
-			kind, sending = strings.ToLower(kind), true
+			kind, sending = strings.ToLower(line[len("m="):]), true
+			if end := strings.IndexAny(kind, " \t"); end >= 0 {
+				kind = kind[:end]
+			}
 		case line == "a=recvonly" || line == "a=inactive":
 			sending = false
 		}
