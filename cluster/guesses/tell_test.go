@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,13 +23,14 @@ import (
 	"github.com/talkd/talkd/store"
 )
 
-// wires carry what the books of a test tell each other. It is used in bubbles, by one
-// goroutine after the other.
+// wires carry what the books of a test tell each other. It is used in bubbles.
 type wires struct {
 	books map[store.NodeID]*Book
 	lost  map[store.NodeID]bool // fails at once
 	hung  map[store.NodeID]bool // does not answer
-	most  int                   // guesses of one message
+
+	mu   sync.Mutex
+	most int // guarded by mu; guesses of one message
 }
 
 type wire struct {
@@ -54,7 +56,9 @@ func (w wire) Invoke(ctx context.Context, _ string, args, _ any, _ ...grpc.CallO
 	if err := proto.Unmarshal(data, &news); err != nil {
 		return err
 	}
+	w.w.mu.Lock()
 	w.w.most = max(w.w.most, len(news.GetGuesses()))
+	w.w.mu.Unlock()
 	_, err = (&server{b: w.w.books[w.to]}).Tell(ctx, &news)
 	return err
 }
