@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,6 +164,30 @@ func TestThrottleComesFirst(t *testing.T) {
 		if got := try("wrong"); got != 401 {
 			t.Errorf("a wrong one after the right one: %d", got)
 		}
+	}
+}
+
+// TestManyRequestsAtOnce: an app that sends its password with each of many requests at once
+// has not guessed, whether the password is remembered or not.
+func TestManyRequestsAtOnce(t *testing.T) {
+	f := newFixture(t)
+	if err := f.CreateUser(t.Context(), NewUser{ID: "ada", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	for _, remembered := range []bool{false, true} {
+		var requests sync.WaitGroup
+		for range 20 {
+			requests.Go(func() {
+				a := f.do("GET", ocs2+"/cloud/user", "", nil, func(r *http.Request) {
+					r.SetBasicAuth("ada", password)
+					r.RemoteAddr = "198.51.100.1:4711"
+				})
+				if a.status != http.StatusOK {
+					t.Errorf("remembered %v: %d %s", remembered, a.status, a.body)
+				}
+			})
+		}
+		requests.Wait()
 	}
 }
 

@@ -111,14 +111,20 @@ func (s *Server) checkPassword(ctx context.Context, r *http.Request, user, passw
 	if len(user) > store.MaxUserID || len(password) > maxPassword {
 		return store.User{}, errWrongPassword
 	}
-	// Before anything is compared, be it with a password that was right a while ago.
-	end, err := s.guess(r, user)
-	if err != nil {
-		return store.User{}, err
-	}
-	u, err := s.comparePassword(ctx, user, password)
-	end(err)
-	return u, err
+	// Apps send the password with each request, and many at once: those are one guess.
+	same := s.passwords.id(user, password)
+	u, err, _ := s.checks.Do(string(same[:])+clientOf(r).String()+" "+user, func() (any, error) {
+		// Before anything is compared, be it with a password that was right a while ago.
+		end, err := s.guess(r, user)
+		if err != nil {
+			return store.User{}, err
+		}
+		u, err := s.comparePassword(context.WithoutCancel(ctx), user, password) // others wait for it
+		end(err)
+		return u, err
+	})
+	known, _ := u.(store.User)
+	return known, err
 }
 
 func (s *Server) comparePassword(ctx context.Context, user, password string) (store.User, error) {

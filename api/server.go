@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/talkd/talkd/store"
 	"github.com/talkd/talkd/turn"
@@ -134,6 +135,7 @@ type Server struct {
 	now       func() time.Time
 	passwords *passwords
 	guesses   Guesses
+	checks    singleflight.Group // of passwords
 	handler   http.Handler
 }
 
