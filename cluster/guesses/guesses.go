@@ -64,7 +64,7 @@ func ruleOf(d Door) (rule, bool) {
 	case JoinToken, TURNKey:
 		return rule{free: 10, first: time.Second, longest: time.Minute, forget: 30 * time.Minute}, true
 	}
-	return rule{free: 5, first: time.Second, longest: 5 * time.Minute, forget: 30 * time.Minute}, false
+	return rule{}, false
 }
 
 // pause after n wrong guesses.
