@@ -2,16 +2,12 @@ package signaling
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -23,7 +19,9 @@ import (
 // TLS of the node.
 func overBoth(t *testing.T, test func(t *testing.T, o *outlet, there net.Conn)) {
 	t.Helper()
-	for name, key := range map[string]*tls.Certificate{"TCP": nil, "TLS": selfSigned(t)} {
+	sealed := httptest.NewTLSServer(nil)
+	defer sealed.Close()
+	for name, config := range map[string]*tls.Config{"TCP": nil, "TLS": sealed.TLS} {
 		t.Run(name, func(t *testing.T) {
 			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 			if err != nil {
@@ -34,15 +32,15 @@ func overBoth(t *testing.T, test func(t *testing.T, o *outlet, there net.Conn)) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			if key != nil {
-				l = tlsout.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*key}})
+			if config != nil {
+				l = tlsout.NewListener(l, config)
 				there = tls.Client(there, &tls.Config{InsecureSkipVerify: true})
 			}
 			here, err := l.Accept()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if key != nil {
+			if config != nil {
 				done := make(chan error, 1)
 				go func() { done <- here.(*tls.Conn).HandshakeContext(t.Context()) }()
 				if err := errors.Join(there.(*tls.Conn).HandshakeContext(t.Context()), <-done); err != nil {
@@ -50,7 +48,7 @@ func overBoth(t *testing.T, test func(t *testing.T, o *outlet, there net.Conn)) 
 				}
 			}
 			o := outletOf(t, here)
-			if (o.tls != nil) != (key != nil) || o.unheard.fd == 0 {
+			if (o.tls != nil) != (config != nil) || o.unheard.fd == 0 {
 				t.Fatal("the outlet does not know its socket")
 			}
 			t.Cleanup(func() {
@@ -60,20 +58,6 @@ func overBoth(t *testing.T, test func(t *testing.T, o *outlet, there net.Conn)) 
 			test(t, o, there)
 		})
 	}
-}
-
-func selfSigned(t *testing.T) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{cert}, PrivateKey: key}
 }
 
 // numbered are frames of some bytes.
@@ -144,7 +128,7 @@ func TestUnheardWhileWriting(t *testing.T) {
 	overBoth(t, func(t *testing.T, o *outlet, there net.Conn) {
 		const size = 1000 - 4 // with its header
 		frames := numbered(0, 20_000, size)
-		wrote := make(chan int)
+		wrote, fd := make(chan int), o.unheard.fd // who writes holds the lock for long
 		go func() {
 			n, err := 0, error(nil)
 			for err == nil && n < len(frames) {
@@ -157,9 +141,7 @@ func TestUnheardWhileWriting(t *testing.T) {
 		// It stands still when the client's kernel and ours are full.
 		for last, now := int64(-1), int64(0); last != now || now == 0; {
 			time.Sleep(50 * time.Millisecond) // polling: nothing tells that nothing goes on
-			o.mu.Lock()
-			n, err := unacknowledged(o.unheard.fd)
-			o.mu.Unlock()
+			n, err := unacknowledged(fd)
 			if err != nil {
 				t.Fatal(err)
 			}
