@@ -16,7 +16,7 @@ package turn
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // that is what TURN servers compute
+	"crypto/sha1" // that is what TURN servers compute
 	"encoding/base64"
 	"errors"
 	"fmt"

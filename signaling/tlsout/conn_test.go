@@ -2,14 +2,10 @@ package tlsout_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"math/big"
 	"net"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -31,20 +27,13 @@ func (c *counted) Read(p []byte) (int, error) {
 // pair is a connection that is made by both ends, and the socket of the client.
 func pair(t *testing.T) (here net.Conn, there *tls.Conn, socket *counted) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed := tlsout.NewListener(l, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}})
+	sealed := tlsout.NewListener(l, server.TLS)
 	defer func() { _ = sealed.Close() }()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
@@ -57,7 +46,7 @@ func pair(t *testing.T) (here net.Conn, there *tls.Conn, socket *counted) {
 		t.Fatal(err)
 	}
 	socket = &counted{Conn: conn}
-	there = tls.Client(socket, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // of the test itself
+	there = tls.Client(socket, &tls.Config{InsecureSkipVerify: true})
 	t.Cleanup(func() {
 		_ = conn.Close()
 		_ = here.Close()
