@@ -85,6 +85,16 @@ func startCluster(t *testing.T, n int, args ...string) *cluster {
 	return startClusterIn(t, nil, n, args...)
 }
 
+// configured is a file with that configuration.
+func configured(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "talkd.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // startClusterIn begins the command with other words.
 func startClusterIn(t *testing.T, words []string, n int, args ...string) *cluster {
 	t.Helper()

@@ -126,11 +126,7 @@ func TestDoctorTURNRefuses(t *testing.T) {
 // TestDoctorAddress: a node tells clients an address where nobody is. By UDP it finds them
 // itself, as here nothing is between the two; by TCP nobody comes to it.
 func TestDoctorAddress(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "talkd.yaml")
-	if err := os.WriteFile(file, []byte("media:\n  advertise: [127.0.0.99]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := startCluster(t, 1, "--config", file)
+	c := startCluster(t, 1, "--config", configured(t, "media:\n  advertise: [127.0.0.99]\n"))
 	found, _ := c.examine(c.nodes[0])
 	media := found[doctor.CheckMedia]
 	if len(media) != 2 || media[0].Result != doctor.Warning || !strings.Contains(media[0].Text, "not by TCP: no connection to 127.0.0.99") || media[1].Result != doctor.OK {

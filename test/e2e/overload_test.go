@@ -3,8 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,13 +19,9 @@ import (
 // the node (node/overload.go): 3 s until it is overloaded, 10 s until it is well.
 func TestSaturatedNode(t *testing.T) {
 	const people, leaving = 6, 2
-	file := filepath.Join(t.TempDir(), "talkd.yaml")
-	// Video and voice of one listener are 1.06 Mbit/s.
-	if err := os.WriteFile(file, []byte("media:\n  max_egress: 5700000\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	s := saturated{t: t, clock: load.NewClock()}
-	s.nc, s.cluster = startServing(t, 1, "--config", file)
+	// Video and voice of one listener are 1.06 Mbit/s.
+	s.nc, s.cluster = startServing(t, 1, "--config", configured(t, "media:\n  max_egress: 5700000\n"))
 	s.nc.SetRoom(saturatedRoom, signalingtest.Room{})
 
 	speaker := s.enter("speaker")

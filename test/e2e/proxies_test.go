@@ -83,11 +83,7 @@ func TestReverseProxies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := filepath.Join(t.TempDir(), "talkd.yaml")
-	if err := os.WriteFile(settings, []byte("http:\n  trusted_proxies: [127.0.0.1/32]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := startCluster(t, 1, "--config", settings)
+	c := startCluster(t, 1, "--config", configured(t, "http:\n  trusted_proxies: [127.0.0.1/32]\n"))
 	for name, p := range reverseProxies() {
 		example := regexp.MustCompile("(?s)```" + name + "\n(.*?)```").FindSubmatch(page)
 		if example == nil {

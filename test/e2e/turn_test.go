@@ -3,8 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
 
 	pionturn "github.com/pion/turn/v5"
@@ -39,16 +37,6 @@ func relayServer(t *testing.T) (port int) {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	return stream.Addr().(*net.TCPAddr).Port
-}
-
-// configured is a file with that configuration.
-func configured(t *testing.T, text string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "talkd.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 // ways are the kinds of candidates by which the connections of a page send.
