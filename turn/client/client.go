@@ -3,7 +3,7 @@
 //
 //	Bind                  who am I, seen from there?
 //	Allocate              401 with realm and nonce ── again, signed ── a relay address
-//	Permit                addresses whose packets come through
+//	Permit                an address whose packets come through
 //	Send, Receive         packets to others, and of others, by the relay address
 //	Close                 gives the relay address back
 //
@@ -48,15 +48,17 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %d %s", r.Method, r.C
 
 // Codes that are handled, or told apart.
 const (
-	CodeTryAlternate  = 300
-	CodeUnauthorized  = 401
-	CodeForbidden     = 403
-	CodeStaleNonce    = 438
-	CodeFamily        = 440 // the address family is not relayed
-	CodeWrong         = 441 // credentials other than before
-	CodePeerFamily    = 443 // the peer is of another address family
-	CodeQuota         = 486
-	CodeNoneLeft      = 508 // no relay address is left
+	CodeTryAlternate = 300
+	CodeUnauthorized = 401
+	CodeForbidden    = 403
+	CodeStaleNonce   = 438
+	CodeFamily       = 440 // the address family is not relayed
+	CodeWrong        = 441 // credentials other than before
+	CodeQuota        = 486
+	CodeNoneLeft     = 508 // no relay address is left
+)
+
+const (
 	maxReason         = 100 // runes
 	maxNonce          = 763 // bytes, RFC 8489 sections 14.9 and 14.10
 	maxTries          = 4   // of one request, with new nonces
@@ -141,13 +143,9 @@ func lifetime(seconds uint32) stun.Setter {
 	return stun.RawAttribute{Type: stun.AttrLifetime, Value: binary.BigEndian.AppendUint32(nil, seconds)}
 }
 
-// Permit lets packets of those addresses come through, whatever their port.
-func (c *Client) Permit(ctx context.Context, peers ...netip.Addr) error {
-	setters := make([]stun.Setter, len(peers))
-	for i, p := range peers {
-		setters[i] = peer{netip.AddrPortFrom(p, 0)}
-	}
-	_, err := c.ask(ctx, stun.MethodCreatePermission, setters...)
+// Permit lets packets of an address come through, whatever their port.
+func (c *Client) Permit(ctx context.Context, from netip.Addr) error {
+	_, err := c.ask(ctx, stun.MethodCreatePermission, peer{netip.AddrPortFrom(from, 0)})
 	return err
 }
 
