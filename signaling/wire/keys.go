@@ -112,13 +112,9 @@ func endOfText(b []byte, i int) int {
 
 // keyText is what a key says.
 func keyText(quoted []byte) []byte {
-	if bytes.IndexByte(quoted, '\\') >= 0 {
-		return unescaped(quoted)
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return bytes.Trim(quoted, `"`)
 	}
-	return bytes.Trim(quoted, `"`)
-}
-
-func unescaped(quoted []byte) []byte {
 	var s string
 	if json.Unmarshal(quoted, &s) != nil {
 		return quoted // no JSON, which the decoder finds
