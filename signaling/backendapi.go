@@ -22,10 +22,7 @@ func (h *Hub) backendRequest(w http.ResponseWriter, r *http.Request) {
 	h.metrics.backendRequest(status)
 	if err != nil {
 		h.log.Debug("backend request refused", "status", status, keyError, err)
-		if h.deps.Registry != nil {
-			of, _ := h.deps.Registry.Resolve(r.Header.Get(backend.HeaderBackend)) // of none, if that is what is wrong
-			h.complaints.about(err, h.deps.Registry, of)
-		}
+		h.complaints.about(err, r.Header.Get(backend.HeaderBackend))
 		if answer == nil {
 			answer = map[string]string{"error": http.StatusText(status)}
 		}

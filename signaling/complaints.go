@@ -8,7 +8,6 @@ import (
 
 	"github.com/talkd/talkd/signaling/backend"
 	"github.com/talkd/talkd/signaling/wire"
-	"github.com/talkd/talkd/store"
 )
 
 // What only an operator can mend, as the log has it.
@@ -24,7 +23,8 @@ const complaintPause = time.Minute
 
 // complaints are those that were told lately. There are three for each Nextcloud at most.
 type complaints struct {
-	log *slog.Logger
+	log   *slog.Logger
+	known *backend.Registry // nil: people of the embedded backend only
 
 	mu   sync.Mutex
 	told map[complaint]time.Time // guarded by mu
@@ -35,24 +35,28 @@ type complaint struct {
 	url  string // of the Nextcloud, as it is configured; empty for one that is not served
 }
 
-// about tells the log what is wrong in err, if that is for the operator: each once a
-// minute. What is not configured is not repeated there, as anybody may have written it.
-func (c *complaints) about(err error, known *backend.Registry, of store.BackendID) {
+// about tells the log what is wrong in err with the Nextcloud that somebody has named by a
+// URL, if that is for the operator: each once a minute. What is not configured is not
+// repeated there, as anybody may have written it.
+func (c *complaints) about(err error, url string) {
 	var it complaint
 	switch {
-	case known == nil: // people of the embedded backend only
+	case c.known == nil:
 		return
 	case errors.Is(err, backend.ErrUnknownBackend), errors.Is(err, wire.ErrInvalidBackend):
 		it.what = complaintNotServed
 	case errors.Is(err, backend.ErrChecksum):
-		it.what, it.url = complaintHere, known.URL(of, "")
+		it.what = complaintHere
 	case errors.Is(err, wire.ErrInvalidRequest):
-		it.what, it.url = complaintThere, known.URL(of, "")
+		it.what = complaintThere
 	default:
 		return
 	}
-	if it.what != complaintNotServed && it.url == "" {
-		return // the embedded backend, or it is not served any more
+	if it.what != complaintNotServed {
+		of, _ := c.known.Resolve(url) // of none, if nobody has it
+		if it.url = c.known.URL(of, ""); it.url == "" {
+			return // the embedded backend, or it is not served any more
+		}
 	}
 	now := time.Now()
 	c.mu.Lock()

@@ -57,8 +57,7 @@ func (h *Hub) hello(ctx context.Context, c *conn, m *wire.ClientMessage) {
 	}
 	h.log.Debug("hello refused", keyError, logged(err))
 	if m.Hello.Auth != nil {
-		of, _ := h.backendOf(m.Hello.Auth.URL) // of none, if that is what is wrong
-		h.complaints.about(err, h.deps.Registry, of)
+		h.complaints.about(err, m.Hello.Auth.URL)
 	}
 	c.say(wire.ErrorReply(m.ID, err))
 }

@@ -125,7 +125,7 @@ func NewHub(cfg Config, deps Deps) (*Hub, error) {
 		replicas:    make(map[store.RoomID]*replica),
 		peers:       make(map[store.NodeID]*peer),
 		heard:       seen{most: maxHeard},
-		complaints:  complaints{log: deps.Logger, told: make(map[complaint]time.Time)},
+		complaints:  complaints{log: deps.Logger, known: deps.Registry, told: make(map[complaint]time.Time)},
 	}
 	h.pings = newPings(h)
 	h.said.Store(uint64(time.Now().UnixNano())) // rises also from one life of the node to the next
