@@ -118,7 +118,7 @@ func TestThrottledLogin(t *testing.T) {
 	if a.status != 429 || a.code() != "throttled" || a.header.Get("Retry-After") != "1" {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)
 	}
-	if n := f.counted("talkd_api_password_checks_throttled_total", ""); n != 1 {
+	if n := f.counted("talkd_guesses_refused_total", "account"); n != 1 {
 		t.Errorf("%v throttled counted", n)
 	}
 	if a := try(password, "203.0.113.9"); a.status != 200 {

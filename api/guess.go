@@ -17,7 +17,6 @@ func (s *Server) guess(r *http.Request, user string) (end func(error), err error
 		return func(error) {}, nil
 	}
 	if wait := s.guesses.Try(doorAccount, user, from); wait > 0 {
-		s.metrics.throttled.Inc()
 		return nil, &failure{status: http.StatusTooManyRequests, code: "throttled",
 			message: "Too many wrong passwords, try again later", retry: wait}
 	}

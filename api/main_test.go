@@ -201,7 +201,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	f.Server, err = New(cfg, Deps{
 		DB: st.DB(), Proposer: f.cluster, Sealer: f.sealing, Places: f.places, Calls: f.calls,
-		Guesses: guesses.New(guesses.Config{Now: f.clock.now}),
+		Guesses: guesses.New(guesses.Config{Now: f.clock.now, Registerer: f.reg}),
 		Origins: func() []string { return []string{"https://n1.example.org", otherURL} },
 		Logger:  slog.New(slog.DiscardHandler), Registerer: f.reg, Now: f.clock.now,
 	})

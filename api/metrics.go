@@ -7,9 +7,8 @@ import (
 )
 
 type metrics struct {
-	requests  *prometheus.CounterVec
-	logins    *prometheus.CounterVec
-	throttled prometheus.Counter
+	requests *prometheus.CounterVec
+	logins   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -22,15 +21,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "talkd_api_password_checks_total",
 			Help: "Passwords checked, by whether they were right.",
 		}, []string{"result"}),
-		throttled: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "talkd_api_password_checks_throttled_total",
-			Help: "Passwords not checked because of too many wrong ones before.",
-		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.logins, m.throttled} {
+	for _, c := range []prometheus.Collector{m.requests, m.logins} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of the API: %w", err)
 		}
