@@ -61,6 +61,9 @@ func ParseURI(text string) (URI, error) {
 	wrong := func(what string) (URI, error) {
 		return URI{}, fmt.Errorf("%w: %q %s", ErrURI, text, what)
 	}
+	if strings.Contains(text, "@") { // not shown: what is before it may be a password
+		return URI{}, fmt.Errorf("%w: one names a user, before an @; write it as turn:turn.example.org:3478?transport=udp, credentials are made of the secret", ErrURI)
+	}
 	scheme, rest, found := strings.Cut(text, ":")
 	u := URI{Scheme: Scheme(strings.ToLower(scheme)), Port: DefaultPort, Transport: UDP}
 	switch u.Scheme {

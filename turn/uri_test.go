@@ -43,6 +43,9 @@ func TestParseURI(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, u, err)
 		}
 	}
+	if _, err := ParseURI("turn://user:pass@example.org"); !errors.Is(err, ErrURI) || strings.Contains(err.Error(), "pass") {
+		t.Errorf("with a password: %v", err)
+	}
 }
 
 // Whatever comes in: no panic, what is taken is the same when it is read again, and one
