@@ -21,6 +21,9 @@ const (
 	// advance is what a layer takes out of its allowance at once, in bytes, so that
 	// most packets cost no lock.
 	advance = 16 << 10
+	// leastPacket is what a packet counts for at least, in bytes: sending it costs
+	// about as much whatever it holds, for each who listens.
+	leastPacket = 100
 	// maxAudioBitrate is what Opus makes at most, 510 kbit/s (RFC 6716 2.1.1), and headers.
 	maxAudioBitrate = 550_000
 	// A layer above the lowest one that exceeded the allowance is left out for
@@ -150,12 +153,15 @@ func newPolice(l *layer, a *allowance, reserved float64, m *metrics) *police {
 	return &police{video: l.video, begins: l.begins, allowed: a, reserved: reserved, metrics: m}
 }
 
+// cost is what a packet takes of the allowance, in bytes.
+func cost(p *Packet) float64 { return float64(max(p.n, leastPacket)) }
+
 // pass tells whether the packet is forwarded, and gives it its number.
 func (s *police) pass(p *Packet) bool {
 	if s.video {
 		p.describe(s.begins)
 	}
-	need := float64(p.n)
+	need := cost(p)
 	if s.video && s.shut.Load() && !s.open(p) || s.credit < need && !s.earn(p, need) {
 		s.leave(p)
 		return false
@@ -232,7 +238,7 @@ func (s *police) open(p *Packet) bool {
 	if !p.keyframe {
 		return false
 	}
-	n := s.allowed.take(float64(p.n), s.reserved, true, p.Arrival)
+	n := s.allowed.take(cost(p), s.reserved, true, p.Arrival)
 	if n == 0 {
 		return false // another layer was faster
 	}

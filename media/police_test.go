@@ -336,6 +336,19 @@ func TestPoliceLetsAFrameThrough(t *testing.T) {
 	}
 }
 
+// TestPoliceOfTinyPackets: they are not let through in any number.
+func TestPoliceOfTinyPackets(t *testing.T) {
+	const limit, long = 1_000_000, 60 * time.Second
+	a := &allowance{}
+	a.set(limit)
+	w := watched(t, a, 0, 0)
+	w.size, w.pieces = 20, 400 // 10,000 a second
+	w.run(long)
+	if most := 1.1 * limit / 8 / leastPacket * long.Seconds(); float64(w.passed/w.size) > most {
+		t.Errorf("%d packets let through, want %.0f at most", w.passed/w.size, most)
+	}
+}
+
 // TestPoliceOfVoices: audio is left out packet by packet, beyond what Opus makes.
 func TestPoliceOfVoices(t *testing.T) {
 	for _, c := range []struct {
