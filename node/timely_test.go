@@ -157,3 +157,25 @@ func TestUpgradedConnectionHasNoDeadlines(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowHeader: a request that comes drop by drop is given up, however well the drops
+// follow each other (checklist S22).
+func TestSlowHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := serveOver(t, func(http.ResponseWriter, *http.Request) { t.Error("it has come") })
+		began := time.Now()
+		send(t, client, "GET / HTTP/1.1\r\nHost: node\r\nX-Drop: ")
+		go func() {
+			for {
+				time.Sleep(time.Second)
+				if _, err := io.WriteString(client, "x"); err != nil {
+					return
+				}
+			}
+		}()
+		answer, err := io.ReadAll(client)
+		if took := time.Since(began); took != headerTimeout || len(answer) > 0 {
+			t.Errorf("ended after %v: %q, %v", took, answer, err)
+		}
+	})
+}
