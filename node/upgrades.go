@@ -311,8 +311,9 @@ func (w *upgradeWriter) finish() {
 		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header,
 		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Close: true,
 	}
-	if w.conn.SetWriteDeadline(time.Now().Add(answerTimeout)) == nil {
-		_ = answer.Write(w.conn) // who asked may be gone
+	var all bytes.Buffer // in one packet
+	if answer.Write(&all) == nil && w.conn.SetWriteDeadline(time.Now().Add(answerTimeout)) == nil {
+		_, _ = w.conn.Write(all.Bytes()) // who asked may be gone
 	}
 	_ = w.conn.Close()
 }

@@ -228,6 +228,27 @@ func TestUpgradesServe(t *testing.T) {
 	})
 }
 
+// TestUpgradesRefused: a refusal is written at once.
+func TestUpgradesRefused(t *testing.T) {
+	p := &pipes{make(chan net.Conn), make(chan struct{})}
+	u := newUpgrades(p, http.NotFoundHandler(), upgradePaths)
+	go func() { _, _ = u.Accept() }()
+	c, there := net.Pipe()
+	p.conns <- there
+	send(t, c, upgradeHead)
+	answer := make([]byte, maxHead)
+	n, err := c.Read(answer)
+	if text := string(answer[:n]); err != nil || !strings.HasPrefix(text, "HTTP/1.1 404 ") || !strings.HasSuffix(text, "\r\n\r\n404 page not found\n") {
+		t.Errorf("the first write is %q, %v", text, err)
+	}
+	if _, err := c.Read(answer); !errors.Is(err, io.EOF) {
+		t.Errorf("and then %v", err)
+	}
+	if err := u.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUpgradesSlowly: the rest of what has come in pieces is for net/http, and who says
 // nothing is given up.
 func TestUpgradesSlowly(t *testing.T) {
