@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,14 +166,16 @@ func TestSlowHeader(t *testing.T) {
 		client := serveOver(t, func(http.ResponseWriter, *http.Request) { t.Error("it has come") })
 		began := time.Now()
 		send(t, client, "GET / HTTP/1.1\r\nHost: node\r\nX-Drop: ")
-		go func() {
+		var drops sync.WaitGroup
+		defer drops.Wait()
+		drops.Go(func() {
 			for {
 				time.Sleep(time.Second)
 				if _, err := io.WriteString(client, "x"); err != nil {
 					return
 				}
 			}
-		}()
+		})
 		answer, err := io.ReadAll(client)
 		if took := time.Since(began); took != headerTimeout || len(answer) > 0 {
 			t.Errorf("ended after %v: %q, %v", took, answer, err)
