@@ -104,7 +104,7 @@ func TestSlowAnswer(t *testing.T) {
 		replies := bufio.NewReader(c)
 		for range 2 {
 			send(t, c, "POST / HTTP/1.1\r\nHost: n\r\nContent-Length: 3\r\n\r\na")
-			time.Sleep(bodyTimeout / 2)
+			time.Sleep(bodyTimeout / 2) // of the bubble
 			send(t, c, "bc")
 			resp, err := http.ReadResponse(replies, nil)
 			if err != nil {
@@ -150,7 +150,7 @@ func TestUpgradedConnectionHasNoDeadlines(t *testing.T) {
 			_, _ = io.CopyN(conn, conn, 4)
 		})
 		send(t, c, "GET /spreed HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		time.Sleep(2 * answerTimeout)
+		time.Sleep(2 * answerTimeout) // of the bubble
 		send(t, c, "ping")
 		echo := make([]byte, 4)
 		if _, err := io.ReadFull(c, echo); err != nil || string(echo) != "ping" {
@@ -170,7 +170,7 @@ func TestSlowHeader(t *testing.T) {
 		defer drops.Wait()
 		drops.Go(func() {
 			for {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // of the bubble
 				if _, err := io.WriteString(client, "x"); err != nil {
 					return
 				}

@@ -71,7 +71,7 @@ func TestOutletOfASlowClient(t *testing.T) {
 		frames := [][]byte{make([]byte, 8)}
 		go func() {
 			for range 12 { // with the headers of two frames, the second one in part
-				time.Sleep(writeTimeout - time.Second)
+				time.Sleep(writeTimeout - time.Second) // of the bubble
 				if _, err := there.Read(make([]byte, 1)); err != nil {
 					t.Error(err)
 				}

@@ -47,7 +47,7 @@ func TestPingTurns(t *testing.T) {
 		silent, quits := carriers[1], carriers[2]
 		h.pings.forget(conns[2])
 		for range 3 {
-			time.Sleep(h.cfg.PingInterval + pingStep)
+			time.Sleep(h.cfg.PingInterval + pingStep) // of the bubble
 			synctest.Wait()
 			for i, c := range carriers {
 				if c != silent && c.waiting {

@@ -73,25 +73,25 @@ func TestPortions(t *testing.T) {
 		time.Sleep(time.Second) // of the bubble, like all others here
 		say("a")
 		heard(0, "a")
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // of the bubble
 		say("b")
 		heard(0)
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // of the bubble
 		say("c")
 		heard(0)
 		heard(maxHold-time.Millisecond, "b", "c")
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // of the bubble
 		say("d")
 		heard(0)
 		s.send([]byte("to one"))
 		heard(0, "d", "to one")
 		heard(maxHold - time.Millisecond)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the bubble
 		say("e")
 		heard(0, "e")
 		var portion []string
 		for i := range fullPortion {
-			time.Sleep(time.Millisecond / 4)
+			time.Sleep(time.Millisecond / 4) // of the bubble
 			portion = append(portion, fmt.Sprint(i))
 			say(portion[i])
 			if i < fullPortion-1 {

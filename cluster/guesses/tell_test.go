@@ -121,7 +121,7 @@ func TestByTurns(t *testing.T) {
 			t.Errorf("%d guesses in ten minutes, want %d", guesses, want)
 		}
 		// Whoever knows the password is believed everywhere.
-		time.Sleep(r.longest)
+		time.Sleep(r.longest) // of the bubble
 		w.books["b"].Right(Account, "ada", here)
 		synctest.Wait()
 		for id, b := range w.books {
